@@ -1,0 +1,355 @@
+"""AMQP frames: the classes that pika exposes, encoding, and a one-pass incremental reader.
+
+A frame is a type octet, a channel number, a payload size, the payload and the end octet 206
+(AMQP 0-9-1, section 2.3.5, "Frame Details").  A connection begins with a protocol header,
+which is no frame (section 2.3.1).
+"""
+
+from __future__ import annotations
+
+import struct
+
+from pika import amqp_object, exceptions, spec
+
+_PREFIX = struct.Struct(">BHL")  # type, channel, payload size
+_METHOD_PREFIX = struct.Struct(">BHLI")  # a frame prefix and the method's class and method id
+_HEADER_PREFIX = struct.Struct(">BHLHHQ")  # a frame prefix and a content header: class, weight, body size
+_HEADER_FIXED = struct.Struct(">HHQ")
+_PROTOCOL_HEADER = struct.Struct("BBBB")
+
+_FRAME_END = bytes((spec.FRAME_END,))
+_FRAME_TYPES = frozenset((spec.FRAME_METHOD, spec.FRAME_HEADER, spec.FRAME_BODY, spec.FRAME_HEARTBEAT))
+
+#: Octets of a frame that are not payload: the seven of its prefix and the end octet.
+FRAME_OVERHEAD = spec.FRAME_HEADER_SIZE + spec.FRAME_END_SIZE
+
+HEARTBEAT_FRAME = _PREFIX.pack(spec.FRAME_HEARTBEAT, 0, 0) + _FRAME_END
+
+
+class Frame(amqp_object.AMQPObject):
+    """A frame of any type.
+
+    :param frame_type: the type octet: 1 method, 2 content header, 3 body, 8 heartbeat
+    :param channel_number: the channel that the frame belongs to, 0 for the connection
+    """
+
+    NAME = "Frame"
+
+    def __init__(self, frame_type: int, channel_number: int) -> None:
+        self.frame_type = frame_type
+        self.channel_number = channel_number
+
+    def _marshal(self, pieces: list[bytes]) -> bytes:
+        """Return the frame around `pieces`, which are joined to be its payload."""
+        payload = b"".join(pieces)
+        return _PREFIX.pack(self.frame_type, self.channel_number, len(payload)) + payload + _FRAME_END
+
+    def marshal(self) -> bytes:
+        """Return the frame as bytes.
+
+        :raises NotImplementedError: on the base class, which has no payload of its own
+        """
+        raise NotImplementedError(f"{type(self).__name__} frames cannot be encoded: use a subclass that has a payload")
+
+
+class Method(Frame):
+    """A method frame.
+
+    :param channel_number: the channel that the method is for
+    :param method: an instance of one of the method classes of :mod:`pika.spec`
+    """
+
+    NAME = "METHOD"
+
+    def __init__(self, channel_number: int, method: amqp_object.Method) -> None:
+        super().__init__(spec.FRAME_METHOD, channel_number)
+        self.method = method
+
+    def marshal(self) -> bytes:
+        """Return the frame as bytes."""
+        return encode_method(self.channel_number, self.method)
+
+
+class Header(Frame):
+    """A content header frame.
+
+    :param channel_number: the channel that the content is on
+    :param body_size: octets in the body that follows
+    :param props: the message's properties
+    """
+
+    NAME = "Header"
+
+    def __init__(self, channel_number: int, body_size: int, props: spec.BasicProperties) -> None:
+        super().__init__(spec.FRAME_HEADER, channel_number)
+        self.body_size = body_size
+        self.properties = props
+
+    def marshal(self) -> bytes:
+        """Return the frame as bytes."""
+        return encode_header(self.channel_number, self.body_size, self.properties)
+
+
+class Body(Frame):
+    """A body frame: a piece of a message's body.
+
+    :param channel_number: the channel that the content is on
+    :param fragment: the piece
+    """
+
+    NAME = "Body"
+
+    def __init__(self, channel_number: int, fragment: bytes) -> None:
+        super().__init__(spec.FRAME_BODY, channel_number)
+        self.fragment = fragment
+
+    def marshal(self) -> bytes:
+        """Return the frame as bytes."""
+        return self._marshal([self.fragment])
+
+
+class Heartbeat(Frame):
+    """A heartbeat frame, always on channel 0 (section 4.2.7)."""
+
+    NAME = "Heartbeat"
+
+    def __init__(self) -> None:
+        super().__init__(spec.FRAME_HEARTBEAT, 0)
+
+    def marshal(self) -> bytes:
+        """Return the frame as bytes."""
+        return HEARTBEAT_FRAME
+
+
+class ProtocolHeader(amqp_object.AMQPObject):
+    """The eight octets that open a connection (section 4.2.2).
+
+    :param major: major version, 0 unless given
+    :param minor: minor version, 9 unless given
+    :param revision: revision, 1 unless given
+    """
+
+    NAME = "ProtocolHeader"
+
+    def __init__(self, major: int | None = None, minor: int | None = None, revision: int | None = None) -> None:
+        self.frame_type = -1
+        self.major = spec.PROTOCOL_VERSION[0] if major is None else major
+        self.minor = spec.PROTOCOL_VERSION[1] if minor is None else minor
+        self.revision = spec.PROTOCOL_VERSION[2] if revision is None else revision
+
+    def marshal(self) -> bytes:
+        """Return the header as bytes."""
+        return b"AMQP" + _PROTOCOL_HEADER.pack(0, self.major, self.minor, self.revision)
+
+
+def encode_method(channel_number: int, method: amqp_object.Method) -> bytes:
+    """Return a method frame as bytes.
+
+    :param channel_number: the channel that the method is for
+    :param method: the method, whose arguments are encoded
+    :raises pika.exceptions.ShortStringTooLong: when an argument that is a short string has over 255 octets
+    """
+    arguments = b"".join(method.encode())
+    index = method.INDEX
+    assert index is not None
+    prefix = _METHOD_PREFIX.pack(spec.FRAME_METHOD, channel_number, len(arguments) + 4, index)
+    return prefix + arguments + _FRAME_END
+
+
+def encode_header(channel_number: int, body_size: int, properties: spec.BasicProperties) -> bytes:
+    """Return a content header frame as bytes.
+
+    :param channel_number: the channel that the content is on
+    :param body_size: octets in the body
+    :param properties: the message's properties
+    """
+    encoded = b"".join(properties.encode())
+    prefix = _HEADER_PREFIX.pack(
+        spec.FRAME_HEADER, channel_number, len(encoded) + 12, spec.BasicProperties.INDEX, 0, body_size
+    )
+    return prefix + encoded + _FRAME_END
+
+
+def encode_content(
+    channel_number: int, properties: spec.BasicProperties, body: bytes, frame_max: int
+) -> list[bytes | memoryview]:
+    """Return a message's header and body frames as pieces, to be sent one behind the other.
+
+    The body itself is not copied: where it is large its pieces are views of it.
+
+    :param channel_number: the channel that the content is on
+    :param properties: the message's properties
+    :param body: the message's body
+    :param frame_max: the negotiated maximum of octets in a frame, its overhead included
+    :raises ValueError: when the properties do not fit into one frame; a content header is never split
+        (section 2.3.5.2), so headers that large can be sent nowhere
+    """
+    size = len(body)
+    header = encode_header(channel_number, size, properties)
+    if len(header) > frame_max:
+        raise ValueError(
+            f"the message's properties take {len(header):,} octets as a content header frame, and the frame_max of "
+            f"{frame_max:,} negotiated with the broker bounds them: put large values into the body"
+        )
+    if not size:
+        return [header]
+    limit = frame_max - FRAME_OVERHEAD
+    if size <= limit:
+        return [header, _PREFIX.pack(spec.FRAME_BODY, channel_number, size), body, _FRAME_END]
+    view = memoryview(body)
+    pieces: list[bytes | memoryview] = [header]
+    for start in range(0, size, limit):
+        fragment = view[start : start + limit]
+        pieces += (_PREFIX.pack(spec.FRAME_BODY, channel_number, len(fragment)), fragment, _FRAME_END)
+    return pieces
+
+
+def decode_method(payload: bytes) -> amqp_object.Method:
+    """Return the method that a method frame's payload holds.
+
+    :param payload: the payload: class id, method id, arguments
+    :raises pika.exceptions.InvalidFrameError: when the payload is malformed, or when the class or method is unknown:
+        the text names it
+    """
+    if len(payload) < 4:
+        raise exceptions.InvalidFrameError(f"a method frame with a payload of {len(payload)} octets names no method")
+    index = int.from_bytes(payload[:4], "big")
+    method = spec.methods.get(index)
+    if method is None:
+        raise exceptions.InvalidFrameError(f"unknown method: class {index >> 16}, method {index & 0xFFFF}")
+    return method().decode(payload, 4)
+
+
+def decode_header(payload: bytes) -> tuple[int, spec.BasicProperties]:
+    """Return the body size and the properties that a content header frame's payload holds.
+
+    :param payload: the payload: class id, weight, body size, property flags, properties
+    :raises pika.exceptions.InvalidFrameError: when the payload is malformed or of another class than basic
+    """
+    if len(payload) < 14:
+        raise exceptions.InvalidFrameError(f"a content header of {len(payload)} octets is shorter than its fixed part")
+    class_id, _weight, body_size = _HEADER_FIXED.unpack_from(payload)
+    if class_id not in spec.props:
+        raise exceptions.InvalidFrameError(f"a content header of class {class_id}, which carries no content")
+    return body_size, spec.BasicProperties().decode(payload, 12)
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames, in time linear in the bytes however they arrive.
+
+    Nothing is reserved for a size that the peer merely announced: a frame's size is held against
+    `max_frame_size` as soon as its first seven octets are there, and what is kept is what arrived.
+
+    :param max_frame_size: octets that a frame may have, its overhead of 8 included
+    """
+
+    __slots__ = ("_arrived", "_arrived_size", "_buffer", "_position", "max_frame_size")
+
+    def __init__(self, max_frame_size: int = spec.FRAME_MAX_SIZE) -> None:
+        self.max_frame_size = max_frame_size
+        self._buffer: bytes = b""
+        self._position = 0
+        # What came behind an incomplete frame, joined to it only when the frame is complete: joining at
+        # every read would copy a frame as many times as it has reads.
+        self._arrived: list[bytes | bytearray] = []
+        self._arrived_size = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes that arrived, in any split.
+
+        :param data: the bytes
+        """
+        if self._position == len(self._buffer) and not self._arrived:
+            self._buffer = data
+            self._position = 0
+            return
+        self._arrived_size += len(data)
+        if len(data) >= 1024:
+            self._arrived.append(data)
+        elif self._arrived and type(self._arrived[-1]) is bytearray:
+            # Small reads share one buffer: an object for each would weigh many times its bytes.
+            self._arrived[-1] += data
+        else:
+            self._arrived.append(bytearray(data))
+
+    @property
+    def buffered(self) -> int:
+        """Octets that arrived and are in no frame that was taken."""
+        return len(self._buffer) - self._position + self._arrived_size
+
+    def peek(self, size: int) -> bytes:
+        """Return up to `size` of the octets that would be read next, without taking them."""
+        self._join()
+        return self._buffer[self._position : self._position + size]
+
+    def next_frame(self) -> tuple[int, int, bytes] | None:
+        """Take the next frame.
+
+        :returns: its type, its channel number and its payload, or None when no complete frame is there
+        :raises pika.exceptions.InvalidFrameError: when its type is unknown, when it is larger than
+            `max_frame_size` or when its end octet is not 206
+        """
+        while True:
+            buffer = self._buffer
+            position = self._position
+            payload = position + 7
+            missing = payload - len(buffer)
+            if missing <= 0:
+                frame_type, channel_number, size = _PREFIX.unpack_from(buffer, position)
+                end = payload + size
+                if size + FRAME_OVERHEAD > self.max_frame_size or frame_type not in _FRAME_TYPES:
+                    self._refuse(frame_type, channel_number, size)
+                missing = end + 1 - len(buffer)
+                if missing <= 0:
+                    if buffer[end] != spec.FRAME_END:
+                        raise exceptions.InvalidFrameError(
+                            f"a frame of type {frame_type} on channel {channel_number} ends in octet {buffer[end]}, "
+                            f"not in {spec.FRAME_END}"
+                        )
+                    self._position = end + 1
+                    return frame_type, channel_number, buffer[payload:end]
+            if missing > self._arrived_size:
+                return None
+            self._join()
+
+    def _join(self) -> None:
+        if self._arrived:
+            self._buffer = b"".join([self._buffer[self._position :], *self._arrived])
+            self._position = 0
+            self._arrived.clear()
+            self._arrived_size = 0
+
+    def _refuse(self, frame_type: int, channel_number: int, size: int) -> None:
+        if frame_type not in _FRAME_TYPES:
+            raise exceptions.InvalidFrameError(f"unknown frame type {frame_type}: {self.peek(16)!r}")
+        raise exceptions.InvalidFrameError(
+            f"a frame of type {frame_type} on channel {channel_number} announces {size:,} octets of payload, "
+            f"and frame_max is {self.max_frame_size:,} octets with the frame's overhead of {FRAME_OVERHEAD}"
+        )
+
+
+def decode_frame(data_in: bytes) -> tuple[int, Frame | ProtocolHeader | None]:
+    """Decode the frame at the beginning of a buffer.
+
+    :param data_in: bytes that begin with a frame or a protocol header
+    :returns: how many octets the frame takes, and the frame; ``(0, None)`` when it is not complete
+    :raises pika.exceptions.InvalidFrameError: when the frame is malformed
+    """
+    if data_in[:4] == b"AMQP":
+        if len(data_in) < 8:
+            return 0, None
+        return 8, ProtocolHeader(*data_in[5:8])
+    reader = FrameReader(max_frame_size=0xFFFFFFFF + FRAME_OVERHEAD)
+    reader.feed(data_in)
+    found = reader.next_frame()
+    if found is None:
+        return 0, None
+    frame_type, channel_number, payload = found
+    taken = len(payload) + FRAME_OVERHEAD
+    if frame_type == spec.FRAME_METHOD:
+        return taken, Method(channel_number, decode_method(payload))
+    if frame_type == spec.FRAME_HEADER:
+        return taken, Header(channel_number, *decode_header(payload))
+    if frame_type == spec.FRAME_BODY:
+        return taken, Body(channel_number, payload)
+    return taken, Heartbeat()

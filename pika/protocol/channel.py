@@ -1,0 +1,380 @@
+"""A channel: its state, the replies it is owed, its consumers, and what its frames mean."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Callable, NamedTuple, Union
+
+from pika import exceptions, frame, spec
+from pika.amqp_object import Method
+from pika.protocol import events, states
+from pika.protocol.confirms import ConfirmTracker
+from pika.protocol.content import ContentAssembler, ContentTooLarge
+from pika.protocol.operations import Operations
+from pika.protocol.replies import Expectations, Reply
+from pika.protocol.states import Action, ChannelState
+
+Pieces = tuple[Union[bytes, memoryview], ...]
+Content = Union[spec.Basic.Deliver, spec.Basic.GetOk, spec.Basic.Return]
+
+#: How many consumers cancelled without waiting are remembered, for their deliveries that were on the way.
+_SILENCED_CONSUMERS = 1024
+
+
+class _Waiting(NamedTuple):
+    """What waits its turn: encoded frames, with the method and its reply if it is synchronous."""
+
+    pieces: Pieces
+    method: Method | None = None
+    reply: Reply[Any] | None = None
+
+
+class Channel(Operations):
+    """A channel of a connection; :meth:`pika.protocol.Connection.open_channel` makes it.
+
+    What is called later never overtakes what waits its turn.
+
+    :param number: the channel's number
+    :param output: the connection's outgoing pieces, which the channel appends to
+    :param frame_max: the negotiated maximum of octets in a frame
+    :param max_message_size: octets that a received body may have
+    """
+
+    def __init__(self, number: int, output: list[bytes | memoryview], frame_max: int, max_message_size: int) -> None:
+        super().__init__()
+        self.number = number
+        self.state = ChannelState.CLOSED
+        #: Why the channel is closed, once it is.
+        self.error: BaseException | None = None
+        #: Whether several operations may be unanswered at once, as far as :data:`states.PIPELINED` says.
+        self.pipelining = True
+        self.confirms: ConfirmTracker | None = None
+        self._output = output
+        self._frame_max = frame_max
+        self._owed = Expectations()
+        self._waiting: deque[_Waiting] = deque()
+        # True while a method is unanswered that nothing at all may follow.
+        self._held = False
+        self._close_sent = False
+        self._content: ContentAssembler[Content] = ContentAssembler(max_message_size)
+        self._silenced: dict[str, bool] = {}
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.number} {self.state.name}>"
+
+    @property
+    def frame_max(self) -> int:
+        """The negotiated maximum of octets in a frame."""
+        return self._frame_max
+
+    @property
+    def unanswered(self) -> int:
+        """How many operations await the broker's answer, those that wait their turn included."""
+        return len(self._owed) + sum(waiting.reply is not None for waiting in self._waiting)
+
+    # Opening and closing
+
+    def open(self) -> Reply[spec.Channel.OpenOk]:
+        """Open the channel (channel.open)."""
+        self._advance(Action.OPEN)
+        reply: Reply[spec.Channel.OpenOk] = Reply(spec.Channel.Open(), spec.replies[spec.Channel.Open])
+        self._transmit(_Waiting((frame.encode_method(self.number, reply.request),), reply.request, reply))
+        return reply
+
+    def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> Reply[spec.Channel.CloseOk]:
+        """Close the channel (channel.close), once what is unanswered has been answered.
+
+        :raises pika.exceptions.ChannelWrongStateError: when it is closing or closed already
+        """
+        if Action.CLOSE not in states.CHANNEL[self.state]:
+            self._refuse()
+        method = spec.Channel.Close(reply_code, reply_text, 0, 0)
+        encoded = frame.encode_method(self.number, method)
+        self._advance(Action.CLOSE)
+        self.error = exceptions.ChannelClosedByClient(reply_code, reply_text)
+        reply: Reply[spec.Channel.CloseOk] = Reply(method, spec.replies[spec.Channel.Close])
+        self._waiting.append(_Waiting((encoded,), method, reply))
+        self._transmit_waiting()
+        return reply
+
+    def require_open(self) -> None:
+        """Raise unless the channel is open.
+
+        :raises pika.exceptions.ChannelWrongStateError: naming the state, and the reason when it is closed
+        """
+        if self.state is not ChannelState.OPEN:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        text = f"Channel is {self.state.name.lower()}"
+        raise exceptions.ChannelWrongStateError(f"{text}: {self.error!r}." if self.error is not None else f"{text}.")
+
+    def end(self, error: BaseException) -> None:
+        """Close the channel with a reason, without a word to the broker; everything pending ends with it.
+
+        :param error: the reason
+        """
+        self._advance(Action.LOSE)
+        self.error = error
+        self._fail_pending(error)
+
+    def _fail_pending(self, error: BaseException) -> None:
+        self._content.reset()
+        waiting = [item.reply for item in self._waiting if item.reply is not None]
+        self._waiting.clear()
+        self._held = False
+        for reply in self._owed.take_all() + waiting:
+            reply.fail(error)
+        if self.confirms is not None:
+            self.confirms.fail_all(error)
+        self.consumers.clear()
+        self.cancelled.clear()
+        self._silenced.clear()
+
+    def _advance(self, trigger: states.Trigger) -> None:
+        following = states.CHANNEL[self.state].get(trigger)
+        if following is None:
+            name = trigger.value if isinstance(trigger, Action) else trigger.NAME
+            raise exceptions.UnexpectedFrameError(f"{name} on channel {self.number}, which is {self.state.name}")
+        self.state = following
+
+    # Sending
+
+    def call(self, method: Method, nowait: bool = False) -> Reply[Any] | None:
+        """Send a synchronous method, or queue it until its turn has come.
+
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        :raises ValueError: when the method's arguments do not fit into a frame
+        """
+        self.require_open()
+        encoded = frame.encode_method(self.number, method)
+        if len(encoded) > self._frame_max:
+            raise ValueError(
+                f"the arguments of {method.NAME} take {len(encoded):,} octets as a frame, "
+                f"and the frame_max negotiated with the broker is {self._frame_max:,}"
+            )
+        reply: Reply[Any] | None = None if nowait else Reply(method, spec.replies[type(method)])
+        self._waiting.append(_Waiting((encoded,), method, reply))
+        self._transmit_waiting()
+        return reply
+
+    def send(self, *pieces: bytes | memoryview) -> None:
+        """Send encoded frames of methods that have no reply, or queue them behind what they must not overtake."""
+        if self._waiting or self._held:
+            self._waiting.append(_Waiting(pieces))
+        else:
+            self._output += pieces
+
+    def basic_cancel(self, consumer_tag: str, nowait: bool = False) -> Reply[spec.Basic.CancelOk] | None:
+        """Cancel a consumer (basic.cancel); see :meth:`Operations.basic_cancel`."""
+        reply = super().basic_cancel(consumer_tag, nowait)
+        if nowait and consumer_tag in self.cancelled:
+            # No cancel-ok will say that the last delivery is through, so the tag is remembered for a while.
+            self._silenced[consumer_tag] = self.cancelled.pop(consumer_tag)
+            if len(self._silenced) > _SILENCED_CONSUMERS:
+                del self._silenced[next(iter(self._silenced))]
+        return reply
+
+    def _transmit_waiting(self) -> None:
+        while self._waiting and self._may_transmit(self._waiting[0].method):
+            self._transmit(self._waiting.popleft())
+
+    def _may_transmit(self, method: Method | None) -> bool:
+        if method is None:
+            return not self._held
+        if not len(self._owed):
+            return True
+        if not self.pipelining or type(method) not in states.PIPELINED:
+            return False
+        return all(type(reply.request) in states.PIPELINED for reply in self._owed)
+
+    def _transmit(self, item: _Waiting) -> None:
+        self._output += item.pieces
+        if item.reply is not None:
+            self._owed.add(item.reply)
+        if item.method is not None:
+            kind = type(item.method)
+            self._held = kind in states.HOLDS_ALL
+            self._close_sent = kind is spec.Channel.Close
+
+    # Receiving
+
+    def on_method(self, payload: bytes) -> events.Event | None:
+        """Take a method frame's payload.
+
+        :raises pika.exceptions.ProtocolSyntaxError: when it is malformed or out of place
+        """
+        method = frame.decode_method(payload)
+        kind = type(method)
+        if self._content.method is not None and kind is not spec.Channel.Close:
+            raise exceptions.UnexpectedFrameError(
+                f"{method.NAME} on channel {self.number}, inside the content of {self._content.method.NAME}"
+            )
+        if isinstance(method, (spec.Basic.Deliver, spec.Basic.GetOk, spec.Basic.Return)):
+            self._content.begin(method)
+            return None
+        handler = _HANDLERS.get(kind)
+        return self._on_reply(method) if handler is None else handler(self, method)
+
+    def on_header(self, payload: bytes) -> events.Event | None:
+        """Take a content header frame's payload.
+
+        :raises pika.exceptions.ProtocolSyntaxError: when it is malformed or out of place
+        """
+        try:
+            complete = self._content.header(payload)
+        except ContentTooLarge as error:
+            return self._refuse_content(error)
+        return None if complete is None else self._on_content(*complete)
+
+    def on_body(self, fragment: bytes) -> events.Event | None:
+        """Take a body frame's payload.
+
+        :raises pika.exceptions.ProtocolSyntaxError: when no body, or not that much of it, is due
+        """
+        complete = self._content.body(fragment)
+        return None if complete is None else self._on_content(*complete)
+
+    def _on_content(self, method: Content, properties: spec.BasicProperties, body: bytes) -> events.Event | None:
+        if isinstance(method, spec.Basic.Deliver):
+            if self.state is not ChannelState.OPEN:
+                return None
+            if method.consumer_tag in self.consumers or self._claim(method):
+                return events.Delivery(self, method, properties, body)
+            return None
+        if isinstance(method, spec.Basic.Return):
+            if self.confirms is not None:
+                self.confirms.on_return(method, properties, body)
+            return events.Returned(self, method, properties, body)
+        return self._on_reply(method, (properties, body))
+
+    def _claim(self, method: spec.Basic.Deliver) -> bool:
+        """Say whether a delivery for none of the consumers is still to come out; if it is not, give it back."""
+        tag = method.consumer_tag
+        no_ack = self.cancelled.get(tag, self._silenced.get(tag))
+        if no_ack is None:
+            # A consumer that left its tag to the broker learns it here if a delivery overtakes consume-ok.
+            for reply in self._owed:
+                request = reply.request
+                if isinstance(request, spec.Basic.Consume) and not request.consumer_tag:
+                    self.consumers[tag] = request.no_ack
+                    return True
+            raise exceptions.UnexpectedFrameError(
+                f"a delivery on channel {self.number} for consumer {tag!r}, which the channel does not have"
+            )
+        if not no_ack:
+            self.basic_reject(method.delivery_tag, requeue=True)
+        return no_ack
+
+    def _refuse_content(self, error: ContentTooLarge) -> events.Event | None:
+        """Close the channel over a content that is larger than we take (AMQP 0-9-1, reply code 311).
+
+        Its body is still on the way, so frames of the channel are dropped until the broker has answered.
+        """
+        reason = exceptions.ChannelClosedByClient(spec.CONTENT_TOO_LARGE, f"CONTENT_TOO_LARGE - {error}")
+        if self.state is ChannelState.OPEN:
+            self._fail_pending(reason)
+            self.close(spec.CONTENT_TOO_LARGE, reason.reply_text[:255])
+            self.error = reason
+        return None
+
+    def _on_reply(
+        self, method: Method, content: tuple[spec.BasicProperties, bytes] | None = None
+    ) -> events.Event | None:
+        reply = self._owed.take(method)
+        if reply is None:
+            if self._close_sent:
+                # Asked before the close, and ended with its reason (AMQP 0-9-1, channel.close: discard).
+                return None
+            raise exceptions.UnexpectedFrameError(
+                f"{method.NAME} on channel {self.number} answers nothing that was asked there"
+            )
+        reply.content = content
+        self._held = False
+        settle = _ON_REPLY.get(type(method))
+        if settle is not None:
+            settle(self, reply.request, method)
+        self._transmit_waiting()
+        reply.succeed(method)
+        if self.state is ChannelState.CLOSED:
+            assert self.error is not None
+            self._fail_pending(self.error)
+            return events.ChannelClosed(self, self.error)
+        return events.Replied(self, reply)
+
+    def _on_close(self, method: Method) -> events.Event | None:
+        assert isinstance(method, spec.Channel.Close)
+        self._advance(spec.Channel.Close)
+        self._output.append(frame.encode_method(self.number, spec.Channel.CloseOk()))
+        error = exceptions.ChannelClosedByBroker(method.reply_code, method.reply_text)
+        if self.state is ChannelState.CLOSED:
+            self.error = error
+            self._fail_pending(error)
+            return events.ChannelClosed(self, error)
+        closing = self._owed.take(spec.Channel.CloseOk()) if self._close_sent else None
+        if closing is None:
+            # Our close still waits behind what will not be answered any more, and must not be sent: to
+            # the broker the number is free now.
+            self.end(error)
+            return events.ChannelClosed(self, error)
+        self._fail_pending(error)
+        self._owed.add(closing)
+        return None
+
+    def _on_confirm(self, method: Method) -> events.Event | None:
+        assert isinstance(method, (spec.Basic.Ack, spec.Basic.Nack))
+        if self.confirms is None:
+            raise exceptions.UnexpectedFrameError(
+                f"{method.NAME} on channel {self.number}, which is not in confirm mode"
+            )
+        self.confirms.on_confirm(method)
+        return events.Confirmed(self, method)
+
+    def _on_cancel(self, method: Method) -> events.Event | None:
+        assert isinstance(method, spec.Basic.Cancel)
+        if not method.nowait:
+            self._output.append(frame.encode_method(self.number, spec.Basic.CancelOk(method.consumer_tag)))
+        if self.consumers.pop(method.consumer_tag, None) is None:
+            return None
+        return events.ConsumerCancelled(self, method)
+
+    def _on_flow(self, method: Method) -> events.Event | None:
+        assert isinstance(method, spec.Channel.Flow)
+        self._output.append(frame.encode_method(self.number, spec.Channel.FlowOk(method.active)))
+        return events.ChannelFlow(self, method.active)
+
+
+_HANDLERS: dict[type[Method], Callable[[Channel, Method], events.Event | None]] = {
+    spec.Basic.Ack: Channel._on_confirm,
+    spec.Basic.Nack: Channel._on_confirm,
+    spec.Basic.Cancel: Channel._on_cancel,
+    spec.Channel.Flow: Channel._on_flow,
+    spec.Channel.Close: Channel._on_close,
+}
+
+
+def _on_open_ok(channel: Channel, request: Method, method: Method) -> None:
+    channel._advance(spec.Channel.OpenOk)
+
+
+def _on_close_ok(channel: Channel, request: Method, method: Method) -> None:
+    channel._advance(spec.Channel.CloseOk)
+
+
+def _on_consume_ok(channel: Channel, request: Method, method: Method) -> None:
+    assert isinstance(request, spec.Basic.Consume)
+    assert isinstance(method, spec.Basic.ConsumeOk)
+    channel.consumers.setdefault(method.consumer_tag, request.no_ack)
+
+
+def _on_cancel_ok(channel: Channel, request: Method, method: Method) -> None:
+    assert isinstance(method, spec.Basic.CancelOk)
+    channel.cancelled.pop(method.consumer_tag, None)
+
+
+_ON_REPLY: dict[type[Method], Callable[[Channel, Method, Method], None]] = {
+    spec.Channel.OpenOk: _on_open_ok,
+    spec.Channel.CloseOk: _on_close_ok,
+    spec.Basic.ConsumeOk: _on_consume_ok,
+    spec.Basic.CancelOk: _on_cancel_ok,
+}

@@ -1,0 +1,145 @@
+"""Publisher confirms: sequence numbers, acks, nacks, and the returns that belong to them (RabbitMQ's extension)."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import Callable
+
+from pika import spec
+
+
+class Outcome(enum.Enum):
+    """How a published message ended."""
+
+    ACKED = "acked"
+    NACKED = "nacked"
+    RETURNED = "returned"
+    UNKNOWN = "unknown"
+
+
+class Confirmation:
+    """The outcome of one published message, which ends in exactly one :class:`Outcome`.
+
+    :ivar delivery_tag: the message's number on its channel, from 1
+    :ivar outcome: None until it is known.  RETURNED: a mandatory message that no queue took; UNKNOWN: the channel or
+        connection died first
+    :ivar returned: the method, properties and body that came back, when it was returned
+    :ivar error: why the outcome is unknown
+    :ivar on_done: called with the confirmation when it ends, while the event that ends it is taken; it must not raise
+    """
+
+    __slots__ = ("_body", "_route", "delivery_tag", "error", "on_done", "outcome", "returned")
+
+    def __init__(self) -> None:
+        self.delivery_tag = 0
+        self.outcome: Outcome | None = None
+        self.returned: tuple[spec.Basic.Return, spec.BasicProperties, bytes] | None = None
+        self.error: BaseException | None = None
+        self.on_done: Callable[[Confirmation], None] | None = None
+        self._route: _Route | None = None
+        self._body = b""
+
+    def __repr__(self) -> str:
+        outcome = "pending" if self.outcome is None else self.outcome.value
+        return f"<Confirmation {self.delivery_tag}: {outcome}>"
+
+    def _end(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self._body = b""
+        on_done, self.on_done = self.on_done, None
+        if on_done is not None:
+            on_done(self)
+
+
+_Route = tuple[str, str]  # exchange and routing key
+
+
+class ConfirmTracker:
+    """Numbers the publishes of a channel in confirm mode, and settles the confirmations of those that asked for one.
+
+    Settling costs time in proportion to what is settled, whatever is outstanding.
+    """
+
+    __slots__ = ("_lowest", "_mandatory", "_pending", "published")
+
+    def __init__(self) -> None:
+        #: How many messages were published since the channel entered confirm mode.
+        self.published = 0
+        self._pending: dict[int, Confirmation] = {}
+        # No tag below is pending: where an ack of several begins, without a look at what was settled before.
+        self._lowest = 1
+        # The mandatory ones of each route that a return may still join, in the order of publishing.
+        self._mandatory: dict[_Route, deque[Confirmation]] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def add(self, confirmation: Confirmation, exchange: str, routing_key: str, body: bytes, mandatory: bool) -> None:
+        """Give a confirmation the number of the message that was published last, and track it."""
+        confirmation.delivery_tag = self.published
+        self._pending[self.published] = confirmation
+        if mandatory:
+            route = confirmation._route = (exchange, routing_key)
+            confirmation._body = body
+            self._mandatory.setdefault(route, deque()).append(confirmation)
+
+    def on_return(self, method: spec.Basic.Return, properties: spec.BasicProperties, body: bytes) -> None:
+        """Join a returned message to its confirmation; the broker returns before it confirms.
+
+        A return names no publish.  It belongs to the oldest one outstanding with its exchange, routing key and body;
+        properties are no part of the match, since RabbitMQ returns them without BCC headers.
+        """
+        waiting = self._mandatory.get((method.exchange or "", method.routing_key or ""))
+        for index, confirmation in enumerate(waiting or ()):
+            if confirmation.outcome is None and confirmation._body == body:
+                confirmation.returned = (method, properties, body)
+                assert waiting is not None
+                del waiting[index]
+                return
+
+    def on_confirm(self, method: spec.Basic.Ack | spec.Basic.Nack) -> None:
+        """Settle what an ack or nack of the broker's covers, in the order of publishing.
+
+        A tag that is settled already, or was never tracked, settles nothing.
+        """
+        acked = isinstance(method, spec.Basic.Ack)
+        for confirmation in self._take(method.delivery_tag, method.multiple):
+            if not acked:
+                confirmation._end(Outcome.NACKED)
+            elif confirmation.returned is not None:
+                confirmation._end(Outcome.RETURNED)
+            else:
+                confirmation._end(Outcome.ACKED)
+            if confirmation._route is not None:
+                self._forget_settled(confirmation._route)
+
+    def fail_all(self, error: BaseException) -> None:
+        """End everything outstanding with an unknown outcome: whether the broker took it will never be said."""
+        pending, self._pending = self._pending, {}
+        self._mandatory.clear()
+        for confirmation in pending.values():
+            confirmation.error = error
+            confirmation._end(Outcome.UNKNOWN)
+
+    def _take(self, delivery_tag: int, multiple: bool) -> list[Confirmation]:
+        pending = self._pending
+        if not multiple:
+            confirmation = pending.pop(delivery_tag, None)
+            return [] if confirmation is None else [confirmation]
+        # Tag 0 covers everything outstanding (AMQP 0-9-1, basic.ack, multiple); a tag that was never
+        # published must not set the pace of this loop.
+        last = min(delivery_tag, self.published) if delivery_tag else self.published
+        settled = [pending.pop(tag) for tag in range(self._lowest, last + 1) if tag in pending]
+        self._lowest = max(self._lowest, last + 1)
+        return settled
+
+    def _forget_settled(self, route: _Route) -> None:
+        waiting = self._mandatory.get(route)
+        if waiting is None:
+            return
+        # One that was confirmed out of order goes when it gets to the front.
+        while waiting and waiting[0].outcome is not None:
+            waiting.popleft()
+        if not waiting:
+            del self._mandatory[route]

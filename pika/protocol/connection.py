@@ -1,0 +1,429 @@
+"""A connection: handshake, channel table, closing, blocked, heartbeats; bytes in, events out."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from typing import Any, Callable
+
+from pika import exceptions, frame, spec
+from pika.amqp_object import Method
+from pika.protocol import handshake, states
+from pika.protocol.channel import Channel
+from pika.protocol.events import Closed, ConnectionBlocked, ConnectionUnblocked, Delivery, Event, Opened, Replied
+from pika.protocol.handshake import Settings
+from pika.protocol.heartbeat import Heartbeat
+from pika.protocol.replies import Expectations, Reply
+from pika.protocol.states import Action, ConnectionState
+
+#: What dying in each state of the handshake probably means; the classes are pika's.
+_DEATHS: dict[ConnectionState, type[exceptions.AMQPConnectionError]] = {
+    ConnectionState.PROTOCOL: exceptions.IncompatibleProtocolError,
+    ConnectionState.START: exceptions.ProbableAuthenticationError,
+    ConnectionState.TUNE: exceptions.ProbableAccessDeniedError,
+}
+
+_PHASES: dict[ConnectionState, str] = {
+    ConnectionState.INIT: "before the connection",
+    ConnectionState.PROTOCOL: "AMQP handshake, waiting for connection.start",
+    ConnectionState.START: "AMQP handshake, authentication",
+    ConnectionState.TUNE: "AMQP handshake, opening the virtual host",
+    ConnectionState.OPEN: "open connection",
+    ConnectionState.CLOSING: "closing connection",
+}
+
+_REPLY_CODES: dict[type[BaseException], int] = {
+    exceptions.UnexpectedFrameError: spec.UNEXPECTED_FRAME,
+    exceptions.BodyTooLongError: spec.UNEXPECTED_FRAME,
+    exceptions.InvalidFrameError: spec.FRAME_ERROR,
+}
+
+
+class Connection:
+    """The client's side of an AMQP 0-9-1 connection, without I/O.
+
+    Bytes go in with :meth:`receive_data` and come out as :meth:`events`; what to send is collected for
+    :meth:`data_to_send`.  A frame changes state, or ends a reply, only when its event is taken.
+
+    :param settings: what to open the connection with
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.state = ConnectionState.INIT
+        #: Why the connection is closed, once it is.
+        self.error: BaseException | None = None
+        self.server_properties: dict[str, Any] = {}
+        self.channel_max = settings.channel_max
+        self.frame_max = settings.frame_max
+        #: The negotiated heartbeat interval in seconds; 0 when there is none.
+        self.heartbeat_interval = 0
+        #: The reason why the broker has blocked the connection, or None.
+        self.blocked: str | None = None
+        self.channels: dict[int, Channel] = {}
+        # Before tune the broker may send frames this large, whatever we are going to propose.
+        self._reader = frame.FrameReader(spec.FRAME_MAX_SIZE)
+        self._output: list[bytes | memoryview] = []
+        self._owed = Expectations()
+        self._heartbeat: Heartbeat | None = None
+        self._now = 0.0
+        self._lost: BaseException | None = None
+        self._closing_error: exceptions.ConnectionClosedByClient | None = None
+        self._finished: Closed | None = None
+        # Numbers that were used and are free again, and the lowest that never was used.
+        self._freed: list[int] = []
+        self._fresh = 1
+
+    def __repr__(self) -> str:
+        return f"<Connection to {self.settings.peer} {self.state.name}>"
+
+    @property
+    def phase(self) -> str:
+        """What the connection is doing, in words for an error's text."""
+        return _PHASES.get(self.state, "closed connection")
+
+    # The stream
+
+    def start(self, now: float) -> None:
+        """Begin the handshake: the stream is connected.
+
+        :param now: the time in seconds, by any clock that does not jump
+        """
+        self._now = now
+        self._advance(Action.CONNECT)
+        self._output.append(frame.ProtocolHeader().marshal())
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Take bytes that arrived; what they mean comes out of :meth:`events`.
+
+        :param data: the bytes, in any split
+        :param now: the time
+        """
+        self._now = now
+        if self._heartbeat is not None:
+            self._heartbeat.last_received = now
+        if self._finished is None:
+            self._reader.feed(data)
+
+    def stream_lost(self, error: BaseException) -> None:
+        """Take note that nothing more will arrive.  Events of what arrived before come first.
+
+        :param error: why
+        """
+        if self._lost is None:
+            self._lost = error
+
+    def data_to_send(self) -> list[bytes | memoryview]:
+        """Return the pieces to send now, in order, and forget them."""
+        output = self._output[:]
+        # In place: the channels append to this very list.
+        self._output.clear()
+        if output and self._heartbeat is not None:
+            self._heartbeat.sent = True
+        return output
+
+    def events(self) -> Iterator[Event]:
+        """Iterate over the events of what has arrived, frame by frame."""
+        while True:
+            event = self.next_event()
+            if event is None:
+                return
+            yield event
+
+    def next_event(self) -> Event | None:
+        """Take the next event, or None when nothing that arrived is left."""
+        if self._finished is not None:
+            finished, self._finished = self._finished, None
+            return finished
+        while self.state is not ConnectionState.CLOSED:
+            try:
+                received = self._reader.next_frame()
+                if received is None:
+                    return None if self._lost is None else self._on_lost(self._lost)
+                event = self._on_frame(*received)
+            except exceptions.AMQPError as error:
+                return self._on_violation(error)
+            if event is not None:
+                return event
+        return None
+
+    # Time
+
+    def next_deadline(self) -> float | None:
+        """Return when :meth:`tick` is to be called, or None."""
+        return None if self._heartbeat is None else self._heartbeat.deadline
+
+    def tick(self, now: float) -> None:
+        """Send a heartbeat if one is due, and find out whether the broker is dead.
+
+        Read everything that has arrived first: what a busy program left unread is no silence.
+
+        :param now: the time
+        """
+        heartbeat = self._heartbeat
+        if heartbeat is None or now < heartbeat.deadline:
+            return
+        if heartbeat.silent(now):
+            self.stream_lost(
+                exceptions.AMQPHeartbeatTimeout(
+                    f"no byte from {self.settings.peer} for {now - heartbeat.last_received:.1f} seconds, "
+                    f"over twice the heartbeat interval of {heartbeat.interval:g} seconds"
+                )
+            )
+        elif heartbeat.tick(now):
+            self._output.append(frame.HEARTBEAT_FRAME)
+
+    # Operations
+
+    def require_open(self) -> None:
+        """Raise unless the connection is open.
+
+        :raises pika.exceptions.ConnectionWrongStateError: naming the state, and the reason when it is closed
+        """
+        if self.state is not ConnectionState.OPEN:
+            reason = f": {self.error!r}" if self.error is not None else ""
+            raise exceptions.ConnectionWrongStateError(
+                f"the connection to {self.settings.peer} is {self.state.name}, not open{reason}"
+            )
+
+    def open_channel(self, number: int | None = None) -> Channel:
+        """Make a channel; :meth:`Channel.open` opens it.
+
+        :param number: the channel's number from 1; None takes the lowest that is free
+        :raises pika.exceptions.ConnectionWrongStateError: when the connection is not open
+        :raises pika.exceptions.NoFreeChannels: when all of them are in use
+        :raises pika.exceptions.InvalidChannelNumber: when the number is in use, or above the negotiated maximum
+        """
+        self.require_open()
+        if not number:
+            number = self._free_number()
+        elif number in self.channels:
+            raise exceptions.InvalidChannelNumber(f"channel number {number} is in use on this connection")
+        elif not 0 < number <= self.channel_max:
+            raise exceptions.InvalidChannelNumber(
+                f"channel number {number} is not between 1 and the negotiated channel_max of {self.channel_max}"
+            )
+        channel = Channel(number, self._output, self.frame_max, self.settings.max_message_size)
+        self.channels[number] = channel
+        return channel
+
+    def update_secret(self, new_secret: str, reason: str) -> Reply[spec.Connection.UpdateSecretOk]:
+        """Give the broker a new secret before the present one expires (connection.update-secret, RabbitMQ's extension).
+
+        :param new_secret: the new password or token
+        :param reason: a text for the broker's log
+        :raises pika.exceptions.ConnectionWrongStateError: when the connection is not open
+        """
+        self.require_open()
+        method = spec.Connection.UpdateSecret(new_secret, reason)
+        reply: Reply[spec.Connection.UpdateSecretOk] = Reply(method, spec.replies[spec.Connection.UpdateSecret])
+        self._output.append(frame.encode_method(0, method))
+        self._owed.add(reply)
+        return reply
+
+    def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> None:
+        """Close the connection (connection.close); before it is open, abandon the handshake.
+
+        :param reply_code: for the broker's log
+        :param reply_text: for the broker's log
+        :raises pika.exceptions.ConnectionWrongStateError: when it is closing or closed already
+        """
+        if Action.CLOSE not in states.CONNECTION[self.state]:
+            self.require_open()
+        if self.state is not ConnectionState.OPEN:
+            self._finish(exceptions.ConnectionOpenAborted(f"closed during: {self.phase}"), Action.CLOSE)
+            return
+        closing = frame.encode_method(0, spec.Connection.Close(reply_code, reply_text, 0, 0))
+        self._advance(Action.CLOSE)
+        self._closing_error = exceptions.ConnectionClosedByClient(reply_code, reply_text)
+        self._output.append(closing)
+
+    # Frames
+
+    def _on_frame(self, frame_type: int, number: int, payload: bytes) -> Event | None:
+        if number == 0:
+            return self._on_connection_frame(frame_type, payload)
+        channel = self.channels.get(number)
+        if channel is None:
+            raise exceptions.UnexpectedFrameError(
+                f"a frame of type {frame_type} on channel {number}, which is not open"
+            )
+        if frame_type == spec.FRAME_METHOD:
+            event = channel.on_method(payload)
+            if channel.state is states.ChannelState.CLOSED:
+                self._free(number)
+        elif frame_type == spec.FRAME_HEADER:
+            event = channel.on_header(payload)
+        elif frame_type == spec.FRAME_BODY:
+            event = channel.on_body(payload)
+        else:
+            raise exceptions.InvalidFrameError(f"a heartbeat frame on channel {number}: they belong on channel 0")
+        if self._closing_error is not None and isinstance(event, Delivery):
+            # The broker takes it back when the connection is gone (AMQP 0-9-1, connection.close: discard).
+            return None
+        return event
+
+    def _on_connection_frame(self, frame_type: int, payload: bytes) -> Event | None:
+        if frame_type == spec.FRAME_HEARTBEAT:
+            return None
+        if frame_type != spec.FRAME_METHOD:
+            raise exceptions.UnexpectedFrameError(f"a content frame of type {frame_type} on channel 0")
+        method = frame.decode_method(payload)
+        handler = _HANDLERS.get(type(method))
+        if handler is None or type(method) not in states.CONNECTION[self.state]:
+            raise exceptions.UnexpectedFrameError(f"{method.NAME} during: {self.phase}")
+        return handler(self, method)
+
+    def _on_start(self, method: Method) -> Event | None:
+        assert isinstance(method, spec.Connection.Start)
+        try:
+            handshake.check_version(method)
+            answer = handshake.start_ok(self.settings, method)
+        except exceptions.AMQPError as error:
+            return self._finish(error, Action.FAIL)
+        if isinstance(method.server_properties, dict):
+            self.server_properties = method.server_properties
+        self._advance(spec.Connection.Start)
+        self._output.append(frame.encode_method(0, answer))
+        return None
+
+    def _on_tune(self, method: Method) -> Event | None:
+        assert isinstance(method, spec.Connection.Tune)
+        answer = handshake.tune_ok(self.settings, method)
+        self._advance(spec.Connection.Tune)
+        self.settings.credentials.erase_credentials()
+        self.channel_max, self.frame_max = answer.channel_max, answer.frame_max
+        self.heartbeat_interval = answer.heartbeat
+        self._reader.max_frame_size = self.frame_max
+        if answer.heartbeat:
+            self._heartbeat = Heartbeat(answer.heartbeat, self._now)
+        self._output.append(frame.encode_method(0, answer))
+        self._output.append(frame.encode_method(0, spec.Connection.Open(self.settings.virtual_host)))
+        return None
+
+    def _on_open_ok(self, method: Method) -> Event | None:
+        self._advance(spec.Connection.OpenOk)
+        return Opened()
+
+    def _on_blocked(self, method: Method) -> Event | None:
+        assert isinstance(method, spec.Connection.Blocked)
+        self.blocked = method.reason or ""
+        return ConnectionBlocked(method)
+
+    def _on_unblocked(self, method: Method) -> Event | None:
+        assert isinstance(method, spec.Connection.Unblocked)
+        self.blocked = None
+        return ConnectionUnblocked(method)
+
+    def _on_update_secret_ok(self, method: Method) -> Event | None:
+        reply = self._owed.take(method)
+        if reply is None:
+            raise exceptions.UnexpectedFrameError(f"{method.NAME} answers nothing that was asked")
+        reply.succeed(method)
+        return Replied(None, reply)
+
+    def _on_close(self, method: Method) -> Event | None:
+        assert isinstance(method, spec.Connection.Close)
+        self._output.append(frame.encode_method(0, spec.Connection.CloseOk()))
+        if self._closing_error is not None:
+            return self._finish(self._closing_error, spec.Connection.Close)
+        error = exceptions.ConnectionClosedByBroker(method.reply_code, method.reply_text)
+        return self._finish(self._explain(error), spec.Connection.Close)
+
+    def _on_close_ok(self, method: Method) -> Event | None:
+        assert self._closing_error is not None
+        return self._finish(self._closing_error, spec.Connection.CloseOk)
+
+    # Endings
+
+    def _on_lost(self, error: BaseException) -> Event | None:
+        return self._finish(self._explain(error), Action.LOSE)
+
+    def _on_violation(self, violation: exceptions.AMQPError) -> Event | None:
+        """End the connection over something that the broker must not send, and tell it (section 4.10.2)."""
+        if self.state is ConnectionState.PROTOCOL:
+            error: exceptions.AMQPError = exceptions.IncompatibleProtocolError(self._not_amqp(violation))
+        else:
+            code = _REPLY_CODES.get(type(violation), spec.SYNTAX_ERROR)
+            self._output.append(frame.encode_method(0, spec.Connection.Close(code, str(violation)[:80], 0, 0)))
+            error = exceptions.StreamLostError(f"{self.settings.peer} broke the protocol: {violation}")
+        error.__cause__ = violation
+        return self._finish(error, Action.FAIL)
+
+    def _not_amqp(self, violation: exceptions.AMQPError) -> str:
+        answer = self._reader.peek(16)
+        if answer.startswith(b"AMQP"):
+            versions = ".".join(map(str, answer[5:8]))
+            return f"{self.settings.peer} answers that it speaks AMQP {versions}, not 0.9.1"
+        if answer[:2] in (b"\x15\x03", b"\x16\x03"):
+            return f"{self.settings.peer} speaks TLS: connect with amqps:// or ssl_options (usually port 5671)"
+        return f"{self.settings.peer} is no AMQP 0-9-1 server: it answers {answer!r} ({violation})"
+
+    def _explain(self, error: BaseException) -> BaseException:
+        """Return what a death in this state is to a user: during the handshake it hints at its probable cause."""
+        death = _DEATHS.get(self.state)
+        if death is None or isinstance(error, exceptions.ConnectionOpenAborted):
+            return error
+        explained = death(repr(error))
+        explained.__cause__ = error
+        return explained
+
+    def _finish(self, error: BaseException, trigger: states.Trigger) -> Event | None:
+        """Close with a reason; every reply, confirmation and channel ends with it."""
+        phase = self.phase
+        self._advance(trigger)
+        if isinstance(error, exceptions.AMQPError):
+            error.context = f"{self.settings.peer}; {phase}"
+        self.error = error
+        self._heartbeat = None
+        self.blocked = None
+        for channel in self.channels.values():
+            if channel.state is not states.ChannelState.CLOSED:
+                channel.end(error)
+        self.channels.clear()
+        for reply in self._owed.take_all():
+            reply.fail(error)
+        closed = Closed(error)
+        if trigger is Action.CLOSE:
+            # Not out of a frame: it comes out with the next one.
+            self._finished = closed
+            return None
+        return closed
+
+    def _advance(self, trigger: states.Trigger) -> None:
+        following = states.CONNECTION[self.state].get(trigger)
+        if following is None:
+            name = trigger.value if isinstance(trigger, Action) else trigger.NAME
+            raise exceptions.ConnectionWrongStateError(f"{name}, but the connection is {self.state.name}")
+        self.state = following
+
+    def _free(self, number: int) -> None:
+        del self.channels[number]
+        if number < self._fresh:
+            heapq.heappush(self._freed, number)
+
+    def _free_number(self) -> int:
+        while self._freed:
+            number = heapq.heappop(self._freed)
+            if number not in self.channels:
+                return number
+        while self._fresh in self.channels:
+            self._fresh += 1
+        if self._fresh > self.channel_max:
+            raise exceptions.NoFreeChannels(
+                f"all {self.channel_max} channels that the broker allows on a connection are in use"
+            )
+        self._fresh += 1
+        return self._fresh - 1
+
+
+_HANDLERS: dict[type[Method], Callable[[Connection, Method], Event | None]] = {
+    spec.Connection.Start: Connection._on_start,
+    spec.Connection.Tune: Connection._on_tune,
+    spec.Connection.OpenOk: Connection._on_open_ok,
+    spec.Connection.Blocked: Connection._on_blocked,
+    spec.Connection.Unblocked: Connection._on_unblocked,
+    spec.Connection.UpdateSecretOk: Connection._on_update_secret_ok,
+    spec.Connection.Close: Connection._on_close,
+    spec.Connection.CloseOk: Connection._on_close_ok,
+}

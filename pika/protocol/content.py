@@ -1,0 +1,110 @@
+"""A message's header and body frames, put together again."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from pika import exceptions, frame, spec
+from pika.amqp_object import Method
+
+M = TypeVar("M", bound=Method)
+
+
+class ContentTooLarge(Exception):
+    """A content header announced a body larger than `max_message_size`."""
+
+    def __init__(self, method: Method, body_size: int, limit: int) -> None:
+        self.body_size = body_size
+        super().__init__(
+            f"a {method.NAME} announces a body of {body_size:,} octets, and max_message_size is {limit:,} octets"
+        )
+
+
+class ContentAssembler(Generic[M]):
+    """Puts the content behind one method together: its header frame, then body frames until all of it is there.
+
+    Each operation checks the order of frames (AMQP 0-9-1, section 2.3.5.2): content cannot be interrupted
+    on its channel.  Nothing is reserved for a body; its pieces are kept as they arrive.
+
+    :param max_message_size: octets that a body may have
+    """
+
+    __slots__ = ("_method", "_missing", "_pieces", "_properties", "_skip", "max_message_size")
+
+    def __init__(self, max_message_size: int) -> None:
+        self.max_message_size = max_message_size
+        self._method: M | None = None
+        self._properties: spec.BasicProperties | None = None
+        self._missing = 0
+        self._pieces: list[bytes] = []
+        self._skip = 0
+
+    @property
+    def method(self) -> M | None:
+        """The method whose content is incomplete, or None."""
+        return self._method
+
+    def begin(self, method: M) -> None:
+        """Expect the content of a method."""
+        self._skip = 0
+        self._method = method
+
+    def header(self, payload: bytes) -> tuple[M, spec.BasicProperties, bytes] | None:
+        """Take a content header's payload.
+
+        :returns: method, properties and body when the body is empty, else None
+        :raises pika.exceptions.UnexpectedFrameError: when no header is due
+        :raises ContentTooLarge: when the body will be larger than `max_message_size`; the body frames that
+            follow are dropped
+        """
+        method = self._method
+        if method is None or self._properties is not None:
+            raise exceptions.UnexpectedFrameError("a content header frame came where no header was due")
+        body_size, properties = frame.decode_header(payload)
+        if body_size > self.max_message_size:
+            self._method = None
+            self._skip = body_size
+            raise ContentTooLarge(method, body_size, self.max_message_size)
+        if body_size == 0:
+            self._method = None
+            return method, properties, b""
+        self._properties = properties
+        self._missing = body_size
+        return None
+
+    def body(self, fragment: bytes) -> tuple[M, spec.BasicProperties, bytes] | None:
+        """Take a body frame's payload.
+
+        :returns: method, properties and body when the body is complete, else None
+        :raises pika.exceptions.UnexpectedFrameError: when no body is due
+        :raises pika.exceptions.BodyTooLongError: when the fragment goes beyond the size that the header announced
+        """
+        method = self._method
+        properties = self._properties
+        if method is None or properties is None:
+            if self._skip >= len(fragment) > 0:
+                self._skip -= len(fragment)
+                return None
+            raise exceptions.UnexpectedFrameError("a body frame came where no body was due")
+        self._missing -= len(fragment)
+        if self._missing < 0:
+            received = sum(map(len, self._pieces)) + len(fragment)
+            raise exceptions.BodyTooLongError(received, received + self._missing)
+        if self._missing:
+            # An empty frame is legal and says nothing; kept, it would cost memory that no byte arrived for.
+            if fragment:
+                self._pieces.append(fragment)
+            return None
+        pieces = self._pieces
+        if pieces:
+            pieces.append(fragment)
+            fragment = b"".join(pieces)
+        self.reset()
+        return method, properties, fragment
+
+    def reset(self) -> None:
+        """Forget a content that will not be completed."""
+        self._method = None
+        self._properties = None
+        self._missing = 0
+        self._pieces = []

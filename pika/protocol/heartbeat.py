@@ -1,0 +1,36 @@
+"""Heartbeats as deadlines (AMQP 0-9-1, section 4.2.7): when one is due, and when silence means death."""
+
+from __future__ import annotations
+
+
+class Heartbeat:
+    """The heartbeat of an open connection.  It has no clock: the time is an argument.
+
+    :param interval: the negotiated interval, in seconds
+    :param now: the time
+    """
+
+    __slots__ = ("deadline", "interval", "last_received", "sent")
+
+    def __init__(self, interval: float, now: float) -> None:
+        self.interval = interval
+        #: When bytes arrived last.
+        self.last_received = now
+        #: Whether bytes were sent since the last tick.
+        self.sent = False
+        #: When :meth:`tick` is to be called.
+        self.deadline = now + interval / 2
+
+    def tick(self, now: float) -> bool:
+        """Say whether a heartbeat is due, and set the next deadline.
+
+        Ticking at half the interval keeps the gap between our bytes below one interval; any byte counts.
+        """
+        due = not self.sent
+        self.sent = False
+        self.deadline = min(now + self.interval / 2, max(self.last_received + 2 * self.interval, now))
+        return due
+
+    def silent(self, now: float) -> bool:
+        """Say whether no byte arrived for two intervals.  Ask after everything that arrived has been read."""
+        return now - self.last_received >= 2 * self.interval
