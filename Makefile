@@ -1,0 +1,71 @@
+# `make help` lists what there is. PYTHON chooses the interpreter of .venv; PIP_* variables reach pip.
+
+PYTHON ?= python3
+# The interpreters that the tests also run on, where the machine has them.
+OTHERS ?= 3.9 3.11 3.13
+EXTRAS := tornado,twisted,gevent
+BIN := .venv/bin
+# What the rest stands on; at least so many of its branches and lines are covered, in per cent.
+CORE := pika/spec.py,pika/data.py,pika/frame.py,pika/protocol/*
+CORE_COVERAGE := 97
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help test test-main test-others rabbitmq check lint types layers generated docs format bench fuzz clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+test: test-main test-others  ## run all tests, here and on the other interpreters found; needs nothing but python3
+
+test-main: .venv/.installed-test rabbitmq  ## run all tests on the main interpreter, with coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage report --include='$(CORE)' --fail-under=$(CORE_COVERAGE)
+
+test-others: .venv/.installed-test rabbitmq  ## run all but the slow tests on the other interpreters found
+	@tools/test_others $(EXTRAS) $(OTHERS)
+
+rabbitmq: .venv/.installed-test
+	@tools/ensure_rabbitmq
+
+check: lint types layers generated docs  ## all of lint, types, layers, generated, docs
+
+lint: .venv/.installed-dev  ## see whether the code is clean and formatted
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
+
+types: .venv/.installed-dev  ## see whether the types are right
+	$(BIN)/mypy
+
+layers: .venv/.installed-dev  ## see whether imports point down
+	$(BIN)/lint-imports
+
+generated: .venv/.installed-dev  ## see whether generated files are fresh
+	$(BIN)/python tools/generate_spec.py --check
+	@if [ -e tools/draw_states.py ]; then set -x; $(BIN)/python tools/draw_states.py --check; fi
+
+docs: .venv/.installed-dev  ## build the documentation into docs/_build/html; a warning is an error
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
+
+format: .venv/.installed-dev  ## format the code, and mend what can be mended by itself
+	$(BIN)/ruff check --quiet --fix .
+	$(BIN)/ruff format --quiet .
+
+bench: .venv/.installed-test rabbitmq  ## measure the speed
+	$(BIN)/python benchmarks/run.py
+
+fuzz: .venv/.installed-test rabbitmq  ## run the property tests with many more examples: long
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q -m hypothesis --timeout=3600
+
+clean:  ## remove everything that is made, the virtual environments too
+	rm -rf .venv .venv-* build dist docs/_build .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.installed-test: pyproject.toml tools/bootstrap
+	@tools/bootstrap .venv $(PYTHON) --editable '.[$(EXTRAS)]' --group test
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed-test
+	@tools/bootstrap .venv $(PYTHON) --group dev
+	@touch $@
