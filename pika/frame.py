@@ -8,6 +8,7 @@ which is no frame (section 2.3.1).
 from __future__ import annotations
 
 import struct
+from typing import Any, Generic, TypeVar
 
 from pika import amqp_object, exceptions, spec
 
@@ -24,6 +25,9 @@ _FRAME_TYPES = frozenset((spec.FRAME_METHOD, spec.FRAME_HEADER, spec.FRAME_BODY,
 FRAME_OVERHEAD = spec.FRAME_HEADER_SIZE + spec.FRAME_END_SIZE
 
 HEARTBEAT_FRAME = _PREFIX.pack(spec.FRAME_HEARTBEAT, 0, 0) + _FRAME_END
+
+
+M = TypeVar("M", bound=amqp_object.Method)
 
 
 class Frame(amqp_object.AMQPObject):
@@ -52,7 +56,7 @@ class Frame(amqp_object.AMQPObject):
         raise NotImplementedError(f"{type(self).__name__} frames cannot be encoded: use a subclass that has a payload")
 
 
-class Method(Frame):
+class Method(Frame, Generic[M]):
     """A method frame.
 
     :param channel_number: the channel that the method is for
@@ -61,7 +65,7 @@ class Method(Frame):
 
     NAME = "METHOD"
 
-    def __init__(self, channel_number: int, method: amqp_object.Method) -> None:
+    def __init__(self, channel_number: int, method: M) -> None:
         super().__init__(spec.FRAME_METHOD, channel_number)
         self.method = method
 
@@ -259,6 +263,9 @@ class FrameReader:
 
         :param data: the bytes
         """
+        if type(data) is not bytes:
+            # What was read into a buffer of the caller's, who will read into it again.
+            data = bytes(data)
         if self._position == len(self._buffer) and not self._arrived:
             self._buffer = data
             self._position = 0

@@ -1,0 +1,727 @@
+"""BlockingChannel: the operations of a channel, each of which returns when the broker has answered."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Union
+
+from pika import channel as channel_module
+from pika import exceptions, frame, spec
+from pika.channel import as_body, require_text
+from pika.protocol import Confirmation, Outcome
+
+if TYPE_CHECKING:
+    from pika.adapters.blocking_connection import BlockingConnection
+
+Arguments = Union[Mapping[str, Any], None]
+OnMessage = Callable[["BlockingChannel", "spec.Basic.Deliver", "spec.BasicProperties", bytes], object]
+OnReturn = Callable[["BlockingChannel", "spec.Basic.Return", "spec.BasicProperties", bytes], object]
+
+
+class ReturnedMessage:
+    """A mandatory message that no queue took, as :class:`~pika.exceptions.UnroutableError` carries it.
+
+    :param method: the basic.return
+    :param properties: the message's properties
+    :param body: the message's body
+    """
+
+    __slots__ = ("body", "method", "properties")
+
+    def __init__(self, method: spec.Basic.Return, properties: spec.BasicProperties, body: bytes) -> None:
+        self.method = method
+        self.properties = properties
+        self.body = body
+
+
+class _ConsumerDeliveryEvt(NamedTuple):
+    """A message that waits for its consumer."""
+
+    method: spec.Basic.Deliver
+    properties: spec.BasicProperties
+    body: bytes
+
+
+class _ConsumerCancellationEvt(NamedTuple):
+    """The broker cancelled a consumer."""
+
+    method_frame: frame.Method[spec.Basic.Cancel]
+
+
+class _ReturnedMessageEvt(NamedTuple):
+    """A message came back, and a callback wants to know."""
+
+    callback: OnReturn
+    message: ReturnedMessage
+
+
+class _ConsumerInfo:
+    """A consumer of a BlockingChannel.
+
+    :param consumer_tag: its tag
+    :param auto_ack: whether its deliveries need no acknowledgement
+    :param on_message_callback: what gets its messages, or None
+    :param alternate_event_sink: what gets its events instead, or None
+    """
+
+    def __init__(
+        self,
+        consumer_tag: str,
+        auto_ack: bool,
+        on_message_callback: OnMessage | None = None,
+        alternate_event_sink: Callable[[Any], object] | None = None,
+    ) -> None:
+        self.consumer_tag = consumer_tag
+        self.auto_ack = auto_ack
+        self.on_message_callback = on_message_callback
+        self.alternate_event_sink = alternate_event_sink
+
+
+class _QueueConsumerGeneratorInfo:
+    """The consumer behind :meth:`BlockingChannel.consume`.
+
+    :param params: queue, auto_ack and exclusive, as given
+    :param consumer_tag: its tag
+    """
+
+    def __init__(self, params: tuple[str, bool, bool], consumer_tag: str) -> None:
+        self.params = params
+        self.consumer_tag = consumer_tag
+        #: Deliveries that the generator has not handed out yet.
+        self.pending_events: deque[_ConsumerDeliveryEvt] = deque()
+        self.cancelled_by_broker = False
+
+
+class _CallbackResult:
+    """Keeps what a completion callback is called with."""
+
+    def __init__(self) -> None:
+        self.ready = False
+        self.value: Any = None
+
+    def is_ready(self) -> bool:
+        """Whether the callback was called."""
+        return self.ready
+
+    def set_value_once(self, *values: Any) -> None:
+        """The callback."""
+        self.value = values[0] if len(values) == 1 else values
+        self.ready = True
+
+
+class BlockingChannel:
+    """A channel of a :class:`BlockingConnection`, which makes it with ``connection.channel()``.
+
+    Its operations return when the broker has answered. Consumers' callbacks are called while
+    ``start_consuming``, ``connection.process_data_events`` or ``connection.sleep`` runs, and from nowhere else.
+
+    Every operation raises :class:`~pika.exceptions.ChannelWrongStateError` on a channel that is not open, and the
+    reason of the end (such as :class:`~pika.exceptions.ChannelClosedByBroker`) when the channel or its connection
+    ends while it waits.
+
+    :param channel_impl: the callback channel that it stands on
+    :param connection: the connection
+    """
+
+    def __init__(self, channel_impl: channel_module.Channel, connection: BlockingConnection) -> None:
+        self._impl = channel_impl
+        self._connection = connection
+        self._consumer_infos: dict[str, _ConsumerInfo] = {}
+        self._pending_events: deque[Any] = deque()
+        self._queue_consumer_generator: _QueueConsumerGeneratorInfo | None = None
+        self._delivery_confirmation = False
+        self._on_cancel: list[Callable[[frame.Method[spec.Basic.Cancel]], object]] = []
+        self._on_return: list[OnReturn] = []
+        self._closing_reason: BaseException | None = None
+        channel_impl.add_on_close_callback(self._on_closed)
+        channel_impl.add_on_cancel_callback(self._on_consumer_cancelled_by_broker)
+        channel_impl.add_on_return_callback(self._on_message_returned)
+
+    def __int__(self) -> int:
+        return self.channel_number
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} impl={self._impl!r}>"
+
+    def __enter__(self) -> BlockingChannel:
+        return self
+
+    def __exit__(self, exc_type: object, value: object, traceback: object) -> None:
+        if self.is_open:
+            self.close()
+
+    # State
+
+    @property
+    def channel_number(self) -> int:
+        """The channel's number."""
+        return self._impl.channel_number
+
+    @property
+    def connection(self) -> BlockingConnection:
+        """The channel's connection."""
+        return self._connection
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the channel is open."""
+        return self._impl.is_open
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the channel is closed, which is final."""
+        return self._impl.is_closed
+
+    @property
+    def consumer_tags(self) -> list[str]:
+        """The tags of the channel's consumers."""
+        return list(self._consumer_infos)
+
+    def get_waiting_message_count(self) -> int:
+        """Return how many messages have arrived for :meth:`consume` and were not handed out yet."""
+        generator = self._queue_consumer_generator
+        return 0 if generator is None else len(generator.pending_events)
+
+    # Callbacks
+
+    def add_on_cancel_callback(self, callback: Callable[[frame.Method[spec.Basic.Cancel]], object]) -> None:
+        """Have a function called when the broker cancels a consumer, because its queue was deleted for example.
+
+        :param callback: called as ``callback(method_frame)``, with basic.cancel
+        """
+        self._on_cancel.append(callback)
+
+    def add_on_return_callback(self, callback: OnReturn) -> None:
+        """Have a function called when a mandatory message comes back, on a channel without confirms.
+
+        :param callback: called as ``callback(channel, method, properties, body)``
+        """
+        self._on_return.append(callback)
+
+    # Closing
+
+    def close(self, reply_code: int = 0, reply_text: str = "Normal shutdown") -> None:
+        """Close the channel.
+
+        :param reply_code: for the broker's log
+        :param reply_text: for the broker's log
+        """
+        self._impl.close(reply_code, reply_text)
+        self._connection._wait_until(lambda: self._impl.is_closed, f"closing channel {self.channel_number}")
+
+    def flow(self, active: bool) -> bool:
+        """Ask the broker to pause deliveries (False) or to go on (True) (channel.flow). RabbitMQ refuses to pause.
+
+        :param active: whether to deliver
+        :returns: whether the broker delivers now
+        """
+        result = _CallbackResult()
+        self._impl.flow(active, result.set_value_once)
+        self._wait(result.is_ready, "channel.flow")
+        return bool(result.value)
+
+    # Exchanges
+
+    def exchange_declare(
+        self,
+        exchange: str,
+        exchange_type: str = "direct",
+        passive: bool = False,
+        durable: bool = False,
+        auto_delete: bool = False,
+        internal: bool = False,
+        arguments: Arguments = None,
+    ) -> frame.Method[spec.Exchange.DeclareOk]:
+        """Declare an exchange (exchange.declare); see :meth:`pika.channel.Channel.exchange_declare`."""
+        declare = functools.partial(
+            self._impl.exchange_declare, exchange, exchange_type, passive, durable, auto_delete, internal, arguments
+        )
+        return self._call("exchange.declare", declare)
+
+    def exchange_delete(
+        self, exchange: str | None = None, if_unused: bool = False
+    ) -> frame.Method[spec.Exchange.DeleteOk]:
+        """Delete an exchange (exchange.delete); see :meth:`pika.channel.Channel.exchange_delete`."""
+        return self._call("exchange.delete", functools.partial(self._impl.exchange_delete, exchange, if_unused))
+
+    def exchange_bind(
+        self, destination: str, source: str, routing_key: str = "", arguments: Arguments = None
+    ) -> frame.Method[spec.Exchange.BindOk]:
+        """Bind an exchange to another one (exchange.bind); see :meth:`pika.channel.Channel.exchange_bind`."""
+        bind = functools.partial(self._impl.exchange_bind, destination, source, routing_key, arguments)
+        return self._call("exchange.bind", bind)
+
+    def exchange_unbind(
+        self,
+        destination: str | None = None,
+        source: str | None = None,
+        routing_key: str = "",
+        arguments: Arguments = None,
+    ) -> frame.Method[spec.Exchange.UnbindOk]:
+        """Undo a binding of exchanges (exchange.unbind); see :meth:`pika.channel.Channel.exchange_unbind`."""
+        unbind = functools.partial(self._impl.exchange_unbind, destination, source, routing_key, arguments)
+        return self._call("exchange.unbind", unbind)
+
+    # Queues
+
+    def queue_declare(
+        self,
+        queue: str,
+        passive: bool = False,
+        durable: bool = False,
+        exclusive: bool = False,
+        auto_delete: bool = False,
+        arguments: Arguments = None,
+    ) -> frame.Method[spec.Queue.DeclareOk]:
+        """Declare a queue (queue.declare); see :meth:`pika.channel.Channel.queue_declare`.
+
+        :returns: the answer; ``.method.queue`` is the queue's name, also when the broker chose it
+        """
+        declare = functools.partial(
+            self._impl.queue_declare, queue, passive, durable, exclusive, auto_delete, arguments
+        )
+        return self._call("queue.declare", declare)
+
+    def queue_bind(
+        self, queue: str, exchange: str, routing_key: str | None = None, arguments: Arguments = None
+    ) -> frame.Method[spec.Queue.BindOk]:
+        """Bind a queue to an exchange (queue.bind); see :meth:`pika.channel.Channel.queue_bind`."""
+        return self._call(
+            "queue.bind", functools.partial(self._impl.queue_bind, queue, exchange, routing_key, arguments)
+        )
+
+    def queue_unbind(
+        self, queue: str, exchange: str, routing_key: str | None = None, arguments: Arguments = None
+    ) -> frame.Method[spec.Queue.UnbindOk]:
+        """Undo a binding of a queue (queue.unbind); see :meth:`pika.channel.Channel.queue_unbind`."""
+        unbind = functools.partial(self._impl.queue_unbind, queue, exchange, routing_key, arguments)
+        return self._call("queue.unbind", unbind)
+
+    def queue_purge(self, queue: str) -> frame.Method[spec.Queue.PurgeOk]:
+        """Remove a queue's messages that await no acknowledgement (queue.purge).
+
+        :param queue: the queue
+        :returns: the answer; ``.method.message_count`` says how many there were
+        """
+        return self._call("queue.purge", functools.partial(self._impl.queue_purge, queue))
+
+    def queue_delete(
+        self, queue: str, if_unused: bool = False, if_empty: bool = False
+    ) -> frame.Method[spec.Queue.DeleteOk]:
+        """Delete a queue (queue.delete); see :meth:`pika.channel.Channel.queue_delete`."""
+        return self._call("queue.delete", functools.partial(self._impl.queue_delete, queue, if_unused, if_empty))
+
+    # Consuming
+
+    def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, global_qos: bool = False) -> None:
+        """Bound the unacknowledged deliveries (basic.qos); see :meth:`pika.channel.Channel.basic_qos`."""
+        self._call("basic.qos", functools.partial(self._impl.basic_qos, prefetch_size, prefetch_count, global_qos))
+
+    def basic_consume(
+        self,
+        queue: str,
+        on_message_callback: OnMessage,
+        auto_ack: bool = False,
+        exclusive: bool = False,
+        consumer_tag: str | None = None,
+        arguments: Arguments = None,
+    ) -> str:
+        """Start a consumer (basic.consume).
+
+        :param queue: the queue
+        :param on_message_callback: called as ``on_message_callback(channel, method, properties, body)``
+        :param auto_ack: whether deliveries need no acknowledgement
+        :param exclusive: whether to be the queue's only consumer
+        :param consumer_tag: names the consumer; made if None
+        :param arguments: RabbitMQ's extensions, such as ``x-priority``
+        :returns: the consumer tag
+        :raises pika.exceptions.DuplicateConsumerTag: when the channel has a consumer of this tag
+        """
+        if not callable(on_message_callback):
+            raise TypeError(f"callback on_message_callback must be callable, but got {on_message_callback!r}")
+        return self._consume(queue, auto_ack, exclusive, consumer_tag, arguments, on_message_callback, None)
+
+    def _consume(
+        self,
+        queue: str,
+        auto_ack: bool,
+        exclusive: bool,
+        consumer_tag: str | None,
+        arguments: Arguments,
+        on_message_callback: OnMessage | None,
+        alternate_event_sink: Callable[[Any], object] | None,
+    ) -> str:
+        self._impl._raise_if_not_open()
+        tag = consumer_tag or self._impl._generate_consumer_tag()
+        if tag in self._consumer_infos:
+            raise exceptions.DuplicateConsumerTag(tag)
+        # Known before it is asked for: deliveries can come before consume-ok.
+        self._consumer_infos[tag] = _ConsumerInfo(tag, auto_ack, on_message_callback, alternate_event_sink)
+        consume = functools.partial(
+            self._impl.basic_consume, queue, self._on_consumer_message_delivery, auto_ack, exclusive, tag, arguments
+        )
+        try:
+            self._call("basic.consume", consume)
+        except BaseException:
+            self._consumer_infos.pop(tag, None)
+            raise
+        return tag
+
+    def basic_cancel(self, consumer_tag: str) -> list[tuple[spec.Basic.Deliver, spec.BasicProperties, bytes]]:
+        """Cancel a consumer (basic.cancel). Messages that have arrived for it and were not handed to it are put back.
+
+        :param consumer_tag: the consumer; one that is unknown is ignored
+        :returns: of a consumer with `auto_ack`, whose messages cannot be put back, those messages as
+            (method, properties, body); else an empty list
+        """
+        require_text("consumer_tag", consumer_tag)
+        self._impl._raise_if_not_open()
+        info = self._consumer_infos.get(consumer_tag)
+        if info is None:
+            return []
+        # Cancelled first: what is put back while the consumer is active comes straight back to it.
+        self._call("basic.cancel", functools.partial(self._impl.basic_cancel, consumer_tag))
+        self._consumer_infos.pop(consumer_tag, None)
+        pending = self._take_pending(consumer_tag)
+        if info.auto_ack:
+            return [(event.method, event.properties, event.body) for event in pending]
+        for event in pending:
+            self._impl.basic_reject(event.method.delivery_tag, requeue=True)
+        return []
+
+    def _take_pending(self, consumer_tag: str) -> list[_ConsumerDeliveryEvt]:
+        taken: list[_ConsumerDeliveryEvt] = []
+        rest: list[Any] = []
+        for event in self._pending_events:
+            is_one = type(event) is _ConsumerDeliveryEvt and event.method.consumer_tag == consumer_tag
+            (taken if is_one else rest).append(event)
+        self._pending_events.clear()
+        self._pending_events.extend(rest)
+        return taken
+
+    def start_consuming(self) -> None:
+        """Hand messages to the consumers' callbacks until no consumer is left (see :meth:`stop_consuming`).
+
+        :raises pika.exceptions.ReentrancyError: when called from inside a callback
+        """
+        self._connection._require_outermost("start_consuming")
+        while self._consumer_infos:
+            self._process_data_events(time_limit=None)
+
+    def stop_consuming(self, consumer_tag: str | None = None) -> None:
+        """Cancel a consumer, or all of them, so that :meth:`start_consuming` returns.
+
+        :param consumer_tag: the consumer; None for all of them
+        """
+        tags = list(self._consumer_infos) if consumer_tag is None else [consumer_tag]
+        generator = self._queue_consumer_generator
+        for tag in tags:
+            if generator is not None and tag == generator.consumer_tag:
+                self.cancel()
+            else:
+                self.basic_cancel(tag)
+
+    def consume(
+        self,
+        queue: str,
+        auto_ack: bool = False,
+        exclusive: bool = False,
+        arguments: Arguments = None,
+        inactivity_timeout: float | None = None,
+        consumer_tag: str | None = None,
+    ) -> Iterator[tuple[Any, Any, Any]]:
+        """Iterate over a queue's messages, as (method, properties, body).
+
+        The consumer outlives the iteration: another call with the same arguments goes on with it, and
+        :meth:`cancel` ends it.
+
+        :param queue: the queue
+        :param auto_ack: whether deliveries need no acknowledgement
+        :param exclusive: whether to be the queue's only consumer
+        :param arguments: RabbitMQ's extensions, such as ``x-priority``
+        :param inactivity_timeout: seconds without a message after which (None, None, None) comes; None waits on
+        :param consumer_tag: names the consumer; made if None
+        :raises ValueError: when a consumer is active that was started with other arguments
+        """
+        self._impl._raise_if_not_open()
+        params = (queue, auto_ack, exclusive)
+        if self._queue_consumer_generator is None:
+            self._start_generator(params, consumer_tag, arguments)
+        elif self._queue_consumer_generator.params != params:
+            raise ValueError(
+                f"consume() is active with (queue, auto_ack, exclusive) = {self._queue_consumer_generator.params!r}, "
+                f"and was called with {params!r}: call cancel() first"
+            )
+        while self._queue_consumer_generator is not None:
+            if self._queue_consumer_generator.pending_events:
+                event = self._queue_consumer_generator.pending_events.popleft()
+                yield event.method, event.properties, event.body
+            elif self._queue_consumer_generator.cancelled_by_broker:
+                self._queue_consumer_generator = None
+            elif not self._await_generator_event(inactivity_timeout):
+                yield None, None, None
+
+    def _start_generator(self, params: tuple[str, bool, bool], consumer_tag: str | None, arguments: Arguments) -> None:
+        tag = consumer_tag or self._impl._generate_consumer_tag()
+        self._queue_consumer_generator = _QueueConsumerGeneratorInfo(params, tag)
+        queue, auto_ack, exclusive = params
+        try:
+            self._consume(queue, auto_ack, exclusive, tag, arguments, None, self._on_consumer_generator_event)
+        except BaseException:
+            self._queue_consumer_generator = None
+            raise
+
+    def _await_generator_event(self, timeout: float | None) -> bool:
+        """Wait for something to happen to the generator's consumer; False when the time is over."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            remaining = None if deadline is None else max(deadline - time.monotonic(), 0)
+            self._process_data_events(time_limit=remaining)
+            generator = self._queue_consumer_generator
+            if generator is None or generator.pending_events or generator.cancelled_by_broker:
+                return True
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+
+    def cancel(self) -> int:
+        """End the consumer of :meth:`consume`, and put back what has arrived for it and was not handed out.
+
+        :returns: how many messages were put back
+        """
+        generator = self._queue_consumer_generator
+        if generator is None:
+            return 0
+        try:
+            self.basic_cancel(generator.consumer_tag)
+            requeued = 0
+            _queue, auto_ack, _exclusive = generator.params
+            while generator.pending_events and not auto_ack:
+                event = generator.pending_events.popleft()
+                self._impl.basic_reject(event.method.delivery_tag, requeue=True)
+                requeued += 1
+            return requeued
+        finally:
+            self._queue_consumer_generator = None
+
+    def basic_get(
+        self, queue: str, auto_ack: bool = False
+    ) -> tuple[spec.Basic.GetOk, spec.BasicProperties, bytes] | tuple[None, None, None]:
+        """Take one message off a queue (basic.get).
+
+        :param queue: the queue
+        :param auto_ack: whether the message needs no acknowledgement
+        :returns: method, properties and body; three Nones when the queue is empty
+        """
+        message = _CallbackResult()
+        empty = _CallbackResult()
+        self._impl.basic_get(queue, message.set_value_once, auto_ack)
+        self._impl.add_callback(empty.set_value_once, [spec.Basic.GetEmpty])
+        self._wait(lambda: message.ready or empty.ready, "basic.get")
+        if message.ready:
+            _channel, method, properties, body = message.value
+            return method, properties, body
+        return None, None, None
+
+    def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
+        """Acknowledge a delivery (basic.ack).
+
+        :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
+        :param multiple: whether everything up to it is acknowledged as well
+        """
+        self._impl.basic_ack(delivery_tag, multiple)
+        self._connection._impl.glance()
+
+    def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
+        """Refuse a delivery, or several (basic.nack, RabbitMQ's extension).
+
+        :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
+        :param multiple: whether everything up to it is refused as well
+        :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
+        """
+        self._impl.basic_nack(delivery_tag, multiple, requeue)
+        self._connection._impl.glance()
+
+    def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
+        """Refuse a delivery (basic.reject).
+
+        :param delivery_tag: the delivery
+        :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
+        """
+        self._impl.basic_reject(delivery_tag, requeue)
+        self._connection._impl.glance()
+
+    def basic_recover(self, requeue: bool = False) -> None:
+        """Ask for the channel's unacknowledged deliveries again (basic.recover).
+
+        :param requeue: whether other consumers may get them; RabbitMQ has only True
+        """
+        self._call("basic.recover", functools.partial(self._impl.basic_recover, requeue))
+
+    # Publishing
+
+    def basic_publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes | str,
+        properties: spec.BasicProperties | None = None,
+        mandatory: bool = False,
+    ) -> None:
+        """Publish a message (basic.publish). When this returns the message is with the kernel; after
+        :meth:`confirm_delivery`, the broker has taken it.
+
+        :param exchange: the exchange; the empty string is the default exchange, which routes to the queue that
+            `routing_key` names
+        :param routing_key: the routing key
+        :param body: the body; a str is encoded as UTF-8
+        :param properties: the message's properties
+        :param mandatory: whether the broker returns the message when no queue takes it
+        :raises pika.exceptions.UnroutableError: with confirms, when a mandatory message came back
+        :raises pika.exceptions.NackError: with confirms, when the broker refused the message
+        :raises pika.exceptions.ShortStringTooLong: when exchange or routing key have over 255 octets
+        :raises ValueError: when the properties do not fit into a frame
+        """
+        if self._delivery_confirmation:
+            self._publish_confirmed(exchange, routing_key, as_body(body), properties, mandatory)
+            return
+        self._impl.basic_publish(exchange, routing_key, body, properties, mandatory)
+        self._connection._impl.glance()
+
+    def _publish_confirmed(
+        self, exchange: str, routing_key: str, body: bytes, properties: spec.BasicProperties | None, mandatory: bool
+    ) -> None:
+        confirmation = Confirmation()
+        # Handed over beside the arguments: their number is what tracers wrap.
+        self._impl._confirmation = confirmation
+        try:
+            self._impl.basic_publish(exchange, routing_key, body, properties, mandatory)
+        finally:
+            self._impl._confirmation = None
+        self._wait(lambda: confirmation.outcome is not None, "the publisher confirm")
+        outcome = confirmation.outcome
+        if outcome is Outcome.UNKNOWN:
+            assert confirmation.error is not None
+            raise confirmation.error
+        messages = [ReturnedMessage(*confirmation.returned)] if confirmation.returned is not None else []
+        if outcome is Outcome.NACKED:
+            raise exceptions.NackError(messages)
+        if outcome is Outcome.RETURNED:
+            raise exceptions.UnroutableError(messages)
+
+    def confirm_delivery(self) -> None:
+        """Have the broker confirm each publish from now on (confirm.select, RabbitMQ's extension)."""
+        if self._delivery_confirmation:
+            return
+        select = functools.partial(self._impl.confirm_delivery, _ignore)
+        self._call("confirm.select", select)
+        self._delivery_confirmation = True
+
+    # Transactions
+
+    def tx_select(self) -> frame.Method[spec.Tx.SelectOk]:
+        """Put the channel into transaction mode (tx.select)."""
+        return self._call("tx.select", self._impl.tx_select)
+
+    def tx_commit(self) -> frame.Method[spec.Tx.CommitOk]:
+        """Commit the publishes and acknowledgements since the last commit or rollback (tx.commit)."""
+        return self._call("tx.commit", self._impl.tx_commit)
+
+    def tx_rollback(self) -> frame.Method[spec.Tx.RollbackOk]:
+        """Abandon the publishes and acknowledgements since the last commit or rollback (tx.rollback)."""
+        return self._call("tx.rollback", self._impl.tx_rollback)
+
+    # Insides
+
+    def _call(self, name: str, operation: Callable[..., object]) -> frame.Method[Any]:
+        """Begin an operation that takes a completion callback, and wait for what it is called with."""
+        result = _CallbackResult()
+        operation(callback=result.set_value_once)
+        self._wait(result.is_ready, name)
+        answer: frame.Method[Any] = result.value
+        return answer
+
+    def _wait(self, done: Callable[[], bool], what: str) -> None:
+        self._connection._wait_until(lambda: done() or self._impl.is_closed, f"{what} on channel {self.channel_number}")
+        if not done():
+            raise self._closing_reason or exceptions.ChannelWrongStateError("Channel is closed.")
+
+    def _process_data_events(self, time_limit: float | None) -> None:
+        self._connection.process_data_events(time_limit=time_limit)
+        if self._impl.is_closed and self._closing_reason is not None:
+            raise self._closing_reason
+
+    def _add_pending_event(self, evt: Any) -> None:
+        self._pending_events.append(evt)
+        self._connection._request_dispatch(self)
+
+    def _dispatch_events(self) -> None:
+        """Hand what is pending to its callbacks; a callback that cancels its consumer takes the rest back."""
+        while self._pending_events:
+            event = self._pending_events.popleft()
+            if type(event) is _ConsumerDeliveryEvt:
+                info = self._consumer_infos.get(event.method.consumer_tag)
+                if info is not None and info.on_message_callback is not None:
+                    info.on_message_callback(self, event.method, event.properties, event.body)
+            elif type(event) is _ConsumerCancellationEvt:
+                self._consumer_infos.pop(event.method_frame.method.consumer_tag, None)
+                for on_cancel in self._on_cancel:
+                    on_cancel(event.method_frame)
+            else:
+                message = event.message
+                event.callback(self, message.method, message.properties, message.body)
+
+    def _on_consumer_message_delivery(
+        self,
+        channel: channel_module.Channel,
+        method: spec.Basic.Deliver,
+        properties: spec.BasicProperties,
+        body: bytes,
+    ) -> None:
+        event = _ConsumerDeliveryEvt(method, properties, body)
+        sink = self._consumer_infos[method.consumer_tag].alternate_event_sink
+        if sink is None:
+            self._add_pending_event(event)
+        else:
+            sink(event)
+
+    def _on_consumer_cancelled_by_broker(self, method_frame: frame.Method[spec.Basic.Cancel]) -> None:
+        event = _ConsumerCancellationEvt(method_frame)
+        info = self._consumer_infos.get(method_frame.method.consumer_tag)
+        if info is None or info.alternate_event_sink is None:
+            self._add_pending_event(event)
+        else:
+            info.alternate_event_sink(event)
+
+    def _on_consumer_generator_event(self, evt: Any) -> None:
+        generator = self._queue_consumer_generator
+        if type(evt) is _ConsumerCancellationEvt:
+            self._consumer_infos.pop(evt.method_frame.method.consumer_tag, None)
+            if generator is not None:
+                generator.cancelled_by_broker = True
+            self._connection._request_dispatch(self)
+        elif generator is not None:
+            generator.pending_events.append(evt)
+            self._connection._request_dispatch(self)
+
+    def _on_message_returned(
+        self,
+        channel: channel_module.Channel,
+        method: spec.Basic.Return,
+        properties: spec.BasicProperties,
+        body: bytes,
+    ) -> None:
+        if not self._delivery_confirmation:
+            message = ReturnedMessage(method, properties, body)
+            for callback in self._on_return:
+                self._add_pending_event(_ReturnedMessageEvt(callback, message))
+
+    def _on_closed(self, channel: channel_module.Channel, reason: BaseException) -> None:
+        self._closing_reason = reason
+        self._connection._request_dispatch(self)
+
+
+def _ignore(method_frame: frame.Method[Any]) -> None:
+    """The broker's confirms reach their publishes through the protocol."""

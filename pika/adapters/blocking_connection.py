@@ -1,0 +1,378 @@
+"""BlockingConnection: the callback connection, pumped by the calls that wait for it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, Callable, ClassVar
+
+from pika import exceptions, frame, spec
+from pika.adapters.blocking_channel import (
+    BlockingChannel,
+    ReturnedMessage,
+    _CallbackResult,
+    _ConsumerCancellationEvt,
+    _ConsumerDeliveryEvt,
+    _ConsumerInfo,
+    _QueueConsumerGeneratorInfo,
+    _ReturnedMessageEvt,
+)
+from pika.adapters.pumped_connection import PumpedConnection
+from pika.connection import ConnectionParameters, Parameters
+from pika.transport.dial import Address, Destination, describe, dial
+from pika.transport.errors import AMQPConnectorStackTimeout
+from pika.transport.stream import Stream
+
+__all__ = [
+    "BlockingChannel",
+    "BlockingConnection",
+    "ReturnedMessage",
+    "_CallbackResult",
+    "_ConsumerCancellationEvt",
+    "_ConsumerDeliveryEvt",
+    "_ConsumerInfo",
+    "_QueueConsumerGeneratorInfo",
+    "_ReturnedMessageEvt",
+]
+
+LOGGER = logging.getLogger(__name__)
+
+OnBlocked = Callable[["BlockingConnection", "frame.Method[spec.Connection.Blocked]"], object]
+OnUnblocked = Callable[["BlockingConnection", "frame.Method[spec.Connection.Unblocked]"], object]
+
+
+class BlockingConnection:
+    """A connection whose methods return when the broker has answered.
+
+    It is used by one thread at a time; :meth:`add_callback_threadsafe` is for the others. Callbacks
+    are called while :meth:`process_data_events`, :meth:`sleep` or ``channel.start_consuming`` runs, and an operation
+    called inside a callback queues what arrives for later.
+
+    :param parameters: where and how to connect: one, or a sequence of them that is tried in order; the defaults of
+        :class:`~pika.ConnectionParameters` if None
+    :raises pika.exceptions.AMQPConnectionError: when no broker could be reached; the text lists each address with
+        its cause
+    :raises pika.exceptions.ProbableAuthenticationError: when the broker refused the credentials
+    :raises pika.exceptions.ProbableAccessDeniedError: when the broker refused the virtual host
+    """
+
+    #: Seconds after which the broker is given up on when it does not answer an operation, though it is
+    #: alive. Time under an alarm of the broker's does not count.
+    REPLY_TIMEOUT: ClassVar[float] = 600.0
+    #: Seconds that closing may take; then the connection is dropped.
+    CLOSE_TIMEOUT: ClassVar[float] = 10.0
+
+    def __init__(
+        self,
+        parameters: Parameters | Sequence[Parameters] | None = None,
+        _impl_class: type[PumpedConnection] | None = None,
+    ) -> None:
+        # What waits to be handed to the user's callbacks.
+        self._ready_events: deque[Callable[[], object]] = deque()
+        self._channels_pending: dict[BlockingChannel, None] = {}
+        self._in_dispatch = False
+        self._impl = self._create_connection(parameters, _impl_class)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} impl={self._impl!r}>"
+
+    def __enter__(self) -> BlockingConnection:
+        return self
+
+    def __exit__(self, exc_type: object, value: object, traceback: object) -> None:
+        if self.is_open:
+            self.close()
+
+    # Opening and closing
+
+    def _create_connection(
+        self, configs: Parameters | Sequence[Parameters] | None = None, impl_class: type[PumpedConnection] | None = None
+    ) -> PumpedConnection:
+        if configs is None:
+            configs = ConnectionParameters()
+        destinations = [configs] if isinstance(configs, Parameters) else list(configs)
+        return dial(destinations, functools.partial(self._open, impl_class or PumpedConnection))
+
+    def _open(
+        self, impl_class: type[PumpedConnection], destination: Destination, address: Address, deadline: float | None
+    ) -> PumpedConnection:
+        """Connect to one address, and do the AMQP handshake to its end."""
+        assert isinstance(destination, Parameters)
+        stream = Stream.connect(destination, address, deadline)
+        try:
+            impl = impl_class(destination, stream)
+            remaining = None if deadline is None else deadline - time.monotonic()
+            if impl.pump_until(lambda: impl.is_open, remaining):
+                return impl
+            if impl.error is not None:
+                raise impl.error
+            raise AMQPConnectorStackTimeout(
+                f"{describe(destination, address)}: {impl._protocol.phase}: no answer within the stack_timeout "
+                f"of {destination.stack_timeout} seconds"
+            )
+        except BaseException:
+            stream.close()
+            raise
+
+    def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> None:
+        """Close the connection and its channels.
+
+        It takes :attr:`CLOSE_TIMEOUT` at most. A broker that answers nothing until then, because an alarm keeps it from
+        reading, is left without a goodbye.
+
+        :param reply_code: for the broker's log
+        :param reply_text: for the broker's log
+        :raises pika.exceptions.ConnectionWrongStateError: when it is closed already
+        """
+        if not self.is_open:
+            raise exceptions.ConnectionWrongStateError(
+                f"BlockingConnection.close({reply_code!r}, {reply_text!r}) called on closed connection."
+            )
+        self._impl.close(reply_code, reply_text)
+        if not self._impl.pump_until(lambda: self._impl.is_closed, self.CLOSE_TIMEOUT):
+            LOGGER.warning(
+                "%s did not answer connection.close within %s seconds: dropping the connection",
+                self._impl.stream.peer,
+                self.CLOSE_TIMEOUT,
+            )
+            self._impl.abort(exceptions.ConnectionClosedByClient(reply_code, reply_text))
+
+    def update_secret(self, new_secret: str, reason: str) -> None:
+        """Give the broker a new secret before the present one expires (RabbitMQ's connection.update-secret).
+
+        :param new_secret: the new password or token
+        :param reason: a text for the broker's log
+        """
+        result = _CallbackResult()
+        self._impl.update_secret(new_secret, reason, result.set_value_once)
+        self._wait_until(result.is_ready, "connection.update-secret")
+
+    def channel(self, channel_number: int | None = None) -> BlockingChannel:
+        """Open a channel.
+
+        :param channel_number: its number from 1; None takes the lowest that is free
+        :returns: the channel, open
+        :raises pika.exceptions.ConnectionWrongStateError: when the connection is not open
+        :raises pika.exceptions.NoFreeChannels: when the broker allows no more
+        :raises pika.exceptions.InvalidChannelNumber: when the number is no int, in use or out of range
+        """
+        opened = _CallbackResult()
+        impl = self._impl.channel(channel_number, opened.set_value_once)
+        channel = BlockingChannel(impl, self)
+        channel._wait(opened.is_ready, "channel.open")
+        return channel
+
+    # Events
+
+    def process_data_events(self, time_limit: float | None = 0) -> None:
+        """Take what arrives, and call the callbacks that wait for it.
+
+        :param time_limit: seconds after which to return at the latest, though callbacks are not cut short; 0
+            returns at once, None when something has happened that concerns a callback
+        :raises pika.exceptions.AMQPConnectionError: of the class that says why, when the connection ends
+        """
+        outermost = not self._in_dispatch
+        deadline = None if time_limit is None else time.monotonic() + time_limit
+        while True:
+            if outermost and self._has_ready_events():
+                self._impl.pump(0)
+                break
+            self._require_alive()
+            self._impl.pump(None if deadline is None else max(deadline - time.monotonic(), 0))
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+            if not outermost and deadline is None:
+                break
+        if outermost and self._has_ready_events():
+            self._dispatch()
+        elif not self._impl.is_open:
+            self._require_alive()
+
+    def sleep(self, duration: float) -> None:
+        """Sleep, while what arrives is handed to its callbacks, and heartbeats are sent.
+
+        :param duration: seconds
+        """
+        deadline = time.monotonic() + duration
+        while True:
+            remaining = deadline - time.monotonic()
+            self.process_data_events(max(remaining, 0))
+            if time.monotonic() >= deadline:
+                return
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> object:
+        """Have a function called once, later.
+
+        :param delay: in how many seconds
+        :param callback: called without arguments
+        :returns: a handle for :meth:`remove_timeout`
+        """
+        timer = _UserTimer(callback)
+        timer.handle = self._impl._adapter_call_later(delay, functools.partial(self._ready_events.append, timer.run))
+        return timer
+
+    def remove_timeout(self, timeout_id: object) -> None:
+        """Take back a call that was asked for; one that was made already is ignored.
+
+        :param timeout_id: what :meth:`call_later` returned
+        """
+        assert isinstance(timeout_id, _UserTimer)
+        timeout_id.cancelled = True
+        self._impl._adapter_remove_timeout(timeout_id.handle)
+
+    def add_callback_threadsafe(self, callback: Callable[[], object]) -> None:
+        """Have a function called in the thread that uses the connection. May be called from any thread.
+
+        It is called by the :meth:`process_data_events`, :meth:`sleep` or ``start_consuming`` that is running, or the next.
+
+        :param callback: called without arguments
+        :raises pika.exceptions.ConnectionWrongStateError: when the connection is closed
+        """
+        if self.is_closed:
+            raise exceptions.ConnectionWrongStateError(
+                "BlockingConnection.add_callback_threadsafe() called on closed or closing connection."
+            )
+        self._impl._adapter_add_callback_threadsafe(functools.partial(self._ready_events.append, callback))
+
+    def add_on_connection_blocked_callback(self, callback: OnBlocked) -> None:
+        """Have a function called when the broker blocks publishing, over a memory or disk alarm.
+
+        :param callback: called as ``callback(connection, method_frame)``, with RabbitMQ's connection.blocked
+        """
+        self._impl.add_on_connection_blocked_callback(self._later(callback))
+
+    def add_on_connection_unblocked_callback(self, callback: OnUnblocked) -> None:
+        """Have a function called when publishing is possible again.
+
+        :param callback: called as ``callback(connection, method_frame)``, with RabbitMQ's connection.unblocked
+        """
+        self._impl.add_on_connection_unblocked_callback(self._later(callback))
+
+    # State
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection is open."""
+        return self._impl.is_open
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection is closed, which is final."""
+        return self._impl.is_closed
+
+    @property
+    def basic_nack(self) -> bool:
+        """Whether the broker has basic.nack."""
+        return self._impl.basic_nack
+
+    @property
+    def consumer_cancel_notify(self) -> bool:
+        """Whether the broker tells a consumer that it was cancelled."""
+        return self._impl.consumer_cancel_notify
+
+    @property
+    def exchange_exchange_bindings(self) -> bool:
+        """Whether the broker can bind exchanges to exchanges."""
+        return self._impl.exchange_exchange_bindings
+
+    @property
+    def publisher_confirms(self) -> bool:
+        """Whether the broker has publisher confirms."""
+        return self._impl.publisher_confirms
+
+    basic_nack_supported = basic_nack
+    consumer_cancel_notify_supported = consumer_cancel_notify
+    exchange_exchange_bindings_supported = exchange_exchange_bindings
+    publisher_confirms_supported = publisher_confirms
+
+    # Insides
+
+    def _later(self, callback: Callable[[Any, Any], object]) -> Callable[[object, Any], object]:
+        """Wrap a callback of the callback connection's so that it waits for its turn."""
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, but got {callback!r}")
+
+        def queue(_connection: object, method_frame: frame.Method[Any]) -> None:
+            self._ready_events.append(functools.partial(callback, self, method_frame))
+
+        return queue
+
+    def _wait_until(self, done: Callable[[], bool], what: str) -> None:
+        """Pump until something holds.
+
+        :param done: says whether it holds
+        :param what: what is awaited, for the error's text
+        :raises pika.exceptions.AMQPConnectionError: of the class that says why, when the connection ends before
+        """
+        impl = self._impl
+        while not impl.pump_until(done, self.REPLY_TIMEOUT):
+            self._require_alive()
+            if impl._protocol.blocked is None:
+                error = exceptions.StreamLostError(
+                    f"{impl.stream.peer} is alive and did not answer {what} within {self.REPLY_TIMEOUT:g} seconds"
+                )
+                impl.abort(error)
+                raise error
+
+    def _require_alive(self) -> None:
+        if self._impl.is_closed:
+            error = self._impl.error
+            if error is None or isinstance(error, exceptions.ConnectionClosedByClient):
+                raise exceptions.ConnectionWrongStateError(f"the connection is closed: {error!r}")
+            raise error
+
+    def _require_outermost(self, what: str) -> None:
+        if self._in_dispatch:
+            raise exceptions.ReentrancyError(
+                f"{what} may not be called from inside a callback of this connection: it would wait for itself"
+            )
+
+    def _request_dispatch(self, channel: BlockingChannel) -> None:
+        self._channels_pending[channel] = None
+
+    def _has_ready_events(self) -> bool:
+        return bool(self._ready_events or self._channels_pending)
+
+    @contextlib.contextmanager
+    def _dispatching(self) -> Iterator[None]:
+        self._in_dispatch = True
+        try:
+            yield
+        finally:
+            self._in_dispatch = False
+
+    def _dispatch(self) -> None:
+        """Call what waits: the connection's callbacks, then the channels'."""
+        with self._dispatching():
+            # As many as there are now: one that asks for another must not keep us here.
+            for _ in range(len(self._ready_events)):
+                self._ready_events.popleft()()
+            pending, self._channels_pending = self._channels_pending, {}
+            try:
+                while pending:
+                    channel = next(iter(pending))
+                    channel._dispatch_events()
+                    del pending[channel]
+            finally:
+                # A callback raised: what it left is for the next time.
+                self._channels_pending = {**pending, **self._channels_pending}
+
+
+class _UserTimer:
+    """What :meth:`BlockingConnection.call_later` returns."""
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, but got {callback!r}")
+        self.callback = callback
+        self.cancelled = False
+        self.handle: Any = None
+
+    def run(self) -> None:
+        """Call back, unless that was taken back while it waited for its turn."""
+        if not self.cancelled:
+            self.callback()

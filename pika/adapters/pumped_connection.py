@@ -1,0 +1,150 @@
+"""The callback connection under :class:`~pika.adapters.blocking_connection.BlockingConnection`."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Callable
+
+from pika import exceptions
+from pika.connection import Connection, Parameters
+from pika.transport.stream import Ready, Stream
+from pika.transport.timers import Timer, Timers
+
+#: A publisher that only writes looks this often, in seconds, whether the broker has said anything.
+GLANCE_INTERVAL = 0.001
+
+
+class PumpedConnection(Connection):
+    """A callback connection on a :class:`~pika.transport.stream.Stream`, which moves only while somebody pumps.
+
+    When :meth:`_adapter_emit_data` returns, the bytes are with the kernel.
+
+    :param parameters: the parameters that the stream was connected with
+    :param stream: the stream, connected
+    """
+
+    def __init__(self, parameters: Parameters, stream: Stream) -> None:
+        self.stream = stream
+        #: Why the connection is closed, once it is.
+        self.error: BaseException | None = None
+        self._timers = Timers()
+        # What other threads handed over.
+        self._soon: deque[Callable[[], object]] = deque()
+        self._glanced_at = 0.0
+        super().__init__(parameters, on_open_error_callback=_note_error, on_close_callback=_note_error)
+
+    # I/O
+
+    def pump(self, timeout: float | None) -> None:
+        """Do one round: wait for bytes, for room to send, for a timer or a wake-up, then act on it.
+
+        :param timeout: seconds to wait at the most; None for no limit
+        """
+        if self.stream.closed:
+            return
+        deadline = self._timers.next_deadline()
+        if deadline is not None:
+            until_timer = max(deadline - time.monotonic(), 0)
+            timeout = until_timer if timeout is None else min(timeout, until_timer)
+        ready = self.stream.wait(timeout)
+        if ready & Ready.WRITE:
+            self.stream.flush()
+        if ready & Ready.READ:
+            self._receive()
+        self._run_due()
+
+    def glance(self) -> None:
+        """Take what has arrived and run what is due, without waiting, unless that was done a moment ago."""
+        now = time.monotonic()
+        if now - self._glanced_at >= GLANCE_INTERVAL and not self.stream.closed:
+            self._glanced_at = now
+            self._receive()
+            self._run_due()
+
+    def pump_until(self, done: Callable[[], bool], timeout: float | None) -> bool:
+        """Pump until something holds or the connection is closed.
+
+        :param done: says whether it holds
+        :param timeout: seconds; None for no limit
+        :returns: whether it holds
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not done():
+            if self.stream.closed:
+                return False
+            remaining = None if deadline is None else deadline - time.monotonic()
+            if remaining is not None and remaining <= 0:
+                return False
+            self.pump(remaining)
+        return True
+
+    def abort(self, error: BaseException) -> None:
+        """End the connection at once, without a word to the broker.
+
+        :param error: the reason
+        """
+        if not self.stream.closed:
+            self.stream.close()
+            self._on_stream_terminated(error)
+
+    def _receive(self) -> None:
+        try:
+            data = self.stream.read()
+        except exceptions.StreamLostError as error:
+            self.stream.close()
+            self._on_stream_terminated(error)
+            return
+        if data is not None:
+            self._on_data_available(data)
+
+    def _run_due(self) -> None:
+        # As many as there are now: one that adds another must not keep us here.
+        for _ in range(len(self._soon)):
+            self._soon.popleft()()
+        deadline = self._timers.next_deadline()
+        if deadline is not None:
+            now = time.monotonic()
+            if now >= deadline:
+                self._timers.run_due(now)
+
+    # The callback connection's side
+
+    def _emit_pieces(self, pieces: list[bytes | memoryview]) -> None:
+        if len(pieces) == 1:
+            self.stream.write(pieces[0])
+        else:
+            self.stream.write_pieces(pieces)
+        if self.stream.pending_output:
+            self._push_out()
+
+    def _push_out(self) -> None:
+        # While the broker takes nothing, it is read on: a broker under an alarm goes on sending heartbeats,
+        # and says that it has blocked us. Silence ends this, and so does blocked_connection_timeout.
+        while self.stream.pending_output and not self.stream.closed:
+            self.pump(None)
+
+    def _adapter_connect_stream(self) -> None:
+        self._on_stream_connected()
+
+    def _adapter_disconnect_stream(self) -> None:
+        self.stream.close()
+        self._on_stream_terminated(None)
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        self._emit_pieces([data])
+
+    def _adapter_call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
+        return self._timers.call_at(time.monotonic() + delay, callback)
+
+    def _adapter_remove_timeout(self, timeout_id: Timer) -> None:
+        self._timers.cancel(timeout_id)
+
+    def _adapter_add_callback_threadsafe(self, callback: Callable[[], object]) -> None:
+        self._soon.append(callback)
+        self.stream.wake()
+
+
+def _note_error(connection: Connection, error: BaseException) -> None:
+    assert isinstance(connection, PumpedConnection)
+    connection.error = error

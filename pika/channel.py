@@ -1,0 +1,699 @@
+"""The callback API of a channel."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Union
+
+from pika import exceptions, frame, protocol, spec
+from pika.amqp_object import Method
+from pika.protocol import ChannelState
+
+if TYPE_CHECKING:
+    from pika.connection import Connection
+
+LOGGER = logging.getLogger(__name__)
+
+MAX_CHANNELS = 65535
+
+OnMethod = Callable[["frame.Method[Any]"], object]
+ChannelEvent = Union[protocol.Returned, protocol.Confirmed, protocol.ConsumerCancelled, protocol.ChannelFlow]
+OnMessage = Callable[["Channel", Any, "spec.BasicProperties", bytes], object]
+
+
+class ArgumentTypeError(TypeError, AttributeError):
+    """An argument is of a type that cannot be sent; pika 1.x raises ``AttributeError`` where this is raised."""
+
+
+class Channel:
+    """A channel of a :class:`~pika.connection.Connection`, which makes it with ``connection.channel()``.
+
+    One operation that the broker answers is outstanding at a time, and the next ones wait for it. With
+    ``callback`` an operation calls back as ``callback(method_frame)`` when the broker has answered; without, it
+    asks for no answer where AMQP has a ``nowait``. No callback is called for an operation that
+    fails: the broker closes the channel, and the close callback says why.
+
+    :param connection: the connection
+    :param channel_number: the number from 1; None takes the lowest that is free
+    :param on_open_callback: called as ``callback(channel)`` when the channel is open
+    """
+
+    CLOSED: ClassVar[int] = ChannelState.CLOSED.value
+    OPENING: ClassVar[int] = ChannelState.OPENING.value
+    OPEN: ClassVar[int] = ChannelState.OPEN.value
+    CLOSING: ClassVar[int] = ChannelState.CLOSING.value
+
+    def __init__(
+        self,
+        connection: Connection,
+        channel_number: int | None = None,
+        on_open_callback: Callable[[Channel], object] | None = None,
+    ) -> None:
+        if on_open_callback is not None:
+            _require_callable("on_open_callback", on_open_callback)
+        self._protocol = connection._protocol.open_channel(channel_number)
+        self._protocol.pipelining = False
+        self.connection = connection
+        self.channel_number = self._protocol.number
+        self._on_open_callback = on_open_callback
+        self._consumers: dict[str, OnMessage] = {}
+        self._on_getok_callback: OnMessage | None = None
+        self._callbacks_by_reply: dict[protocol.Reply[Any], OnMethod] = {}
+        self._callbacks_by_method: dict[type[Method], list[tuple[Callable[..., object], bool]]] = {}
+        self._on_cancel: list[OnMethod] = []
+        self._on_close: list[Callable[[Channel, BaseException], object]] = []
+        self._on_flow: list[Callable[[bool], object]] = []
+        self._on_return_callbacks: list[OnMessage] = []
+        self._on_ack_nack: OnMethod | None = None
+        # For the next publish: what is told of its outcome, if anything is.
+        self._confirmation: protocol.Confirmation | None = None
+
+    def __int__(self) -> int:
+        return self.channel_number
+
+    def __repr__(self) -> str:
+        return f"<Channel number={self.channel_number} {self._protocol.state.name} conn={self.connection!r}>"
+
+    # State
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the channel is open."""
+        return self._protocol.state is ChannelState.OPEN
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether the channel awaits the broker's open-ok."""
+        return self._protocol.state is ChannelState.OPENING
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the channel awaits the broker's close-ok."""
+        return self._protocol.state is ChannelState.CLOSING
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the channel is closed, which is final."""
+        return self._protocol.state is ChannelState.CLOSED
+
+    @property
+    def consumer_tags(self) -> list[str]:
+        """The tags of the channel's consumers."""
+        return list(self._consumers)
+
+    # Callbacks
+
+    def add_callback(self, callback: Callable[..., object], replies: list[Any], one_shot: bool = True) -> None:
+        """Have a function called when a method of one of several classes arrives.
+
+        :param callback: called as ``callback(method_frame)``
+        :param replies: the classes, of :mod:`pika.spec`
+        :param one_shot: whether to call it once only
+        :raises TypeError: when it is not callable
+        """
+        _require_callable("callback", callback)
+        for reply in replies:
+            self._callbacks_by_method.setdefault(reply, []).append((callback, one_shot))
+
+    def add_on_cancel_callback(self, callback: OnMethod) -> None:
+        """Have a function called when the broker cancels a consumer (RabbitMQ's consumer_cancel_notify).
+
+        :param callback: called as ``callback(method_frame)``, with basic.cancel
+        """
+        self._on_cancel.append(_require_callable("callback", callback))
+
+    def add_on_close_callback(self, callback: Callable[[Channel, BaseException], object]) -> None:
+        """Have a function called when the channel is closed, by whichever side or with its connection.
+
+        :param callback: called as ``callback(channel, reason)``
+        """
+        self._on_close.append(_require_callable("callback", callback))
+
+    def add_on_flow_callback(self, callback: Callable[[bool], object]) -> None:
+        """Have a function called when the broker asks to pause publishing or to go on (channel.flow).
+
+        :param callback: called as ``callback(active)``
+        """
+        self._on_flow.append(_require_callable("callback", callback))
+
+    def add_on_return_callback(self, callback: OnMessage) -> None:
+        """Have a function called when a mandatory message that no queue took comes back (basic.return).
+
+        :param callback: called as ``callback(channel, method, properties, body)``
+        """
+        self._on_return_callbacks.append(_require_callable("callback", callback))
+
+    # Opening and closing
+
+    def open(self) -> None:
+        """Open the channel; ``connection.channel()`` does it."""
+        reply = self._protocol.open()
+        self._callbacks_by_reply[reply] = self._on_openok
+        self.connection._flush()
+
+    def close(self, reply_code: int = 0, reply_text: str = "Normal shutdown") -> None:
+        """Close the channel; the close callback reports the end.
+
+        :param reply_code: for the broker's log
+        :param reply_text: for the broker's log
+        :raises pika.exceptions.ChannelWrongStateError: when it is closing or closed already
+        """
+        self._protocol.close(reply_code, reply_text)
+        self.connection._flush()
+
+    def flow(self, active: bool, callback: OnMethod | None = None) -> None:
+        """Ask the broker to pause deliveries (False) or to go on (True) (channel.flow). RabbitMQ refuses to pause.
+
+        :param active: whether to deliver
+        :param callback: called as ``callback(active)`` with what the broker answered
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        _optional_callable(callback)
+        wrapped = None if callback is None else lambda method_frame: callback(method_frame.method.active)
+        self._rpc(self._protocol.flow(active), wrapped)
+
+    # Exchanges
+
+    def exchange_declare(
+        self,
+        exchange: str,
+        exchange_type: str = "direct",
+        passive: bool = False,
+        durable: bool = False,
+        auto_delete: bool = False,
+        internal: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        callback: OnMethod | None = None,
+    ) -> None:
+        """Declare an exchange (exchange.declare).
+
+        :param exchange: its name
+        :param exchange_type: ``direct``, ``fanout``, ``topic``, ``headers``, or what a plugin adds
+        :param passive: only ask whether it exists
+        :param durable: whether it survives a restart of the broker
+        :param auto_delete: whether it goes with its last binding
+        :param internal: whether only other exchanges can publish to it
+        :param arguments: RabbitMQ's extensions, such as ``alternate-exchange``
+        :param callback: called as ``callback(method_frame)``, with exchange.declare-ok
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        require_text("exchange", exchange)
+        exchange_type = getattr(exchange_type, "value", exchange_type)
+        nowait = _optional_callable(callback)
+        reply = self._protocol.exchange_declare(
+            exchange, exchange_type, passive, durable, auto_delete, internal, nowait, arguments
+        )
+        self._rpc(reply, callback)
+
+    def exchange_delete(
+        self, exchange: str | None = None, if_unused: bool = False, callback: OnMethod | None = None
+    ) -> None:
+        """Delete an exchange (exchange.delete).
+
+        :param exchange: its name
+        :param if_unused: only when nothing is bound to it
+        :param callback: called as ``callback(method_frame)``, with exchange.delete-ok
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        self._rpc(self._protocol.exchange_delete(exchange or "", if_unused, _optional_callable(callback)), callback)
+
+    def exchange_bind(
+        self,
+        destination: str,
+        source: str,
+        routing_key: str = "",
+        arguments: Mapping[str, Any] | None = None,
+        callback: OnMethod | None = None,
+    ) -> None:
+        """Bind an exchange to another one (exchange.bind, RabbitMQ's extension).
+
+        :param destination: the exchange that gets the messages
+        :param source: the exchange that they come from
+        :param routing_key: the binding's routing key
+        :param arguments: for a headers exchange, what to match
+        :param callback: called as ``callback(method_frame)``, with exchange.bind-ok
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        require_text("destination", destination)
+        require_text("source", source)
+        nowait = _optional_callable(callback)
+        self._rpc(self._protocol.exchange_bind(destination, source, routing_key, nowait, arguments), callback)
+
+    def exchange_unbind(
+        self,
+        destination: str | None = None,
+        source: str | None = None,
+        routing_key: str = "",
+        arguments: Mapping[str, Any] | None = None,
+        callback: OnMethod | None = None,
+    ) -> None:
+        """Undo the binding of an exchange to another one (exchange.unbind, RabbitMQ's extension).
+
+        :param destination: the exchange that gets the messages
+        :param source: the exchange that they come from
+        :param routing_key: the binding's routing key
+        :param arguments: the binding's arguments
+        :param callback: called as ``callback(method_frame)``, with exchange.unbind-ok
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        nowait = _optional_callable(callback)
+        reply = self._protocol.exchange_unbind(destination or "", source or "", routing_key, nowait, arguments)
+        self._rpc(reply, callback)
+
+    # Queues
+
+    def queue_declare(
+        self,
+        queue: str,
+        passive: bool = False,
+        durable: bool = False,
+        exclusive: bool = False,
+        auto_delete: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        callback: OnMethod | None = None,
+    ) -> None:
+        """Declare a queue (queue.declare).
+
+        :param queue: its name; the empty string lets the broker name it
+        :param passive: only ask whether it exists
+        :param durable: whether it survives a restart of the broker
+        :param exclusive: whether only this connection may use it, and it goes with the connection
+        :param auto_delete: whether it goes with its last consumer
+        :param arguments: RabbitMQ's extensions, such as ``x-queue-type``
+        :param callback: called as ``callback(method_frame)``, with queue.declare-ok
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        require_text("queue", queue)
+        nowait = _optional_callable(callback)
+        reply = self._protocol.queue_declare(queue, passive, durable, exclusive, auto_delete, nowait, arguments)
+        self._rpc(reply, callback)
+
+    def queue_bind(
+        self,
+        queue: str,
+        exchange: str,
+        routing_key: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        callback: OnMethod | None = None,
+    ) -> None:
+        """Bind a queue to an exchange (queue.bind).
+
+        :param queue: the queue
+        :param exchange: the exchange
+        :param routing_key: the binding's routing key; the queue's name if None
+        :param arguments: for a headers exchange, what to match
+        :param callback: called as ``callback(method_frame)``, with queue.bind-ok
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        require_text("queue", queue)
+        require_text("exchange", exchange)
+        nowait = _optional_callable(callback)
+        key = queue if routing_key is None else routing_key
+        self._rpc(self._protocol.queue_bind(queue, exchange, key, nowait, arguments), callback)
+
+    def queue_unbind(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        routing_key: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        callback: OnMethod | None = None,
+    ) -> None:
+        """Undo the binding of a queue to an exchange (queue.unbind).
+
+        :param queue: the queue
+        :param exchange: the exchange
+        :param routing_key: the binding's routing key; the queue's name if None
+        :param arguments: the binding's arguments
+        :param callback: called as ``callback(method_frame)``, with queue.unbind-ok
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        require_text("queue", queue)
+        _optional_callable(callback)
+        key = queue if routing_key is None else routing_key
+        self._rpc(self._protocol.queue_unbind(queue, exchange or "", key, arguments), callback)
+
+    def queue_purge(self, queue: str, callback: OnMethod | None = None) -> None:
+        """Remove the messages of a queue that await no acknowledgement (queue.purge).
+
+        :param queue: the queue
+        :param callback: called as ``callback(method_frame)``, with queue.purge-ok
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        require_text("queue", queue)
+        self._rpc(self._protocol.queue_purge(queue, _optional_callable(callback)), callback)
+
+    def queue_delete(
+        self, queue: str, if_unused: bool = False, if_empty: bool = False, callback: OnMethod | None = None
+    ) -> None:
+        """Delete a queue (queue.delete).
+
+        :param queue: the queue
+        :param if_unused: only when it has no consumers
+        :param if_empty: only when it has no messages
+        :param callback: called as ``callback(method_frame)``, with queue.delete-ok
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        require_text("queue", queue)
+        self._rpc(self._protocol.queue_delete(queue, if_unused, if_empty, _optional_callable(callback)), callback)
+
+    # Consuming
+
+    def basic_qos(
+        self,
+        prefetch_size: int = 0,
+        prefetch_count: int = 0,
+        global_qos: bool = False,
+        callback: OnMethod | None = None,
+    ) -> None:
+        """Bound the unacknowledged deliveries (basic.qos).
+
+        :param prefetch_size: octets; RabbitMQ has only 0, no bound
+        :param prefetch_count: messages, 0 to 65535; 0 is no bound
+        :param global_qos: False for each consumer to come, True for all of the channel together (RabbitMQ's meaning)
+        :param callback: called as ``callback(method_frame)``, with basic.qos-ok
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        :raises ValueError: when a bound is negative
+        """
+        for name, value in (("prefetch_size", prefetch_size), ("prefetch_count", prefetch_count)):
+            if int(value) < 0:
+                raise ValueError(f"{name} must be >= 0, but got {value!r}")
+        _optional_callable(callback)
+        self._rpc(self._protocol.basic_qos(int(prefetch_size), int(prefetch_count), global_qos), callback)
+
+    def basic_consume(
+        self,
+        queue: str,
+        on_message_callback: OnMessage,
+        auto_ack: bool = False,
+        exclusive: bool = False,
+        consumer_tag: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        callback: OnMethod | None = None,
+    ) -> str:
+        """Start a consumer (basic.consume).
+
+        :param queue: the queue
+        :param on_message_callback: called as ``on_message_callback(channel, method, properties, body)``
+        :param auto_ack: whether deliveries need no acknowledgement
+        :param exclusive: whether to be the queue's only consumer
+        :param consumer_tag: names the consumer; made if None
+        :param arguments: RabbitMQ's extensions, such as ``x-priority``
+        :param callback: called as ``callback(method_frame)``, with basic.consume-ok
+        :returns: the consumer tag
+        :raises pika.exceptions.DuplicateConsumerTag: when the channel has a consumer of this tag
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        require_text("queue", queue)
+        _require_callable("on_message_callback", on_message_callback)
+        _optional_callable(callback)
+        self._raise_if_not_open()
+        tag = consumer_tag or self._generate_consumer_tag()
+        reply = self._protocol.basic_consume(
+            queue, tag, no_ack=auto_ack, exclusive=exclusive, nowait=callback is None, arguments=arguments
+        )
+        self._consumers[tag] = on_message_callback
+        self._rpc(reply, callback)
+        return tag
+
+    def _generate_consumer_tag(self) -> str:
+        return f"ctag{self.channel_number}.{uuid.uuid4().hex}"
+
+    def basic_cancel(self, consumer_tag: str = "", callback: OnMethod | None = None) -> None:
+        """Cancel a consumer (basic.cancel). What was delivered and not acknowledged still can be.
+
+        :param consumer_tag: the consumer
+        :param callback: called as ``callback(method_frame)``, with basic.cancel-ok
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        require_text("consumer_tag", consumer_tag)
+        nowait = _optional_callable(callback)
+        self._raise_if_not_open()
+        if consumer_tag not in self._consumers or consumer_tag in self._protocol.cancelled:
+            LOGGER.warning("basic_cancel - consumer not found or already cancelled: %s", consumer_tag)
+            return
+        # Without acknowledgements a late delivery has left its queue for good: it still goes to the consumer.
+        reply = self._protocol.basic_cancel(consumer_tag, nowait)
+        if nowait:
+            del self._consumers[consumer_tag]
+        self._rpc(reply, callback)
+
+    def basic_get(self, queue: str, callback: OnMessage, auto_ack: bool = False) -> None:
+        """Ask for one message of a queue (basic.get).
+
+        :param queue: the queue
+        :param callback: called as ``callback(channel, method, properties, body)`` when there is a message; when
+            there is none, a callback added for ``Basic.GetEmpty`` with :meth:`add_callback` is called
+        :param auto_ack: whether the message needs no acknowledgement
+        :raises pika.exceptions.DuplicateGetOkCallback: when an earlier get is not answered yet
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        require_text("queue", queue)
+        _require_callable("callback", callback)
+        if self._on_getok_callback is not None:
+            raise exceptions.DuplicateGetOkCallback
+        reply = self._protocol.basic_get(queue, auto_ack)
+        self._on_getok_callback = callback
+        self._rpc(reply, None)
+
+    def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
+        """Acknowledge a delivery (basic.ack).
+
+        :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
+        :param multiple: whether everything up to it is acknowledged as well
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        self._protocol.basic_ack(delivery_tag, multiple)
+        self.connection._flush()
+
+    def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
+        """Refuse a delivery, or several (basic.nack, RabbitMQ's extension).
+
+        :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
+        :param multiple: whether everything up to it is refused as well
+        :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        self._protocol.basic_nack(delivery_tag, multiple, requeue)
+        self.connection._flush()
+
+    def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
+        """Refuse a delivery (basic.reject).
+
+        :param delivery_tag: the delivery
+        :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        self._protocol.basic_reject(delivery_tag, requeue)
+        self.connection._flush()
+
+    def basic_recover(self, requeue: bool = False, callback: OnMethod | None = None) -> None:
+        """Ask for the channel's unacknowledged deliveries again (basic.recover).
+
+        :param requeue: whether other consumers may get them; RabbitMQ has only True
+        :param callback: called as ``callback(method_frame)``, with basic.recover-ok
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        _optional_callable(callback)
+        self._rpc(self._protocol.basic_recover(requeue), callback)
+
+    # Publishing
+
+    def basic_publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes | str,
+        properties: spec.BasicProperties | None = None,
+        mandatory: bool = False,
+    ) -> None:
+        """Publish a message (basic.publish).
+
+        :param exchange: the exchange; the empty string is the default exchange, which routes to the queue that
+            `routing_key` names
+        :param routing_key: the routing key
+        :param body: the body; a str is encoded as UTF-8
+        :param properties: the message's properties
+        :param mandatory: whether the broker returns the message when no queue takes it
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        :raises pika.exceptions.ShortStringTooLong: when exchange or routing key have over 255 octets
+        :raises ValueError: when the properties do not fit into a frame
+        """
+        if type(body) is not bytes:
+            body = as_body(body)
+        if properties is not None and not isinstance(properties, spec.BasicProperties):
+            raise ArgumentTypeError(f"properties must be a pika.BasicProperties, but got {properties!r}")
+        self._protocol.basic_publish(exchange, routing_key, body, properties, mandatory, self._confirmation)
+        self.connection._flush()
+
+    def confirm_delivery(self, ack_nack_callback: OnMethod, callback: OnMethod | None = None) -> None:
+        """Have the broker confirm what is published from now on (confirm.select, RabbitMQ's extension).
+
+        :param ack_nack_callback: called as ``callback(method_frame)`` with each basic.ack and basic.nack of the broker
+        :param callback: called as ``callback(method_frame)``, with confirm.select-ok
+        :raises ValueError: when `ack_nack_callback` is not callable
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        if not callable(ack_nack_callback):
+            raise ValueError(f"confirm_delivery requires a callback to receive ack/nack, but got {ack_nack_callback!r}")
+        nowait = _optional_callable(callback)
+        reply = self._protocol.confirm_select(nowait)
+        self._on_ack_nack = ack_nack_callback
+        self._rpc(reply, callback)
+
+    # Transactions
+
+    def tx_select(self, callback: OnMethod | None = None) -> None:
+        """Put the channel into transaction mode (tx.select).
+
+        :param callback: called as ``callback(method_frame)``, with tx.select-ok
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        _optional_callable(callback)
+        self._rpc(self._protocol.tx_select(), callback)
+
+    def tx_commit(self, callback: OnMethod | None = None) -> None:
+        """Commit the publishes and acknowledgements since the last commit or rollback (tx.commit).
+
+        :param callback: called as ``callback(method_frame)``, with tx.commit-ok
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        _optional_callable(callback)
+        self._rpc(self._protocol.tx_commit(), callback)
+
+    def tx_rollback(self, callback: OnMethod | None = None) -> None:
+        """Abandon the publishes and acknowledgements since the last commit or rollback (tx.rollback).
+
+        :param callback: called as ``callback(method_frame)``, with tx.rollback-ok
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        """
+        _optional_callable(callback)
+        self._rpc(self._protocol.tx_rollback(), callback)
+
+    # Insides
+
+    def _raise_if_not_open(self) -> None:
+        self._protocol.require_open()
+
+    def _rpc(self, reply: protocol.Reply[Any] | None, callback: OnMethod | None) -> None:
+        if reply is not None and callback is not None:
+            self._callbacks_by_reply[reply] = callback
+        self.connection._flush()
+
+    def _on_openok(self, method_frame: frame.Method[Any]) -> None:
+        if self._on_open_callback is not None:
+            self._on_open_callback(self)
+
+    def _deliver(self, event: protocol.Delivery) -> None:
+        """Hand a delivery to its consumer; through :meth:`_on_deliver` if somebody has put a patch on that."""
+        if type(self)._on_deliver is not _ON_DELIVER or "_on_deliver" in self.__dict__:
+            header = frame.Header(self.channel_number, len(event.body), event.properties)
+            self._on_deliver(frame.Method(self.channel_number, event.method), header, event.body)
+            return
+        on_message_callback = self._consumers.get(event.method.consumer_tag)
+        if on_message_callback is not None:
+            on_message_callback(self, event.method, event.properties, event.body)
+
+    def _on_deliver(self, method_frame: frame.Method[Any], header_frame: frame.Header, body: bytes) -> None:
+        on_message_callback = self._consumers.get(method_frame.method.consumer_tag)
+        if on_message_callback is not None:
+            on_message_callback(self, method_frame.method, header_frame.properties, body)
+
+    def _on_getok(self, method_frame: frame.Method[Any], header_frame: frame.Header, body: bytes) -> None:
+        callback, self._on_getok_callback = self._on_getok_callback, None
+        if callback is not None:
+            callback(self, method_frame.method, header_frame.properties, body)
+
+    def _on_return(self, method_frame: frame.Method[Any], header_frame: frame.Header, body: bytes) -> None:
+        for callback in self._on_return_callbacks:
+            callback(self, method_frame.method, header_frame.properties, body)
+
+    def _on_replied(self, reply: protocol.Reply[Any]) -> None:
+        method = reply.result()
+        if isinstance(method, spec.Basic.CancelOk):
+            self._consumers.pop(method.consumer_tag, None)
+        callback = self._callbacks_by_reply.pop(reply, None)
+        method_frame = frame.Method(self.channel_number, method)
+        if callback is not None:
+            callback(method_frame)
+        if reply.content is not None:
+            properties, body = reply.content
+            self._on_getok(method_frame, frame.Header(self.channel_number, len(body), properties), body)
+        elif isinstance(method, spec.Basic.GetEmpty):
+            self._on_getok_callback = None
+        self._call_back_for(method_frame)
+
+    def _on_event(self, event: ChannelEvent) -> None:
+        if isinstance(event, protocol.ChannelFlow):
+            for callback in self._on_flow:
+                callback(event.active)
+            return
+        method_frame = frame.Method(self.channel_number, event.method)
+        if isinstance(event, protocol.Returned):
+            header = frame.Header(self.channel_number, len(event.body), event.properties)
+            self._on_return(method_frame, header, event.body)
+        elif isinstance(event, protocol.ConsumerCancelled):
+            self._consumers.pop(event.method.consumer_tag, None)
+            for on_cancel in self._on_cancel:
+                on_cancel(method_frame)
+        elif self._on_ack_nack is not None:
+            self._on_ack_nack(method_frame)
+        self._call_back_for(method_frame)
+
+    def _call_back_for(self, method_frame: frame.Method[Any]) -> None:
+        kind = type(method_frame.method)
+        callbacks = self._callbacks_by_method.get(kind)
+        if callbacks is None:
+            return
+        lasting = [entry for entry in callbacks if not entry[1]]
+        if lasting:
+            self._callbacks_by_method[kind] = lasting
+        else:
+            del self._callbacks_by_method[kind]
+        for callback, _ in callbacks:
+            callback(method_frame)
+
+    def _on_closed(self, reason: BaseException) -> None:
+        self._consumers.clear()
+        self._callbacks_by_reply.clear()
+        self._callbacks_by_method.clear()
+        self._on_getok_callback = None
+        for callback in self._on_close:
+            callback(self, reason)
+
+
+_ON_DELIVER = Channel._on_deliver
+
+
+def as_body(body: object) -> bytes:
+    """Return a message's body as bytes; a str is encoded as UTF-8.
+
+    :raises ArgumentTypeError: when it is neither str nor bytes-like
+    """
+    if isinstance(body, str):
+        return body.encode("utf-8")
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body)
+    raise ArgumentTypeError(f"a message's body must be bytes or str, but got {type(body).__name__}: {body!r:.80}")
+
+
+def require_text(name: str, value: object) -> None:
+    """Raise ``TypeError`` unless an argument is a str or bytes, with pika's text."""
+    if not isinstance(value, (str, bytes)):
+        raise TypeError(f"{name} must be a str or unicode str, but got {value!r}")
+
+
+def _require_callable(name: str, callback: Any) -> Any:
+    if not callable(callback):
+        raise TypeError(f"callback {name} must be callable, but got {callback!r}")
+    return callback
+
+
+def _optional_callable(callback: object) -> bool:
+    """Check a completion callback, and say whether there is none: then no answer is asked for."""
+    if callback is None:
+        return True
+    _require_callable("callback", callback)
+    return False

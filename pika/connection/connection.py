@@ -1,0 +1,453 @@
+"""The callback API of a connection, which adapters and users' own classes put on a way of waiting."""
+
+from __future__ import annotations
+
+import abc
+import logging
+import time
+from typing import Any, Callable, ClassVar
+
+import pika
+from pika import channel as channel_module
+from pika import exceptions, frame, protocol
+from pika.connection.parameters import ConnectionParameters, Parameters
+from pika.protocol import ConnectionState
+
+LOGGER = logging.getLogger(__name__)
+
+#: How this library calls itself in the properties that the broker shows of its clients.
+PRODUCT = "Pika Python Client Library"
+
+OnOpen = Callable[["Connection"], object]
+OnClose = Callable[["Connection", BaseException], object]
+OnOpenError = Callable[["Connection", Any], object]
+OnBlocked = Callable[["Connection", "frame.Method[Any]"], object]
+
+
+class Connection(abc.ABC):
+    """An AMQP connection whose news come as callbacks.
+
+    It knows no I/O.  A subclass writes the ``_adapter_`` methods, and calls :meth:`_on_stream_connected`,
+    :meth:`_on_data_available` and :meth:`_on_stream_terminated`; the rules of AMQP are in :mod:`pika.protocol`.
+
+    :param parameters: where and how to connect; the defaults of :class:`ConnectionParameters` if None
+    :param on_open_callback: called as ``callback(connection)`` when the connection is open
+    :param on_open_error_callback: called as ``callback(connection, exception)`` when it could not be opened
+    :param on_close_callback: called as ``callback(connection, exception)`` when it was open and is closed
+    :param internal_connection_workflow: False when the stream is connected by somebody else, who calls
+        :meth:`_on_stream_connected`
+    """
+
+    ON_CONNECTION_CLOSED: ClassVar[str] = "_on_connection_closed"
+    ON_CONNECTION_ERROR: ClassVar[str] = "_on_connection_error"
+    ON_CONNECTION_OPEN_OK: ClassVar[str] = "_on_connection_open_ok"
+    CONNECTION_CLOSED: ClassVar[int] = ConnectionState.CLOSED.value
+    CONNECTION_INIT: ClassVar[int] = ConnectionState.INIT.value
+    CONNECTION_PROTOCOL: ClassVar[int] = ConnectionState.PROTOCOL.value
+    CONNECTION_START: ClassVar[int] = ConnectionState.START.value
+    CONNECTION_TUNE: ClassVar[int] = ConnectionState.TUNE.value
+    CONNECTION_OPEN: ClassVar[int] = ConnectionState.OPEN.value
+    CONNECTION_CLOSING: ClassVar[int] = ConnectionState.CLOSING.value
+
+    def __init__(
+        self,
+        parameters: Parameters | None = None,
+        on_open_callback: OnOpen | None = None,
+        on_open_error_callback: OnOpenError | None = None,
+        on_close_callback: OnClose | None = None,
+        internal_connection_workflow: bool = True,
+    ) -> None:
+        self.params: Parameters = parameters if parameters is not None else ConnectionParameters()
+        self._channels: dict[int, channel_module.Channel] = {}
+        self._protocol = protocol.Connection(self._settings())
+        self._was_open = False
+        self._stream_is_gone = False
+        # Set between the protocol's last event and the end of the stream.
+        self._closed: protocol.Closed | None = None
+        self._heartbeat_timer: Any = None
+        self._blocked_timer: Any = None
+        self._callbacks_by_reply: dict[protocol.Reply[Any], Callable[[frame.Method[Any]], object]] = {}
+        self._on_open: list[OnOpen] = []
+        self._on_open_error: list[OnOpenError] = []
+        self._on_close: list[OnClose] = []
+        self._on_blocked: list[OnBlocked] = []
+        self._on_unblocked: list[OnBlocked] = []
+        if on_open_callback is not None:
+            self.add_on_open_callback(on_open_callback)
+        if on_open_error_callback is not None:
+            self.add_on_open_error_callback(on_open_error_callback)
+        if on_close_callback is not None:
+            self.add_on_close_callback(on_close_callback)
+        if internal_connection_workflow:
+            self._adapter_connect_stream()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._protocol.state.name} params={self.params}>"
+
+    def _settings(self) -> protocol.Settings:
+        params = self.params
+        heartbeat = params.heartbeat
+        if callable(heartbeat):
+            choose = heartbeat
+            heartbeat_setting: int | Callable[[int], int] | None = lambda proposed: choose(self, proposed)  # noqa: E731
+        else:
+            heartbeat_setting = heartbeat
+        return protocol.Settings(
+            credentials=params.credentials,
+            virtual_host=params.virtual_host,
+            locale=params.locale,
+            client_properties=params.client_properties,
+            channel_max=params.channel_max,
+            frame_max=params.frame_max,
+            heartbeat=heartbeat_setting,
+            peer=f"{params.host}:{params.port}",
+            product=PRODUCT,
+            version=pika.__version__,
+        )
+
+    # What a subclass writes
+
+    @abc.abstractmethod
+    def _adapter_connect_stream(self) -> None:
+        """Begin to connect the stream; call :meth:`_on_stream_connected` or :meth:`_on_stream_terminated` then."""
+
+    @abc.abstractmethod
+    def _adapter_disconnect_stream(self) -> None:
+        """End the stream, output first; call :meth:`_on_stream_terminated` when it has ended."""
+
+    @abc.abstractmethod
+    def _adapter_emit_data(self, data: bytes) -> None:
+        """Send bytes, now or soon, in the order of the calls.
+
+        :param data: the bytes
+        """
+
+    @abc.abstractmethod
+    def _adapter_call_later(self, delay: float, callback: Callable[[], object]) -> Any:
+        """Call back once.
+
+        :param delay: in how many seconds
+        :param callback: what to call, without arguments
+        :returns: a handle for :meth:`_adapter_remove_timeout`
+        """
+
+    @abc.abstractmethod
+    def _adapter_remove_timeout(self, timeout_id: Any) -> None:
+        """Cancel a call that was asked for.
+
+        :param timeout_id: the handle that :meth:`_adapter_call_later` returned
+        """
+
+    @abc.abstractmethod
+    def _adapter_add_callback_threadsafe(self, callback: Callable[[], object]) -> None:
+        """Call back soon, in the connection's thread; may be called from any thread.
+
+        :param callback: what to call, without arguments
+        """
+
+    # What a subclass calls
+
+    def _on_stream_connected(self) -> None:
+        """Begin the AMQP handshake: bytes can flow."""
+        self._protocol.start(time.monotonic())
+        self._flush()
+
+    def _on_stream_terminated(self, error: BaseException | None) -> None:
+        """Take note that the stream has ended.
+
+        :param error: why, or None when it was ended by :meth:`_adapter_disconnect_stream`
+        """
+        self._stream_is_gone = True
+        self._protocol.stream_lost(error or exceptions.StreamLostError("the stream was closed by this client"))
+        self._process_events()
+        if self._closed is not None:
+            self._report_closed()
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        """Take bytes that arrived, and act on them.
+
+        :param data_in: the bytes, in any split
+        """
+        self._protocol.receive_data(data_in, time.monotonic())
+        self._process_events()
+
+    # Callbacks
+
+    def add_on_open_callback(self, callback: OnOpen) -> None:
+        """Have a function called when the connection is open.
+
+        :param callback: called as ``callback(connection)``
+        :raises TypeError: when it is not callable
+        """
+        self._on_open.append(_callable(callback))
+
+    def add_on_open_error_callback(self, callback: OnOpenError, remove_default: bool = True) -> None:
+        """Have a function called when the connection could not be opened.
+
+        :param callback: called as ``callback(connection, exception)``
+        :param remove_default: there is no default to remove; kept for programs that pass it
+        :raises TypeError: when it is not callable
+        """
+        self._on_open_error.append(_callable(callback))
+
+    def add_on_close_callback(self, callback: OnClose) -> None:
+        """Have a function called when the connection, once open, is closed.
+
+        :param callback: called as ``callback(connection, exception)``
+        :raises TypeError: when it is not callable
+        """
+        self._on_close.append(_callable(callback))
+
+    def add_on_connection_blocked_callback(self, callback: OnBlocked) -> None:
+        """Have a function called when the broker blocks publishing, over a memory or disk alarm.
+
+        :param callback: called as ``callback(connection, method_frame)``, with RabbitMQ's connection.blocked
+        :raises TypeError: when it is not callable
+        """
+        self._on_blocked.append(_callable(callback))
+
+    def add_on_connection_unblocked_callback(self, callback: OnBlocked) -> None:
+        """Have a function called when publishing is possible again.
+
+        :param callback: called as ``callback(connection, method_frame)``, with RabbitMQ's connection.unblocked
+        :raises TypeError: when it is not callable
+        """
+        self._on_unblocked.append(_callable(callback))
+
+    # Operations
+
+    def channel(
+        self,
+        channel_number: int | None = None,
+        on_open_callback: Callable[[channel_module.Channel], object] | None = None,
+    ) -> channel_module.Channel:
+        """Open a channel.
+
+        :param channel_number: its number from 1; None takes the lowest that is free
+        :param on_open_callback: called as ``callback(channel)`` when the channel is open
+        :returns: the channel, which is still opening
+        :raises pika.exceptions.ConnectionWrongStateError: when the connection is not open
+        :raises pika.exceptions.NoFreeChannels: when the broker allows no more
+        :raises pika.exceptions.InvalidChannelNumber: when the number is no int, in use or out of range
+        """
+        if not self.is_open:
+            raise exceptions.ConnectionWrongStateError(f"Channel allocation requires an open connection: {self!r}")
+        if channel_number is not None and not isinstance(channel_number, int):
+            raise exceptions.InvalidChannelNumber(channel_number)
+        channel = self._create_channel(channel_number, on_open_callback)
+        self._channels[channel.channel_number] = channel
+        channel.open()
+        return channel
+
+    def _create_channel(
+        self, channel_number: int | None, on_open_callback: Callable[[channel_module.Channel], object] | None
+    ) -> channel_module.Channel:
+        return channel_module.Channel(self, channel_number, on_open_callback)
+
+    def update_secret(
+        self, new_secret: str, reason: str, callback: Callable[[frame.Method[Any]], object] | None = None
+    ) -> None:
+        """Give the broker a new secret before the present one expires (RabbitMQ's connection.update-secret).
+
+        :param new_secret: the new password or token
+        :param reason: a text for the broker's log
+        :param callback: called as ``callback(method_frame)`` when the broker has taken it
+        :raises pika.exceptions.ConnectionWrongStateError: when the connection is not open
+        """
+        reply = self._protocol.update_secret(new_secret, reason)
+        if callback is not None:
+            self._callbacks_by_reply[reply] = _callable(callback)
+        self._flush()
+
+    def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> None:
+        """Close the connection and its channels; the close callback reports the end.
+
+        :param reply_code: for the broker's log
+        :param reply_text: for the broker's log
+        :raises pika.exceptions.ConnectionWrongStateError: when it is closing or closed already
+        """
+        self._protocol.close(reply_code, reply_text)
+        self._process_events()
+
+    # State
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection is open."""
+        return self._protocol.state is ConnectionState.OPEN
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the connection is on its way from open to closed."""
+        return self._protocol.state is ConnectionState.CLOSING
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection is closed, which is final."""
+        return self._protocol.state is ConnectionState.CLOSED
+
+    @property
+    def server_properties(self) -> dict[str, Any]:
+        """What the broker said of itself in connection.start."""
+        return self._protocol.server_properties
+
+    @property
+    def server_capabilities(self) -> dict[str, Any]:
+        """The extensions of AMQP 0-9-1 that the broker said it has."""
+        capabilities = self.server_properties.get("capabilities")
+        return capabilities if isinstance(capabilities, dict) else {}
+
+    @property
+    def basic_nack(self) -> bool:
+        """Whether the broker has basic.nack."""
+        return bool(self.server_capabilities.get("basic.nack", False))
+
+    @property
+    def consumer_cancel_notify(self) -> bool:
+        """Whether the broker tells a consumer that it was cancelled."""
+        return bool(self.server_capabilities.get("consumer_cancel_notify", False))
+
+    @property
+    def exchange_exchange_bindings(self) -> bool:
+        """Whether the broker can bind exchanges to exchanges."""
+        return bool(self.server_capabilities.get("exchange_exchange_bindings", False))
+
+    @property
+    def publisher_confirms(self) -> bool:
+        """Whether the broker has publisher confirms."""
+        return bool(self.server_capabilities.get("publisher_confirms", False))
+
+    # Insides
+
+    def _flush(self) -> None:
+        pieces = self._protocol.data_to_send()
+        if pieces:
+            self._emit_pieces(pieces)
+
+    def _emit_pieces(self, pieces: list[bytes | memoryview]) -> None:
+        self._adapter_emit_data(pieces[0] if len(pieces) == 1 and isinstance(pieces[0], bytes) else b"".join(pieces))
+
+    def _process_events(self) -> None:
+        next_event = self._protocol.next_event
+        event = None
+        try:
+            while True:
+                event = next_event()
+                if event is None:
+                    break
+                if type(event) is protocol.Delivery:
+                    self._channels[event.channel.number]._deliver(event)
+                else:
+                    _HANDLERS[type(event)](self, event)
+        finally:
+            self._flush()
+            if event is not None and self._protocol.state is not ConnectionState.CLOSED:
+                # A user's callback raised.  What arrived behind its event must not wait for more to arrive.
+                self._adapter_call_later(0, self._process_events)
+        if self._closed is not None and not self._stream_is_gone:
+            self._adapter_disconnect_stream()
+
+    def _on_opened(self, event: protocol.Opened) -> None:
+        self._was_open = True
+        if self._protocol.next_deadline() is not None:
+            self._arm_heartbeat()
+        for callback in self._on_open:
+            callback(self)
+
+    def _arm_heartbeat(self) -> None:
+        deadline = self._protocol.next_deadline()
+        if deadline is not None:
+            delay = max(deadline - time.monotonic(), 0)
+            self._heartbeat_timer = self._adapter_call_later(delay, self._on_heartbeat_due)
+
+    def _on_heartbeat_due(self) -> None:
+        # One turn later: what arrived while the loop was busy is read before silence is judged.
+        self._heartbeat_timer = self._adapter_call_later(0, self._tick)
+
+    def _tick(self) -> None:
+        self._protocol.tick(time.monotonic())
+        self._arm_heartbeat()
+        self._process_events()
+
+    def _on_connection_blocked(self, event: protocol.ConnectionBlocked) -> None:
+        timeout = self.params.blocked_connection_timeout
+        if timeout is not None and self._blocked_timer is None:
+            self._blocked_timer = self._adapter_call_later(timeout, self._on_blocked_timeout)
+        for callback in self._on_blocked:
+            callback(self, frame.Method(0, event.method))
+
+    def _on_connection_unblocked(self, event: protocol.ConnectionUnblocked) -> None:
+        self._remove_blocked_timer()
+        for callback in self._on_unblocked:
+            callback(self, frame.Method(0, event.method))
+
+    def _on_blocked_timeout(self) -> None:
+        self._blocked_timer = None
+        timeout = self.params.blocked_connection_timeout
+        self._protocol.stream_lost(
+            exceptions.ConnectionBlockedTimeout(f"Blocked connection timeout expired: {timeout} seconds.")
+        )
+        self._process_events()
+
+    def _remove_blocked_timer(self) -> None:
+        if self._blocked_timer is not None:
+            self._adapter_remove_timeout(self._blocked_timer)
+            self._blocked_timer = None
+
+    def _on_replied(self, event: protocol.Replied) -> None:
+        if event.channel is not None:
+            self._channels[event.channel.number]._on_replied(event.reply)
+            return
+        callback = self._callbacks_by_reply.pop(event.reply, None)
+        if callback is not None:
+            callback(frame.Method(0, event.reply.result()))
+
+    def _on_channel_event(self, event: channel_module.ChannelEvent) -> None:
+        assert isinstance(
+            event, (protocol.Returned, protocol.Confirmed, protocol.ConsumerCancelled, protocol.ChannelFlow)
+        )
+        self._channels[event.channel.number]._on_event(event)
+
+    def _on_channel_closed(self, event: protocol.ChannelClosed) -> None:
+        self._channels.pop(event.channel.number)._on_closed(event.error)
+
+    def _on_closed_event(self, event: protocol.Closed) -> None:
+        self._closed = event
+        self._remove_blocked_timer()
+        if self._heartbeat_timer is not None:
+            self._adapter_remove_timeout(self._heartbeat_timer)
+            self._heartbeat_timer = None
+
+    def _report_closed(self) -> None:
+        """Tell everybody once, channels first."""
+        closed, self._closed = self._closed, None
+        assert closed is not None
+        channels, self._channels = self._channels, {}
+        for channel in channels.values():
+            channel._on_closed(closed.error)
+        if self._was_open:
+            for callback in self._on_close:
+                callback(self, closed.error)
+        else:
+            for open_error_callback in self._on_open_error:
+                open_error_callback(self, closed.error)
+
+
+_HANDLERS: dict[type[Any], Callable[[Connection, Any], None]] = {
+    protocol.Opened: Connection._on_opened,
+    protocol.ConnectionBlocked: Connection._on_connection_blocked,
+    protocol.ConnectionUnblocked: Connection._on_connection_unblocked,
+    protocol.Replied: Connection._on_replied,
+    protocol.Returned: Connection._on_channel_event,
+    protocol.Confirmed: Connection._on_channel_event,
+    protocol.ConsumerCancelled: Connection._on_channel_event,
+    protocol.ChannelFlow: Connection._on_channel_event,
+    protocol.ChannelClosed: Connection._on_channel_closed,
+    protocol.Closed: Connection._on_closed_event,
+}
+
+
+def _callable(callback: Any) -> Any:
+    if not callable(callback):
+        raise TypeError(f"callback must be callable, but got {callback!r}")
+    return callback
