@@ -6,7 +6,7 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-__version__ = "1.9.0"
+from pika._version import __version__
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
@@ -27,6 +27,7 @@ __all__ = [
     "PlainCredentials",
     "SSLOptions",
     "URLParameters",
+    "__version__",
 ]
 
 # Where the names live. They are loaded when they are used: a program pays for what it imports.

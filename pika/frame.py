@@ -8,7 +8,7 @@ which is no frame (section 2.3.1).
 from __future__ import annotations
 
 import struct
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pika import amqp_object, exceptions, spec
 

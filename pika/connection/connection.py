@@ -7,9 +7,9 @@ import logging
 import time
 from typing import Any, Callable, ClassVar
 
-import pika
 from pika import channel as channel_module
 from pika import exceptions, frame, protocol
+from pika._version import __version__
 from pika.connection.parameters import ConnectionParameters, Parameters
 from pika.protocol import ConnectionState
 
@@ -102,7 +102,7 @@ class Connection(abc.ABC):
             heartbeat=heartbeat_setting,
             peer=f"{params.host}:{params.port}",
             product=PRODUCT,
-            version=pika.__version__,
+            version=__version__,
         )
 
     # What a subclass writes
