@@ -1,0 +1,104 @@
+"""One-shot timers in a heap. Time is an argument: the clock is the caller's."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+# So many entries that are over may lie in the heap before they are worth a sweep.
+_SWEEP_MIN = 64
+
+
+class Timer:
+    """A callback that is due at a point in time. Made by :meth:`Timers.call_at`."""
+
+    __slots__ = ("_order", "callback", "when")
+
+    def __init__(self, when: float, order: int, callback: Callable[[], object]) -> None:
+        self.when = when
+        #: What to call; None once the timer has run or was cancelled.
+        self.callback: Callable[[], object] | None = callback
+        self._order = order
+
+    def __lt__(self, other: Timer) -> bool:
+        return (self.when, self._order) < (other.when, other._order)
+
+    def __repr__(self) -> str:
+        state = "over" if self.callback is None else f"calls {self.callback!r}"
+        return f"<Timer at {self.when}: {state}>"
+
+
+class Timers:
+    """Timers ordered by the time they are due, then by the order in which they were made.
+
+    Not synchronized: used by the one thread that runs the loop.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[Timer] = []
+        self._made = 0
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        """How many timers wait to run."""
+        return self._waiting
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
+        """Have ``callback`` called by the first :meth:`run_due` whose time has reached ``when``.
+
+        :param when: seconds, on the clock that :meth:`run_due` is given
+        :param callback: called without arguments; its result is ignored
+        :returns: the handle for :meth:`cancel`
+        """
+        timer = Timer(when, self._made, callback)
+        self._made += 1
+        self._waiting += 1
+        heapq.heappush(self._heap, timer)
+        return timer
+
+    def cancel(self, timer: Timer) -> None:
+        """See to it that ``timer`` does not run. One that has run, or was cancelled before, is left alone."""
+        if timer.callback is None:
+            return
+        # Not searched for in the heap: it is dropped when it comes up, or swept when too many have gathered.
+        timer.callback = None
+        self._waiting -= 1
+        if len(self._heap) > 2 * self._waiting + _SWEEP_MIN:
+            self._heap = [timer for timer in self._heap if timer.callback is not None]
+            heapq.heapify(self._heap)
+
+    def next_deadline(self) -> float | None:
+        """When the next timer is due, or None if none waits."""
+        heap = self._heap
+        while heap and heap[0].callback is None:
+            heapq.heappop(heap)
+        return heap[0].when if heap else None
+
+    def run_due(self, now: float) -> int:
+        """Call what is due at ``now``, in the order of (when, made).
+
+        A timer that an earlier callback cancels does not run. One that a callback adds waits for the next
+        run, even if it is due already, so that a callback that renews itself cannot hold the loop.
+
+        :param now: seconds
+        :returns: how many were called
+        :raises Exception: what a callback raises; the timers behind it stay and run the next time
+        """
+        due: list[Timer] = []
+        # Down from the root of the heap, never below a timer that is not due. The timers stay in the heap while the
+        # callbacks run, so that a callback that raises, or runs a loop of its own, finds every one of them.
+        indexes = [0] if self._heap else []
+        while indexes:
+            index = indexes.pop()
+            if index < len(self._heap) and self._heap[index].when <= now:
+                due.append(self._heap[index])
+                indexes += (2 * index + 1, 2 * index + 2)
+        due.sort()
+        count = 0
+        for timer in due:
+            callback = timer.callback
+            if callback is not None:
+                self.cancel(timer)
+                count += 1
+                callback()
+        return count

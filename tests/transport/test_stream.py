@@ -1,0 +1,887 @@
+"""A stream over real sockets, against scripted peers."""
+
+from __future__ import annotations
+
+import contextlib
+import dis
+import hashlib
+import os
+import select
+import signal
+import socket
+import ssl
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import pytest
+
+from pika.exceptions import StreamLostError
+from pika.transport.dial import TLSOptions, resolve
+from pika.transport.errors import (
+    AMQPConnectorSocketConnectError,
+    AMQPConnectorStackTimeout,
+    AMQPConnectorTransportSetupError,
+)
+from pika.transport.stream import Ready, Stream, looks_like_tls
+from pika.transport.tls import TLS
+from tests.support.certificates import Authority, Certificate
+from tests.support.peer import Peer, PeerSocket, free_port
+
+MIB = 1 << 20
+needs_itimer = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the platform has no interval timers")
+
+
+class Options(NamedTuple):
+    context: ssl.SSLContext
+    server_hostname: str | None = None
+
+
+class Target(NamedTuple):
+    host: str
+    port: int
+    ssl_options: TLSOptions | None = None
+    socket_timeout: float | None = 10.0
+    stack_timeout: float | None = 15.0
+    tcp_options: Mapping[str, int] | None = None
+    connection_attempts: int = 1
+    retry_delay: float = 2.0
+
+
+def connect(target: Target, deadline: float | None = None) -> Stream:
+    return Stream.connect(target, resolve(target.host, target.port)[0], deadline)
+
+
+def read_exactly(stream: Stream, size: int) -> bytes:
+    received = bytearray()
+    while len(received) < size:
+        data = stream.read(size - len(received))
+        if data is None:
+            stream.flush()
+            assert stream.wait(20), "the peer sends nothing"
+        else:
+            received += data
+    return bytes(received)
+
+
+def read_until_lost(stream: Stream) -> tuple[bytes, StreamLostError]:
+    received = bytearray()
+    while True:
+        try:
+            data = stream.read()
+        except StreamLostError as error:
+            return bytes(received), error
+        if data is None:
+            stream.flush()
+            assert stream.wait(20), "the peer sends nothing"
+        else:
+            received += data
+
+
+def drain(stream: Stream) -> None:
+    for _ in range(400):
+        if stream.flush():
+            return
+        # Not longer: a signal handler that writes can have sent everything since.
+        stream.wait(0.05, read=False)
+    raise AssertionError("the peer takes nothing")
+
+
+@pytest.fixture(scope="module")
+def server(authority: Authority) -> Certificate:
+    return authority.issue("stream-server")
+
+
+class Link(NamedTuple):
+    """How streams of a test are made: plain, or with TLS."""
+
+    tls: ssl.SSLContext | None
+    options: TLSOptions | None
+
+    def serve(self, script: Callable[[PeerSocket], object], host: str = "127.0.0.1") -> Peer:
+        return Peer(script, tls=self.tls, host=host)
+
+    def connect(self, peer: Peer) -> Stream:
+        return connect(Target(peer.host, peer.port, self.options), time.monotonic() + 20)
+
+
+@pytest.fixture(params=["plain", "TLS 1.2", "TLS 1.3"])
+def link(request: pytest.FixtureRequest, authority: Authority, server: Certificate) -> Link:
+    if request.param == "plain":
+        return Link(None, None)
+    context = authority.server_context(server)
+    version = ssl.TLSVersion.TLSv1_2 if request.param == "TLS 1.2" else ssl.TLSVersion.TLSv1_3
+    context.minimum_version = context.maximum_version = version
+    return Link(context, Options(authority.client_context(), "localhost"))
+
+
+class Pair(NamedTuple):
+    stream: Stream
+    other: socket.socket
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    one, other = socket.socketpair()
+    stream = Stream(one, peer="other:1")
+    yield Pair(stream, other)
+    stream.close()
+    other.close()
+
+
+# --- connecting
+
+
+def test_refused() -> None:
+    port = free_port()
+    with pytest.raises(AMQPConnectorSocketConnectError) as caught:
+        connect(Target("127.0.0.1", port))
+    assert isinstance(caught.value.exception, ConnectionRefusedError)
+    assert str(caught.value) == f"TCP connection to 127.0.0.1:{port}: Connection refused"
+
+
+@pytest.fixture
+def blackhole() -> Iterator[int]:
+    """A port whose queue of connections is full: nothing answers a further one."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        clients = [socket.socket() for _ in range(4)]
+        for client in clients:
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        time.sleep(0.05)
+        yield listener.getsockname()[1]
+        for client in clients:
+            client.close()
+
+
+def test_no_answer_within_socket_timeout(blackhole: int) -> None:
+    with pytest.raises(
+        AMQPConnectorSocketConnectError, match=r"no answer within socket_timeout \(0.1 seconds\)"
+    ) as caught:
+        connect(Target("127.0.0.1", blackhole, socket_timeout=0.1), time.monotonic() + 20)
+    assert isinstance(caught.value.exception, TimeoutError)
+
+
+def test_no_answer_before_the_deadline(blackhole: int) -> None:
+    with pytest.raises(AMQPConnectorSocketConnectError, match="within stack_timeout") as caught:
+        connect(Target("127.0.0.1", blackhole, socket_timeout=None), time.monotonic() + 0.1)
+    assert isinstance(caught.value.exception, AMQPConnectorStackTimeout)
+
+
+def test_options_that_the_system_refuses_name_themselves() -> None:
+    with pytest.raises(AMQPConnectorSocketConnectError, match="TCP_KEEPIDLE=-5"):
+        connect(Target("127.0.0.1", free_port(), tcp_options={"TCP_KEEPIDLE": -5}))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_there_and_back(link: Link, host: str) -> None:
+    def echo(peer: PeerSocket) -> None:
+        peer.send(peer.recv_exactly(5).upper())
+        assert peer.recv_until_end() == b"bye"
+
+    with link.serve(echo, host) as peer:
+        stream = link.connect(peer)
+        assert stream.peer_address[:2] == (host, peer.port)
+        assert stream.local_address[0] == host
+        assert stream.fileno() == stream.socket.fileno() >= 0
+        assert f"{peer.port}" in repr(stream)
+        assert (stream.tls is None) == (link.tls is None)
+        assert stream.read() is None
+        stream.write(b"hello")
+        assert read_exactly(stream, 5) == b"HELLO"
+        stream.write(b"bye")
+        stream.close()
+        stream.close()
+        assert stream.fileno() == -1
+        assert stream.local_address is None
+        assert stream.peer_address is None
+        assert "closed" in repr(stream)
+
+
+def failed_handshake(target: Target) -> tuple[AMQPConnectorTransportSetupError, BaseException]:
+    with pytest.raises(AMQPConnectorTransportSetupError) as caught:
+        connect(target, time.monotonic() + 20)
+    assert str(caught.value).startswith(f"TLS handshake to {target.host}:{target.port}")
+    return caught.value, caught.value.exception
+
+
+def test_tls_on_a_plain_port(authority: Authority) -> None:
+    def amqp(peer: PeerSocket) -> None:
+        peer.recv_some()
+        peer.send(b"AMQP\x00\x00\x09\x01")
+
+    with Peer(amqp) as peer:
+        error, cause = failed_handshake(Target("127.0.0.1", peer.port, Options(authority.client_context())))
+    assert isinstance(cause, ssl.SSLError)
+    assert "the peer does not speak TLS: is this the plain port? amqps is usually 5671" in str(error)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_peer_that_hangs_up_during_the_handshake(authority: Authority, reset: bool) -> None:
+    def hang_up(peer: PeerSocket) -> None:
+        peer.recv_some()
+        peer.reset() if reset else peer.close()
+
+    with Peer(hang_up) as peer:
+        error, cause = failed_handshake(Target("127.0.0.1", peer.port, Options(authority.client_context())))
+    assert isinstance(cause, ConnectionResetError if reset else ssl.SSLError)
+    assert "the peer hung up during the handshake" in str(error)
+
+
+def test_a_peer_that_says_nothing_in_the_handshake(authority: Authority) -> None:
+    with Peer(lambda peer: peer.recv_until_end()) as peer:
+        target = Target("127.0.0.1", peer.port, Options(authority.client_context()))
+        with pytest.raises(AMQPConnectorTransportSetupError, match="no TLS handshake within stack_timeout") as caught:
+            connect(target, time.monotonic() + 0.2)
+    assert isinstance(caught.value.exception, AMQPConnectorStackTimeout)
+
+
+def test_plain_on_a_tls_port(authority: Authority, server: Certificate) -> None:
+    with Peer(lambda peer: None, tls=authority.server_context(server)) as peer:
+        stream = connect(Target("127.0.0.1", peer.port))
+        stream.write(b"AMQP\x00\x00\x09\x01")
+        received, _ = read_until_lost(stream)
+        stream.close()
+    # Some TLS servers answer with an alert, others just hang up.
+    assert received == b"" or looks_like_tls(received)
+    assert peer.handshake_errors
+
+
+def test_what_looks_like_tls() -> None:
+    assert looks_like_tls(b"\x15\x03\x03\x00\x02\x02\x46")
+    assert not looks_like_tls(b"AMQP\x00\x00\x09\x01")
+    assert not looks_like_tls(b"\x01\x00\x00")
+    assert not looks_like_tls(b"")
+
+
+def test_a_certificate_of_an_unknown_authority(
+    authority: Authority, server: Certificate, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = Authority(tmp_path_factory.mktemp("other"), "other-ca")
+    with Peer(lambda peer: None, tls=authority.server_context(server)) as peer:
+        error, cause = failed_handshake(Target("127.0.0.1", peer.port, Options(other.client_context(), "localhost")))
+    assert isinstance(cause, ssl.SSLCertVerificationError)
+    assert "'localhost'" in str(error)
+    assert "local issuer certificate" in str(error)
+    assert peer.handshake_errors  # the peer was told
+
+
+def test_a_certificate_for_another_host(authority: Authority) -> None:
+    elsewhere = authority.issue("elsewhere", hosts=["elsewhere.example"])
+    with Peer(lambda peer: None, tls=authority.server_context(elsewhere)) as peer:
+        # Without a server_hostname it is the host that the certificate is to be for.
+        error, cause = failed_handshake(Target("127.0.0.1", peer.port, Options(authority.client_context())))
+        assert isinstance(cause, ssl.SSLCertVerificationError)
+        assert "'127.0.0.1'" in str(error) and "mismatch" in str(error)
+        stream = connect(Target("127.0.0.1", peer.port, Options(authority.client_context(), "elsewhere.example")))
+        stream.close()
+
+
+def test_a_certificate_that_has_expired(authority: Authority) -> None:
+    old = authority.issue("old", expired=True)
+    with Peer(lambda peer: None, tls=authority.server_context(old)) as peer:
+        error, cause = failed_handshake(Target("localhost", peer.port, Options(authority.client_context())))
+    assert isinstance(cause, ssl.SSLCertVerificationError)
+    assert "certificate has expired" in str(error)
+
+
+def test_no_version_in_common(authority: Authority, server: Certificate) -> None:
+    context = authority.server_context(server)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    client = authority.client_context()
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    with Peer(lambda peer: None, tls=context) as peer:
+        error, _ = failed_handshake(Target("127.0.0.1", peer.port, Options(client)))
+    assert "no TLS version in common" in str(error)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_client_certificate(authority: Authority, server: Certificate, version: ssl.TLSVersion) -> None:
+    client = authority.issue("client")
+    context = authority.server_context(server, ask_client=True)
+    context.minimum_version = context.maximum_version = version
+
+    def hello(peer: PeerSocket) -> None:
+        assert isinstance(peer.socket, ssl.SSLSocket)
+        subject: Any = (peer.socket.getpeercert() or {})["subject"]
+        peer.send(subject[0][0][1].encode())
+
+    with Peer(hello, tls=context) as peer:
+        stream = connect(Target("127.0.0.1", peer.port, Options(authority.client_context(client))))
+        received, _ = read_until_lost(stream)
+        stream.close()
+        assert received == b"client"
+
+        # Without one: TLS 1.2 says so in the handshake, 1.3 when the client believes it is over.
+        with pytest.raises((AMQPConnectorTransportSetupError, StreamLostError), match="client certificate"):
+            stream = connect(Target("127.0.0.1", peer.port, Options(authority.client_context())))
+            with contextlib.closing(stream):
+                read_exactly(stream, 1)
+
+
+# --- reading and writing
+
+
+def pattern(size: int) -> bytes:
+    return hashlib.sha512(b"seed").digest() * (size // 64 + 1)
+
+
+def test_large_transfers_both_ways_through_small_buffers(link: Link) -> None:
+    sent = pattern(3 * MIB)[: 3 * MIB + 17]
+
+    def echo(peer: PeerSocket) -> None:
+        received = 0
+        while received < len(sent):
+            data = peer.recv_some()
+            received += len(data)
+            peer.send(data)
+        peer.recv_until_end()
+
+    with link.serve(echo) as peer:
+        stream = link.connect(peer)
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        pieces = []
+        sizes = (1, 70_000, 3, 5, 0, 4096, 9, 300_000, 4095)
+        at = turn = 0
+        while at < len(sent):
+            size = sizes[turn % len(sizes)]
+            pieces.append(sent[at : at + size])
+            at, turn = at + size, turn + 1
+        half = len(pieces) // 2
+        stream.write_pieces(pieces[:half])
+        for piece in pieces[half:]:
+            stream.write(memoryview(piece))
+        assert stream.pending_output > 0
+        assert read_exactly(stream, len(sent)) == sent
+        assert stream.flush()
+        assert stream.pending_output == 0
+        stream.close()
+
+
+def test_64_mib_in_bounded_memory(link: Link) -> None:
+    size = 64 * MIB
+    block = pattern(MIB)[:MIB]
+
+    def script(peer: PeerSocket) -> None:
+        digest = hashlib.sha256()
+        left = size
+        while left:
+            data = peer.recv_some(1 << 16)
+            left -= len(data)
+            digest.update(data)
+        peer.send(digest.digest())
+        for _ in range(size // MIB):
+            peer.send(block)
+        peer.recv_until_end()
+
+    sent = block * (size // MIB)
+    with link.serve(script) as peer:
+        stream = link.connect(peer)
+        tracemalloc.start()
+        try:
+            stream.write(sent)
+            drain(stream)
+            assert read_exactly(stream, 32) == hashlib.sha256(sent).digest()
+            received = 0
+            digest = hashlib.sha256()
+            while received < size:
+                data = stream.read()
+                if data is None:
+                    assert stream.wait(20)
+                    continue
+                received += len(data)
+                digest.update(data)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert digest.digest() == hashlib.sha256(sent).digest()
+        assert peak < 8 * MIB
+        stream.close()
+
+
+def test_many_small_writes_while_the_peer_does_not_read(link: Link) -> None:
+    go = threading.Event()
+    count = 30_000
+
+    def script(peer: PeerSocket) -> None:
+        go.wait(20)
+        assert peer.recv_exactly(100 * count) == b"".join(b"%0100d" % number for number in range(count))
+
+    with link.serve(script) as peer:
+        stream = link.connect(peer)
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        for number in range(count):
+            stream.write(b"%0100d" % number)
+        assert stream.pending_output > 0
+        go.set()
+        drain(stream)
+        stream.close()
+
+
+def test_read_keeps_to_its_limit(link: Link) -> None:
+    def send_much(peer: PeerSocket) -> None:
+        peer.send(b"0123456789" * 10_000)
+        peer.recv_until_end()
+
+    with link.serve(send_much) as peer:
+        stream = link.connect(peer)
+        assert stream.wait(20) == Ready.READ
+        received = bytearray()
+        while len(received) < 100_000:
+            data = stream.read(7000)
+            if data is None:
+                assert stream.wait(20)
+                continue
+            assert 0 < len(data) <= 7000
+            received += data
+            if len(received) < 100_000 and link.tls is not None and len(data) == 7000:
+                # More may lie decrypted in memory, where no poll() sees it.
+                assert stream.wait(20) & Ready.READ
+        assert received == b"0123456789" * 10_000
+        assert stream.read() is None
+        stream.close()
+
+
+def test_what_comes_right_behind_the_handshake_is_there_to_read(authority: Authority, server: Certificate) -> None:
+    context = authority.server_context(server)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    def script(peer: PeerSocket) -> None:
+        """Hold back the end of the handshake until there is more to send, and send both at once."""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = context.wrap_bio(incoming, outgoing, server_side=True)
+        while True:
+            try:
+                session.do_handshake()
+            except ssl.SSLWantReadError:
+                peer.send(outgoing.read())
+                incoming.write(peer.recv_some())
+            else:
+                break
+        session.write(b"hello")
+        peer.send(outgoing.read())
+        peer.recv_until_end()
+
+    with Peer(script) as peer:
+        stream = connect(Target("127.0.0.1", peer.port, Options(authority.client_context())))
+        assert stream.wait(20) == Ready.READ
+        assert stream.read() == b"hello"
+        stream.close()
+
+
+def test_a_limit_of_nothing_is_a_mistake(pair: Pair) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        pair.stream.read(0)
+
+
+def test_the_peer_hangs_up(link: Link) -> None:
+    with link.serve(lambda peer: peer.send(b"last words")) as peer:
+        stream = link.connect(peer)
+        received, error = read_until_lost(stream)
+        assert received == b"last words"
+        assert str(error) == f"Transport indicated EOF: 127.0.0.1:{peer.port} closed the connection"
+        assert stream.wait(0) & Ready.READ
+        with pytest.raises(StreamLostError, match="Transport indicated EOF"):
+            stream.read()
+        stream.close()
+
+
+def test_the_peer_resets_the_connection(link: Link) -> None:
+    def reset(peer: PeerSocket) -> None:
+        peer.recv_exactly(2)
+        peer.reset()
+
+    with link.serve(reset) as peer:
+        stream = link.connect(peer)
+        stream.write(b"go")
+        _, error = read_until_lost(stream)
+        assert str(error).startswith("Stream connection lost: ConnectionResetError(")
+        assert f"127.0.0.1:{peer.port}" in str(error)
+        assert isinstance(error.__cause__, ConnectionResetError)
+        stream.close()
+
+
+def test_what_the_peer_said_before_it_died_is_read_after_a_failed_write(link: Link) -> None:
+    def script(peer: PeerSocket) -> None:
+        peer.recv_exactly(2)
+        peer.send(b"why I am going")
+        # Hanging up with something unread makes a reset of it.
+        peer.close()
+
+    with link.serve(script) as peer:
+        stream = link.connect(peer)
+        stream.write(b"go and more")
+        for _ in range(2000):
+            stream.write(b"x" * 1000)
+            if stream._write_error is not None:
+                break
+            time.sleep(0.001)
+        assert stream._write_error is not None
+        pending = stream.pending_output
+        stream.write(b"into the void")
+        stream.write_pieces([b"into", b"the void"])
+        assert stream.pending_output == pending
+        assert not stream.flush() or not pending
+        assert stream.wait(None) == Ready.READ
+        received, error = read_until_lost(stream)
+        assert received == b"why I am going"
+        assert error.__cause__ is stream._write_error
+        assert type(error.__cause__).__name__ in str(error)
+        stream.close()
+
+
+def test_nothing_at_all_is_written(pair: Pair) -> None:
+    pair.stream.write(b"")
+    pair.stream.write_pieces([])
+    pair.stream.write_pieces([b"", b""])
+    assert pair.stream.pending_output == 0
+    pair.stream.write(b"x")
+    assert pair.other.recv(10) == b"x"
+
+
+def test_without_sendmsg(pair: Pair) -> None:
+    pair.stream._sendmsg = None
+    pair.stream.write_pieces([b"a" * 5000, b"b", b"c" * 5000, b"d"])
+    assert pair.other.recv(20_000) == b"a" * 5000 + b"b" + b"c" * 5000 + b"d"
+
+
+# --- waiting
+
+
+def test_wait_says_what_is_the_case(pair: Pair) -> None:
+    stream, other = pair
+    assert not stream.wait(0)
+    assert not stream.wait(0.01)
+    other.send(b"x")
+    assert stream.wait(None) == Ready.READ
+    assert not stream.wait(0, read=False)
+    stream.write(bytes(10 * MIB))
+    assert stream.pending_output > 0
+    assert stream.wait(0) == Ready.READ
+    assert not stream.wait(0, read=False)
+    other.recv(MIB)
+    while not stream.wait(0, read=False):
+        other.recv(MIB)
+    assert stream.wait(20) == Ready.READ | Ready.WRITE
+
+
+def test_wake_before_during_and_after_a_wait(pair: Pair) -> None:
+    stream = pair.stream
+    stream.wake()
+    stream.wake()
+    assert stream.wait(20) == Ready.WOKEN
+    assert not stream.wait(0)
+    for _ in range(20):
+        timer = threading.Timer(0.01, stream.wake)
+        timer.start()
+        assert stream.wait(20) == Ready.WOKEN
+        timer.join()
+        assert not stream.wait(0)
+    stream.wake()
+    assert stream.wait(None) == Ready.WOKEN
+    stream.close()
+    stream.wake()
+    assert stream.wait(None)
+
+
+def test_no_wake_is_lost_among_many(pair: Pair) -> None:
+    stream = pair.stream
+    asked: list[int] = []
+    served = 0
+
+    def ask() -> None:
+        for number in range(500):
+            asked.append(number)
+            stream.wake()
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while served < 2000:
+        assert stream.wait(20) == Ready.WOKEN
+        while asked:
+            asked.pop()
+            served += 1
+    for thread in threads:
+        thread.join()
+
+
+@needs_itimer
+def test_a_signal_handler_can_wake(pair: Pair) -> None:
+    before = signal.signal(signal.SIGALRM, lambda *_: pair.stream.wake())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        assert pair.stream.wait(20) == Ready.WOKEN
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@needs_itimer
+def test_a_signal_whose_handler_returns_does_not_end_a_wait(pair: Pair) -> None:
+    ran: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda *_: ran.append(1))
+    timer = threading.Timer(0.1, pair.other.send, (b"x",))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+        timer.start()
+        assert pair.stream.wait(20) == Ready.READ
+        assert ran
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        timer.join()
+
+
+@needs_itimer
+def test_a_signal_handler_that_raises_leaves_the_stream_usable(pair: Pair) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            pair.stream.wait(20)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    pair.other.send(b"x")
+    assert pair.stream.wait(20) == Ready.READ
+    assert pair.stream.read() == b"x"
+    pair.stream.wake()
+    assert pair.stream.wait(20) == Ready.WOKEN
+
+
+@needs_itimer
+def test_a_signal_handler_that_writes_does_not_break_into_a_write(link: Link) -> None:
+    """Frames of a signal handler go between the frames of the main program, whole and all of them."""
+    beats: list[int] = []
+    frames = 3000
+
+    def script(peer: PeerSocket) -> None:
+        kinds = {b"m": 500, b"h": 20}
+        seen = {b"m": 0, b"h": 0}
+        while True:
+            kind = peer.recv_exactly(1)
+            if kind == b"e":
+                break
+            assert peer.recv_exactly(kinds[kind] - 1) == kind * (kinds[kind] - 1)
+            seen[kind] += 1
+        peer.send(b"%d %d" % (seen[b"m"], seen[b"h"]))
+
+    with link.serve(script) as peer:
+        stream = link.connect(peer)
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+
+        def beat(number: int, frame: FrameType | None) -> None:
+            beats.append(number)
+            stream.write(b"h" * 20)
+
+        before = signal.signal(signal.SIGALRM, beat)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+            for number in range(frames):
+                stream.write(b"m" * 500)
+                if number % 50 == 0:
+                    drain(stream)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        drain(stream)
+        stream.write(b"e")
+        assert beats
+        assert read_until_lost(stream)[0] == b"%d %d" % (frames, len(beats))
+        stream.close()
+
+
+# --- an exception at any moment
+
+
+class Interruption(BaseException):
+    """What a signal handler raises in the test."""
+
+
+def interrupted(action: Callable[[], object], moment: int) -> bool:
+    """Run ``action`` and raise at its moment number ``moment``. Returns False if it was over before.
+
+    The moments are those at which CPython looks for signals: the beginnings of functions, and after calls.
+    """
+    count = 0
+    before_this: dict[FrameType, str] = {}
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        nonlocal count
+        if Path(frame.f_code.co_filename).parent.name != "transport" and frame.f_globals["__name__"] != "ssl":
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            if before_this.get(frame, "CALL").startswith("CALL"):
+                count += 1
+                if count == moment:
+                    raise Interruption
+            before_this[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    except Interruption:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+needs_opcodes = pytest.mark.skipif(
+    sys.implementation.name != "cpython", reason="traces single bytecodes, as CPython counts them"
+)
+
+
+@needs_opcodes
+@pytest.mark.parametrize("kind", ["idle", "queued", "pieces"])
+def test_an_exception_at_any_moment_of_a_write_sends_nothing_twice_or_in_part(kind: str) -> None:
+    moment = 0
+    going = True
+    while going:
+        moment += 1
+        one, other = socket.socketpair()
+        with other:
+            stream = Stream(one)
+            expected = b"<first>"
+            if kind == "queued":
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+                expected = b"<queued>" * 30_000
+                stream.write(expected)
+                other.settimeout(20)
+                arrived = other.recv(MIB)
+                going = interrupted(partial(stream.write, b"<next>"), moment)
+            elif kind == "pieces":
+                arrived = b""
+                stream.write(expected)
+                parts = [b"<ne", b"x", bytes(5000), b"t>"]
+                going = interrupted(partial(stream.write_pieces, parts), moment)
+            else:
+                arrived = b""
+                stream.write(expected)
+                going = interrupted(partial(stream.write, b"<next>"), moment)
+            whole = b"<next>" if kind != "pieces" else b"".join(parts)
+            stream.write(b"<last>")
+            other.setblocking(False)
+            while not arrived.endswith(b"<last>"):
+                stream.flush()
+                try:
+                    arrived += other.recv(MIB)
+                except BlockingIOError:
+                    raise AssertionError(f"lost after an exception at {moment}: {arrived[-50:]!r}") from None
+            accepted = [whole] if kind != "pieces" else [b"".join(parts[:count]) for count in range(len(parts) + 1)]
+            assert arrived in [expected + part + b"<last>" for part in (b"", *accepted)], moment
+            assert stream.pending_output == 0
+            stream.close()
+    assert moment > 5
+
+
+@needs_opcodes
+def test_an_exception_at_any_moment_of_a_tls_write(authority: Authority, server: Certificate) -> None:
+    context = authority.server_context(server)
+    client = authority.client_context()
+    moment = 0
+    going = True
+    while going:
+        moment += 1
+        one, other = socket.socketpair()
+        with other:
+            other.setblocking(False)
+            tls = TLS(client, "localhost")
+            stream = Stream(one, tls=tls)
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            peer = context.wrap_bio(incoming, outgoing, server_side=True)
+            while not tls.do_handshake() or peer.version() is None or incoming.pending:
+                stream.flush()
+                incoming.write(other.recv(MIB))
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    peer.do_handshake()
+                tls.receive(outgoing.read())
+            going = interrupted(partial(stream.write, b"<next>"), moment)
+            stream.write(b"<last>")
+            incoming.write(other.recv(MIB))
+            arrived = b""
+            while not arrived.endswith(b"<last>"):
+                arrived += peer.read(MIB)
+            assert arrived in (b"<next><last>", b"<last>"), moment
+            assert stream.pending_output == 0
+            stream.abort()
+    assert moment > 20
+
+
+# --- the end
+
+
+def test_after_close_reading_raises_and_writing_does_nothing(pair: Pair) -> None:
+    pair.stream.close()
+    pair.stream.write(b"x")
+    pair.stream.write_pieces([b"x"])
+    assert pair.stream.wait(None) == Ready.READ
+    with pytest.raises(StreamLostError, match="closed by this side"):
+        pair.stream.read()
+    assert pair.other.recv(10) == b""
+
+
+def test_close_offers_pending_output_once_more_and_never_waits(link: Link) -> None:
+    done = threading.Event()
+    with link.serve(lambda peer: done.wait(20)) as peer:
+        stream = link.connect(peer)
+        stream.write(bytes(20 * MIB))
+        assert stream.pending_output > 0
+        stream.close()
+        assert stream.closed
+        done.set()
+
+
+def test_close_of_tls_is_a_close_notify(authority: Authority, server: Certificate) -> None:
+    ends: list[bytes] = []
+    with Peer(lambda peer: ends.append(peer.recv_some()), tls=authority.server_context(server)) as peer:
+        connect(Target("127.0.0.1", peer.port, Options(authority.client_context()))).close()
+    assert ends == [b""]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform does not fork")
+def test_abort_leaves_a_copy_in_another_process_usable(link: Link) -> None:
+    """What a child does after fork. Here the copy is a duplicate of the descriptor."""
+    received: list[bytes] = []
+    with link.serve(lambda peer: received.append(peer.recv_exactly(12))) as peer:
+        stream = link.connect(peer)
+        stream.write(b"before")
+        copy = Stream(socket.socket(fileno=os.dup(stream.fileno())), tls=stream.tls)
+        stream.abort()
+        copy.write(b" after")
+        copy.close()
+    assert received == [b"before after"]
+
+
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="the platform has no poll()")
+def test_high_descriptors() -> None:
+    import fcntl
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard) if hard > 0 else 4096, hard))
+    one, other = socket.socketpair()
+    try:
+        with one, other:
+            stream = Stream(socket.socket(fileno=fcntl.fcntl(one, fcntl.F_DUPFD, 1500)))
+            other.send(b"x")
+            assert stream.wait(20) == Ready.READ
+            assert stream.read() == b"x"
+            stream.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
