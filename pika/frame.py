@@ -17,6 +17,13 @@ _METHOD_PREFIX = struct.Struct(">BHLI")  # a frame prefix and the method's class
 _HEADER_PREFIX = struct.Struct(">BHLHHQ")  # a frame prefix and a content header: class, weight, body size
 _HEADER_FIXED = struct.Struct(">HHQ")
 _PROTOCOL_HEADER = struct.Struct("BBBB")
+# What lies between two payloads of one content: an end octet and the prefix that follows it, with what is
+# fixed in a content header (class, weight, body size).
+_END_AND_HEADER_PREFIX = struct.Struct(">BBHLHHQ")
+_END_AND_PREFIX = struct.Struct(">BBHL")
+
+_DELIVER = spec.Basic.Deliver.INDEX
+_BASIC = spec.Basic.INDEX
 
 _FRAME_END = bytes((spec.FRAME_END,))
 _FRAME_TYPES = frozenset((spec.FRAME_METHOD, spec.FRAME_HEADER, spec.FRAME_BODY, spec.FRAME_HEARTBEAT))
@@ -318,6 +325,41 @@ class FrameReader:
             if missing > self._arrived_size:
                 return None
             self._join()
+
+    def next_delivery(self) -> tuple[int, spec.Basic.Deliver, spec.BasicProperties, bytes] | None:
+        """Take a basic.deliver with its whole content, when that is what comes next and all of it is there.
+
+        This is the hot path of consuming: three frames in one step, without a look at each. What it does not
+        recognize it leaves alone, so that :meth:`next_frame` says what is wrong with it, if anything is.
+
+        :returns: channel number, method, properties and body; or None, and nothing was taken
+        """
+        buffer = self._buffer
+        position = self._position
+        try:
+            frame_type, number, size, index = _METHOD_PREFIX.unpack_from(buffer, position)
+            if index != _DELIVER or frame_type != spec.FRAME_METHOD:
+                return None
+            header = position + 7 + size
+            end_1, type_1, number_1, size_1, class_id, _, body_size = _END_AND_HEADER_PREFIX.unpack_from(buffer, header)
+            body = header + 8 + size_1
+            end_2, type_2, number_2, size_2 = _END_AND_PREFIX.unpack_from(buffer, body)
+            start = body + 8
+            end = start + body_size
+            if (
+                not body_size  # and so no body frame is due
+                or buffer[end] != spec.FRAME_END
+                or (end_1, type_1, number_1, class_id) != (spec.FRAME_END, spec.FRAME_HEADER, number, _BASIC)
+                or (end_2, type_2, number_2, size_2) != (spec.FRAME_END, spec.FRAME_BODY, number, body_size)
+                or max(size, size_1, size_2) + FRAME_OVERHEAD > self.max_frame_size
+            ):
+                return None
+        except (struct.error, IndexError):
+            return None
+        method = spec.Basic.Deliver().decode(buffer[position + 11 : header])
+        properties = spec.BasicProperties.__new__(spec.BasicProperties).decode(buffer[header + 20 : body])
+        self._position = end + 1
+        return number, method, properties, buffer[start:end]
 
     def _join(self) -> None:
         if self._arrived:

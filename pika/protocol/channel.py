@@ -17,7 +17,8 @@ from pika.protocol.states import Action, ChannelState
 Pieces = tuple[Union[bytes, memoryview], ...]
 Content = Union[spec.Basic.Deliver, spec.Basic.GetOk, spec.Basic.Return]
 
-#: How many consumers cancelled without waiting are remembered, for their deliveries that were on the way.
+#: How many consumers that are gone are remembered, by whichever side they were cancelled.  A delivery may still
+#: be on its way when nothing says that the last one is through (nowait), and must not end the connection.
 _SILENCED_CONSUMERS = 1024
 
 
@@ -75,7 +76,13 @@ class Channel(Operations):
     # Opening and closing
 
     def open(self) -> Reply[spec.Channel.OpenOk]:
-        """Open the channel (channel.open)."""
+        """Open the channel (channel.open).
+
+        :raises pika.exceptions.ChannelWrongStateError: when it was opened before, or its connection is
+            closing or closed
+        """
+        if Action.OPEN not in states.CHANNEL[self.state] or self.error is not None:
+            self._refuse()
         self._advance(Action.OPEN)
         reply: Reply[spec.Channel.OpenOk] = Reply(spec.Channel.Open(), spec.replies[spec.Channel.Open])
         self._transmit(_Waiting((frame.encode_method(self.number, reply.request),), reply.request, reply))
@@ -97,6 +104,21 @@ class Channel(Operations):
         self._transmit_waiting()
         return reply
 
+    def retire(self, error: BaseException) -> None:
+        """Take no more operations, since the connection is about to close; what waits its turn is still sent.
+
+        :param error: the reason
+        """
+        if Action.CLOSE in states.CHANNEL[self.state]:
+            self._advance(Action.CLOSE)
+        if self.error is None:
+            self.error = error
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether something was asked for that could not be sent yet."""
+        return bool(self._waiting)
+
     def require_open(self) -> None:
         """Raise unless the channel is open.
 
@@ -114,7 +136,8 @@ class Channel(Operations):
 
         :param error: the reason
         """
-        self._advance(Action.LOSE)
+        if self.state is not ChannelState.CLOSED:
+            self._advance(Action.LOSE)
         self.error = error
         self._fail_pending(error)
 
@@ -169,11 +192,13 @@ class Channel(Operations):
         """Cancel a consumer (basic.cancel); see :meth:`Operations.basic_cancel`."""
         reply = super().basic_cancel(consumer_tag, nowait)
         if nowait and consumer_tag in self.cancelled:
-            # No cancel-ok will say that the last delivery is through, so the tag is remembered for a while.
-            self._silenced[consumer_tag] = self.cancelled.pop(consumer_tag)
-            if len(self._silenced) > _SILENCED_CONSUMERS:
-                del self._silenced[next(iter(self._silenced))]
+            self._silence(consumer_tag, self.cancelled.pop(consumer_tag))
         return reply
+
+    def _silence(self, consumer_tag: str, no_ack: bool) -> None:
+        self._silenced[consumer_tag] = no_ack
+        if len(self._silenced) > _SILENCED_CONSUMERS:
+            del self._silenced[next(iter(self._silenced))]
 
     def _transmit_waiting(self) -> None:
         while self._waiting and self._may_transmit(self._waiting[0].method):
@@ -186,7 +211,8 @@ class Channel(Operations):
             return True
         if not self.pipelining or type(method) not in states.PIPELINED:
             return False
-        return all(type(reply.request) in states.PIPELINED for reply in self._owed)
+        # All that is owed may be pipelined, or it is one reply that nothing follows: the oldest speaks for all.
+        return type(self._owed.oldest.request) in states.PIPELINED
 
     def _transmit(self, item: _Waiting) -> None:
         self._output += item.pieces
@@ -215,6 +241,23 @@ class Channel(Operations):
             return None
         handler = _HANDLERS.get(kind)
         return self._on_reply(method) if handler is None else handler(self, method)
+
+    def on_delivery(
+        self, method: spec.Basic.Deliver, properties: spec.BasicProperties, body: bytes
+    ) -> events.Event | None:
+        """Take a basic.deliver whose content arrived with it.
+
+        :raises pika.exceptions.ProtocolSyntaxError: when it is out of place
+        """
+        if self._content.method is not None:
+            raise exceptions.UnexpectedFrameError(
+                f"{method.NAME} on channel {self.number}, inside the content of {self._content.method.NAME}"
+            )
+        if len(body) > self._content.max_message_size:
+            return self._refuse_content(ContentTooLarge(method, len(body), self._content.max_message_size))
+        if self.state is ChannelState.OPEN and method.consumer_tag in self.consumers:
+            return events.Delivery(self, method, properties, body)
+        return self._on_content(method, properties, body)
 
     def on_header(self, payload: bytes) -> events.Event | None:
         """Take a content header frame's payload.
@@ -317,6 +360,7 @@ class Channel(Operations):
             # the broker the number is free now.
             self.end(error)
             return events.ChannelClosed(self, error)
+        self.error = error
         self._fail_pending(error)
         self._owed.add(closing)
         return None
@@ -334,8 +378,10 @@ class Channel(Operations):
         assert isinstance(method, spec.Basic.Cancel)
         if not method.nowait:
             self._output.append(frame.encode_method(self.number, spec.Basic.CancelOk(method.consumer_tag)))
-        if self.consumers.pop(method.consumer_tag, None) is None:
+        no_ack = self.consumers.pop(method.consumer_tag, None)
+        if no_ack is None:
             return None
+        self._silence(method.consumer_tag, no_ack)
         return events.ConsumerCancelled(self, method)
 
     def _on_flow(self, method: Method) -> events.Event | None:
@@ -364,12 +410,16 @@ def _on_close_ok(channel: Channel, request: Method, method: Method) -> None:
 def _on_consume_ok(channel: Channel, request: Method, method: Method) -> None:
     assert isinstance(request, spec.Basic.Consume)
     assert isinstance(method, spec.Basic.ConsumeOk)
-    channel.consumers.setdefault(method.consumer_tag, request.no_ack)
+    # One that chose its tag was registered when it was asked for, and may have been cancelled since.
+    if not request.consumer_tag:
+        channel.consumers[method.consumer_tag] = request.no_ack
 
 
 def _on_cancel_ok(channel: Channel, request: Method, method: Method) -> None:
     assert isinstance(method, spec.Basic.CancelOk)
-    channel.cancelled.pop(method.consumer_tag, None)
+    no_ack = channel.cancelled.pop(method.consumer_tag, None)
+    if no_ack is not None:
+        channel._silence(method.consumer_tag, no_ack)
 
 
 _ON_REPLY: dict[type[Method], Callable[[Channel, Method, Method], None]] = {

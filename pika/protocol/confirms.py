@@ -29,7 +29,7 @@ class Confirmation:
     :ivar on_done: called with the confirmation when it ends, while the event that ends it is taken; it must not raise
     """
 
-    __slots__ = ("_body", "_route", "delivery_tag", "error", "on_done", "outcome", "returned")
+    __slots__ = ("_likeness", "delivery_tag", "error", "on_done", "outcome", "returned")
 
     def __init__(self) -> None:
         self.delivery_tag = 0
@@ -37,8 +37,7 @@ class Confirmation:
         self.returned: tuple[spec.Basic.Return, spec.BasicProperties, bytes] | None = None
         self.error: BaseException | None = None
         self.on_done: Callable[[Confirmation], None] | None = None
-        self._route: _Route | None = None
-        self._body = b""
+        self._likeness: _Likeness | None = None
 
     def __repr__(self) -> str:
         outcome = "pending" if self.outcome is None else self.outcome.value
@@ -46,13 +45,13 @@ class Confirmation:
 
     def _end(self, outcome: Outcome) -> None:
         self.outcome = outcome
-        self._body = b""
+        self._likeness = None
         on_done, self.on_done = self.on_done, None
         if on_done is not None:
             on_done(self)
 
 
-_Route = tuple[str, str]  # exchange and routing key
+_Likeness = tuple[str, str, bytes]  # exchange, routing key and body: all by which a return is recognized
 
 
 class ConfirmTracker:
@@ -69,8 +68,8 @@ class ConfirmTracker:
         self._pending: dict[int, Confirmation] = {}
         # No tag below is pending: where an ack of several begins, without a look at what was settled before.
         self._lowest = 1
-        # The mandatory ones of each route that a return may still join, in the order of publishing.
-        self._mandatory: dict[_Route, deque[Confirmation]] = {}
+        # The mandatory ones that a return may still join: those that look alike together, in the order of publishing.
+        self._mandatory: dict[_Likeness, deque[Confirmation]] = {}
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -80,9 +79,8 @@ class ConfirmTracker:
         confirmation.delivery_tag = self.published
         self._pending[self.published] = confirmation
         if mandatory:
-            route = confirmation._route = (exchange, routing_key)
-            confirmation._body = body
-            self._mandatory.setdefault(route, deque()).append(confirmation)
+            likeness = confirmation._likeness = (exchange, routing_key, bytes(body))
+            self._mandatory.setdefault(likeness, deque()).append(confirmation)
 
     def on_return(self, method: spec.Basic.Return, properties: spec.BasicProperties, body: bytes) -> None:
         """Join a returned message to its confirmation; the broker returns before it confirms.
@@ -90,12 +88,11 @@ class ConfirmTracker:
         A return names no publish.  It belongs to the oldest one outstanding with its exchange, routing key and body;
         properties are no part of the match, since RabbitMQ returns them without BCC headers.
         """
-        waiting = self._mandatory.get((method.exchange or "", method.routing_key or ""))
-        for index, confirmation in enumerate(waiting or ()):
-            if confirmation.outcome is None and confirmation._body == body:
+        waiting = self._mandatory.get((method.exchange or "", method.routing_key or "", body))
+        while waiting:
+            confirmation = waiting.popleft()
+            if confirmation.outcome is None:
                 confirmation.returned = (method, properties, body)
-                assert waiting is not None
-                del waiting[index]
                 return
 
     def on_confirm(self, method: spec.Basic.Ack | spec.Basic.Nack) -> None:
@@ -105,14 +102,15 @@ class ConfirmTracker:
         """
         acked = isinstance(method, spec.Basic.Ack)
         for confirmation in self._take(method.delivery_tag, method.multiple):
+            likeness = confirmation._likeness
             if not acked:
                 confirmation._end(Outcome.NACKED)
             elif confirmation.returned is not None:
                 confirmation._end(Outcome.RETURNED)
             else:
                 confirmation._end(Outcome.ACKED)
-            if confirmation._route is not None:
-                self._forget_settled(confirmation._route)
+            if likeness is not None:
+                self._forget_settled(likeness)
 
     def fail_all(self, error: BaseException) -> None:
         """End everything outstanding with an unknown outcome: whether the broker took it will never be said."""
@@ -134,12 +132,12 @@ class ConfirmTracker:
         self._lowest = max(self._lowest, last + 1)
         return settled
 
-    def _forget_settled(self, route: _Route) -> None:
-        waiting = self._mandatory.get(route)
+    def _forget_settled(self, likeness: _Likeness) -> None:
+        waiting = self._mandatory.get(likeness)
         if waiting is None:
             return
         # One that was confirmed out of order goes when it gets to the front.
         while waiting and waiting[0].outcome is not None:
             waiting.popleft()
         if not waiting:
-            del self._mandatory[route]
+            del self._mandatory[likeness]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
 from typing import Any, Callable
 
@@ -10,7 +9,7 @@ from pika import exceptions, frame, spec
 from pika.amqp_object import Method
 from pika.protocol import handshake, states
 from pika.protocol.channel import Channel
-from pika.protocol.events import Closed, ConnectionBlocked, ConnectionUnblocked, Delivery, Event, Opened, Replied
+from pika.protocol.events import ChannelClosed, Closed, ConnectionBlocked, ConnectionUnblocked, Event, Opened, Replied
 from pika.protocol.handshake import Settings
 from pika.protocol.heartbeat import Heartbeat
 from pika.protocol.replies import Expectations, Reply
@@ -31,6 +30,9 @@ _PHASES: dict[ConnectionState, str] = {
     ConnectionState.OPEN: "open connection",
     ConnectionState.CLOSING: "closing connection",
 }
+
+#: The highest channel number that a frame can carry.
+_CHANNEL_MAX = 65535
 
 _REPLY_CODES: dict[type[BaseException], int] = {
     exceptions.UnexpectedFrameError: spec.UNEXPECTED_FRAME,
@@ -69,10 +71,11 @@ class Connection:
         self._now = 0.0
         self._lost: BaseException | None = None
         self._closing_error: exceptions.ConnectionClosedByClient | None = None
+        # Our connection.close, until it is sent.
+        self._close_frame: bytes | None = None
         self._finished: Closed | None = None
-        # Numbers that were used and are free again, and the lowest that never was used.
-        self._freed: list[int] = []
-        self._fresh = 1
+        # No channel number below is free.
+        self._lowest_number = 1
 
     def __repr__(self) -> str:
         return f"<Connection to {self.settings.peer} {self.state.name}>"
@@ -102,7 +105,7 @@ class Connection:
         self._now = now
         if self._heartbeat is not None:
             self._heartbeat.last_received = now
-        if self._finished is None:
+        if self.state is not ConnectionState.CLOSED:
             self._reader.feed(data)
 
     def stream_lost(self, error: BaseException) -> None:
@@ -137,6 +140,12 @@ class Connection:
             return finished
         while self.state is not ConnectionState.CLOSED:
             try:
+                delivery = self._reader.next_delivery()
+                if delivery is not None:
+                    event = self._on_delivery(*delivery)
+                    if event is not None:
+                        return event
+                    continue
                 received = self._reader.next_frame()
                 if received is None:
                     return None if self._lost is None else self._on_lost(self._lost)
@@ -213,16 +222,25 @@ class Connection:
         :param new_secret: the new password or token
         :param reason: a text for the broker's log
         :raises pika.exceptions.ConnectionWrongStateError: when the connection is not open
+        :raises ValueError: when the secret does not fit into a frame
         """
         self.require_open()
         method = spec.Connection.UpdateSecret(new_secret, reason)
+        encoded = frame.encode_method(0, method)
+        if len(encoded) > self.frame_max:
+            raise ValueError(
+                f"the new secret takes {len(encoded):,} octets as a frame, "
+                f"and the frame_max negotiated with the broker is {self.frame_max:,}"
+            )
         reply: Reply[spec.Connection.UpdateSecretOk] = Reply(method, spec.replies[spec.Connection.UpdateSecret])
-        self._output.append(frame.encode_method(0, method))
+        self._output.append(encoded)
         self._owed.add(reply)
         return reply
 
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> None:
         """Close the connection (connection.close); before it is open, abandon the handshake.
+
+        Its channels take no more operations, and what was asked of them before is sent first.
 
         :param reply_code: for the broker's log
         :param reply_text: for the broker's log
@@ -233,35 +251,51 @@ class Connection:
         if self.state is not ConnectionState.OPEN:
             self._finish(exceptions.ConnectionOpenAborted(f"closed during: {self.phase}"), Action.CLOSE)
             return
-        closing = frame.encode_method(0, spec.Connection.Close(reply_code, reply_text, 0, 0))
+        self._close_frame = frame.encode_method(0, spec.Connection.Close(reply_code, reply_text, 0, 0))
         self._advance(Action.CLOSE)
         self._closing_error = exceptions.ConnectionClosedByClient(reply_code, reply_text)
-        self._output.append(closing)
+        for channel in self.channels.values():
+            channel.retire(self._closing_error)
+        self._transmit_close()
+
+    def _transmit_close(self) -> None:
+        # The broker discards what follows connection.close, so nothing that was accepted may be behind it.
+        if self._close_frame is not None and not any(channel.has_waiting for channel in self.channels.values()):
+            self._output.append(self._close_frame)
+            self._close_frame = None
 
     # Frames
+
+    def _on_delivery(
+        self, number: int, method: spec.Basic.Deliver, properties: spec.BasicProperties, body: bytes
+    ) -> Event | None:
+        channel = self._addressee(number)
+        if self._closing_error is not None:
+            # The broker takes it back when the connection is gone (AMQP 0-9-1, connection.close: discard).
+            return None
+        return channel.on_delivery(method, properties, body)
 
     def _on_frame(self, frame_type: int, number: int, payload: bytes) -> Event | None:
         if number == 0:
             return self._on_connection_frame(frame_type, payload)
-        channel = self.channels.get(number)
-        if channel is None:
-            raise exceptions.UnexpectedFrameError(
-                f"a frame of type {frame_type} on channel {number}, which is not open"
-            )
+        channel = self._addressee(number)
         if frame_type == spec.FRAME_METHOD:
             event = channel.on_method(payload)
-            if channel.state is states.ChannelState.CLOSED:
+            if isinstance(event, ChannelClosed):
                 self._free(number)
-        elif frame_type == spec.FRAME_HEADER:
-            event = channel.on_header(payload)
-        elif frame_type == spec.FRAME_BODY:
-            event = channel.on_body(payload)
-        else:
-            raise exceptions.InvalidFrameError(f"a heartbeat frame on channel {number}: they belong on channel 0")
-        if self._closing_error is not None and isinstance(event, Delivery):
-            # The broker takes it back when the connection is gone (AMQP 0-9-1, connection.close: discard).
-            return None
-        return event
+            self._transmit_close()
+            return event
+        if frame_type == spec.FRAME_HEADER:
+            return channel.on_header(payload)
+        if frame_type == spec.FRAME_BODY:
+            return channel.on_body(payload)
+        raise exceptions.InvalidFrameError(f"a heartbeat frame on channel {number}: they belong on channel 0")
+
+    def _addressee(self, number: int) -> Channel:
+        channel = self.channels.get(number)
+        if channel is None or channel.state is states.ChannelState.CLOSED:
+            raise exceptions.UnexpectedFrameError(f"a frame on channel {number}, which is not open")
+        return channel
 
     def _on_connection_frame(self, frame_type: int, payload: bytes) -> Event | None:
         if frame_type == spec.FRAME_HEARTBEAT:
@@ -278,28 +312,43 @@ class Connection:
         assert isinstance(method, spec.Connection.Start)
         try:
             handshake.check_version(method)
-            answer = handshake.start_ok(self.settings, method)
-        except exceptions.AMQPError as error:
+            answer = frame.encode_method(0, handshake.start_ok(self.settings, method))
+        except Exception as error:  # the user's, as a provider of credentials may raise anything
             return self._finish(error, Action.FAIL)
         if isinstance(method.server_properties, dict):
             self.server_properties = method.server_properties
         self._advance(spec.Connection.Start)
-        self._output.append(frame.encode_method(0, answer))
+        self._output.append(answer)
         return None
 
     def _on_tune(self, method: Method) -> Event | None:
         assert isinstance(method, spec.Connection.Tune)
-        answer = handshake.tune_ok(self.settings, method)
+        try:
+            answer = handshake.tune_ok(self.settings, method)
+            encoded = frame.encode_method(0, answer)
+            encoded += frame.encode_method(0, spec.Connection.Open(self.settings.virtual_host))
+            self.settings.credentials.erase_credentials()
+        except exceptions.UnexpectedFrameError:
+            raise
+        except Exception as error:  # the user's, as a function that chooses the heartbeat may raise anything
+            return self._finish(error, Action.FAIL)
         self._advance(spec.Connection.Tune)
-        self.settings.credentials.erase_credentials()
-        self.channel_max, self.frame_max = answer.channel_max, answer.frame_max
+        self.channel_max, self.frame_max = answer.channel_max or _CHANNEL_MAX, answer.frame_max
         self.heartbeat_interval = answer.heartbeat
-        self._reader.max_frame_size = self.frame_max
+        self._reader.max_frame_size = self._largest_frame(method)
         if answer.heartbeat:
             self._heartbeat = Heartbeat(answer.heartbeat, self._now)
-        self._output.append(frame.encode_method(0, answer))
-        self._output.append(frame.encode_method(0, spec.Connection.Open(self.settings.virtual_host)))
+        self._output.append(encoded)
         return None
+
+    def _largest_frame(self, tune: spec.Connection.Tune) -> int:
+        """Return how large a frame may be that the broker sends.
+
+        RabbitMQ cuts bodies to the negotiated frame_max, but sends a message's properties in one frame whatever
+        their size: another client may have published them with the frame_max that the broker proposes to all.
+        """
+        proposed = min(tune.frame_max or self.settings.max_message_size, self.settings.max_message_size)
+        return max(proposed, spec.FRAME_MAX_SIZE)
 
     def _on_open_ok(self, method: Method) -> Event | None:
         self._advance(spec.Connection.OpenOk)
@@ -325,13 +374,13 @@ class Connection:
     def _on_close(self, method: Method) -> Event | None:
         assert isinstance(method, spec.Connection.Close)
         self._output.append(frame.encode_method(0, spec.Connection.CloseOk()))
-        if self._closing_error is not None:
-            return self._finish(self._closing_error, spec.Connection.Close)
         error = exceptions.ConnectionClosedByBroker(method.reply_code, method.reply_text)
         return self._finish(self._explain(error), spec.Connection.Close)
 
     def _on_close_ok(self, method: Method) -> Event | None:
         assert self._closing_error is not None
+        if self._close_frame is not None:
+            raise exceptions.UnexpectedFrameError(f"{method.NAME} before connection.close was sent")
         return self._finish(self._closing_error, spec.Connection.CloseOk)
 
     # Endings
@@ -345,19 +394,22 @@ class Connection:
             error: exceptions.AMQPError = exceptions.IncompatibleProtocolError(self._not_amqp(violation))
         else:
             code = _REPLY_CODES.get(type(violation), spec.SYNTAX_ERROR)
-            self._output.append(frame.encode_method(0, spec.Connection.Close(code, str(violation)[:80], 0, 0)))
+            # ASCII, since a short string is bounded in octets and the broker's own words may be in the text.
+            text = ascii(str(violation))[1:-1][:200]
+            self._output.append(frame.encode_method(0, spec.Connection.Close(code, text, 0, 0)))
             error = exceptions.StreamLostError(f"{self.settings.peer} broke the protocol: {violation}")
         error.__cause__ = violation
         return self._finish(error, Action.FAIL)
 
     def _not_amqp(self, violation: exceptions.AMQPError) -> str:
         answer = self._reader.peek(16)
-        if answer.startswith(b"AMQP"):
+        if answer.startswith(b"AMQP") and answer != frame.ProtocolHeader().marshal():
             versions = ".".join(map(str, answer[5:8]))
             return f"{self.settings.peer} answers that it speaks AMQP {versions}, not 0.9.1"
         if answer[:2] in (b"\x15\x03", b"\x16\x03"):
             return f"{self.settings.peer} speaks TLS: connect with amqps:// or ssl_options (usually port 5671)"
-        return f"{self.settings.peer} is no AMQP 0-9-1 server: it answers {answer!r} ({violation})"
+        answers = f"it answers {answer!r} ({violation})" if answer else f"{violation}"
+        return f"{self.settings.peer} is no AMQP 0-9-1 server: {answers}"
 
     def _explain(self, error: BaseException) -> BaseException:
         """Return what a death in this state is to a user: during the handshake it hints at its probable cause."""
@@ -378,8 +430,7 @@ class Connection:
         self._heartbeat = None
         self.blocked = None
         for channel in self.channels.values():
-            if channel.state is not states.ChannelState.CLOSED:
-                channel.end(error)
+            channel.end(error)
         self.channels.clear()
         for reply in self._owed.take_all():
             reply.fail(error)
@@ -399,22 +450,16 @@ class Connection:
 
     def _free(self, number: int) -> None:
         del self.channels[number]
-        if number < self._fresh:
-            heapq.heappush(self._freed, number)
+        self._lowest_number = min(self._lowest_number, number)
 
     def _free_number(self) -> int:
-        while self._freed:
-            number = heapq.heappop(self._freed)
-            if number not in self.channels:
-                return number
-        while self._fresh in self.channels:
-            self._fresh += 1
-        if self._fresh > self.channel_max:
+        while self._lowest_number in self.channels:
+            self._lowest_number += 1
+        if self._lowest_number > self.channel_max:
             raise exceptions.NoFreeChannels(
                 f"all {self.channel_max} channels that the broker allows on a connection are in use"
             )
-        self._fresh += 1
-        return self._fresh - 1
+        return self._lowest_number
 
 
 _HANDLERS: dict[type[Method], Callable[[Connection, Method], Event | None]] = {

@@ -82,7 +82,7 @@ class ContentAssembler(Generic[M]):
         method = self._method
         properties = self._properties
         if method is None or properties is None:
-            if self._skip >= len(fragment) > 0:
+            if self._skip and len(fragment) <= self._skip:
                 self._skip -= len(fragment)
                 return None
             raise exceptions.UnexpectedFrameError("a body frame came where no body was due")

@@ -84,6 +84,11 @@ class Expectations:
     def __iter__(self) -> Iterator[Reply[Any]]:
         return iter(self._owed)
 
+    @property
+    def oldest(self) -> Reply[Any]:
+        """The reply that was asked for first."""
+        return self._owed[0]
+
     def add(self, reply: Reply[Any]) -> None:
         """Expect a reply behind those expected already."""
         self._owed.append(reply)

@@ -53,6 +53,7 @@ CONNECTION: dict[ConnectionState, dict[Trigger, ConnectionState]] = {
         Action.CONNECT: ConnectionState.PROTOCOL,
         Action.CLOSE: ConnectionState.CLOSED,
         Action.LOSE: ConnectionState.CLOSED,
+        Action.FAIL: ConnectionState.CLOSED,
     },
     ConnectionState.PROTOCOL: {
         Connection.Start: ConnectionState.START,
@@ -62,7 +63,6 @@ CONNECTION: dict[ConnectionState, dict[Trigger, ConnectionState]] = {
         Action.FAIL: ConnectionState.CLOSED,
     },
     ConnectionState.START: {
-        Connection.Secure: ConnectionState.START,
         Connection.Tune: ConnectionState.TUNE,
         Connection.Close: ConnectionState.CLOSED,
         Action.CLOSE: ConnectionState.CLOSED,
