@@ -1,0 +1,123 @@
+"""Measure how the cost of receiving a body grows with its size: ``python benchmarks/growth.py``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import clients
+from benchmarks.options import positive
+
+MIB = 1 << 20
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write the JSON file; return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        measured = {
+            "rounds": options.rounds,
+            "socket": [over_socket(round(size * MIB), options.rounds) for size in options.sizes],
+            "octets": [octet_by_octet(round(size * MIB), options.rounds) for size in options.octet_sizes],
+        }
+    except clients.MeasurementError as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    for rows in (measured["socket"], measured["octets"]):
+        add_factors(rows)
+    print("A body from a socket, through pika.protocol (to be: time x 2.0 for each doubling, memory 2 bodies at most)")
+    print(table(measured["socket"]))
+    print("\nA body that arrives octet by octet (to be: time x 2.0 for each doubling)")
+    print(table(measured["octets"]))
+    if options.json is not None:
+        options.json.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def over_socket(size: int, rounds: int) -> dict[str, Any]:
+    """Receive a body from a scripted broker in another process.
+
+    :raises benchmarks.clients.MeasurementError: when another body came out, or a program failed otherwise
+    """
+    samples = [_over_socket_once(size) for _ in range(rounds)]
+    seconds = statistics.median(one["seconds"] for one in samples)
+    memory = [one["peak_memory"] for one in samples if one["peak_memory"] is not None]
+    return {
+        "size": size,
+        "seconds": seconds,
+        "mib_per_second": size / MIB / seconds,
+        "peak_bodies": statistics.median(memory) / size if memory else None,
+    }
+
+
+def _over_socket_once(size: int) -> dict[str, Any]:
+    command = [sys.executable, str(clients.PROGRAMS / "scripted_broker.py"), str(size)]
+    # It ends when its client hangs up, or else with the context.
+    with subprocess.Popen(command, env=clients.environment(clients.ROOT), stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            return _receive("socket", str(size), server.stdout.readline().strip())
+        finally:
+            server.kill()
+
+
+def octet_by_octet(size: int, rounds: int) -> dict[str, Any]:
+    """Receive a body one octet for each call of ``receive_data``, without a socket.
+
+    :raises benchmarks.clients.MeasurementError: when another body came out, or the program failed otherwise
+    """
+    seconds = statistics.median(_receive("octets", str(size))["seconds"] for _ in range(rounds))
+    return {"size": size, "seconds": seconds, "mib_per_second": size / MIB / seconds, "peak_bodies": None}
+
+
+def _receive(*arguments: str) -> dict[str, Any]:
+    program = str(clients.PROGRAMS / "receive_body.py")
+    return clients.run_program((sys.executable, program, *arguments), clients.ROOT)
+
+
+def add_factors(rows: list[dict[str, Any]]) -> None:
+    """Note in each row how the time has grown since the one before, for each doubling of the size."""
+    for index, row in enumerate(rows):
+        before = rows[index - 1] if index else None
+        row["factor"] = None
+        if before is not None and row["size"] != before["size"]:
+            growth = row["seconds"] / before["seconds"]
+            # The time is seen as a power of the size, so that sizes need not be doubled exactly.
+            row["factor"] = growth ** (1 / math.log2(row["size"] / before["size"]))
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows as a table."""
+    lines = [f"{'MiB':>8}  {'seconds':>9}  {'MiB/s':>8}  {'peak, bodies':>12}  {'x per doubling':>14}"]
+    for row in rows:
+        peak = "" if row["peak_bodies"] is None else f"{row['peak_bodies']:.2f}"
+        factor = "" if row["factor"] is None else f"{row['factor']:.2f}"
+        size = row["size"] / MIB
+        lines.append(f"{size:>8g}  {row['seconds']:>9.4f}  {row['mib_per_second']:>8.1f}  {peak:>12}  {factor:>14}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Measure how the cost of receiving a body grows with its size.")
+    parser.add_argument(
+        "--sizes", type=float, nargs="+", default=[16, 32, 64, 128], metavar="MIB", help="over a socket"
+    )
+    parser.add_argument(
+        "--octet-sizes", type=float, nargs="+", default=[0.25, 0.5, 1, 2], metavar="MIB", help="octet by octet"
+    )
+    parser.add_argument("--rounds", type=positive, default=3, help="how often each is measured; default 3")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
