@@ -16,7 +16,7 @@ from pika.transport.errors import AMQPConnectorStackTimeout
 
 LOGGER = logging.getLogger(__name__)
 
-#: Why :func:`wait_for` returned.
+#: Why :meth:`Poller.wait` returned.
 READ, WRITE, WOKEN = 1, 2, 4
 
 # poll() counts milliseconds in a C int; a longer wait ends early, and its caller waits again.
@@ -31,49 +31,67 @@ _TCP_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-def wait_for(
-    sock: socket.socket, *, read: bool, write: bool, timeout: float | None, waker: socket.socket | None = None
-) -> int:
-    """Wait until a socket is ready. An error on it counts as ready for everything asked, and for reading.
+class Poller:
+    """Waits for one socket, again and again. A wait cannot be begun in the middle of another one.
 
-    :param read: wait for bytes, or the end of them
-    :param write: wait for room, or for the end of connecting
-    :param timeout: seconds; None waits without limit
-    :param waker: another socket whose readability ends the wait
-    :returns: the bits READ, WRITE and WOKEN, 0 when the time was over
+    :param sock: the socket
+    :param waker: another socket whose readability ends every wait
     """
-    if timeout is not None:
-        timeout = min(max(timeout, 0.0), _LONGEST_WAIT)
-    # Looked up each time: gevent and eventlet replace or remove it.
-    make_poll = getattr(select, "poll", None)
-    ready = 0
-    if make_poll is not None:
-        poller = make_poll()
-        if read or write:
-            poller.register(sock, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
-        if waker is not None:
-            poller.register(waker, select.POLLIN)
-        number = sock.fileno()
-        for descriptor, events in poller.poll(None if timeout is None else math.ceil(timeout * 1000)):
-            if descriptor != number:
+
+    def __init__(self, sock: socket.socket, waker: socket.socket | None = None) -> None:
+        self._sock = sock
+        self._waker = waker
+        self._number = sock.fileno()
+        self._registered = 0
+        # Looked up here, not when this module is loaded: gevent and eventlet replace or remove it.
+        make_poll = getattr(select, "poll", None)
+        self._poll = None if make_poll is None else make_poll()
+        if self._poll is not None and waker is not None:
+            self._poll.register(waker, select.POLLIN)
+
+    def wait(self, read: bool, write: bool, timeout: float | None) -> int:
+        """Wait until the socket is ready. An error on it counts as ready for everything asked, and for reading.
+
+        :param read: wait for bytes, or the end of them
+        :param write: wait for room, or for the end of connecting
+        :param timeout: seconds; None waits without limit
+        :returns: the bits READ, WRITE and WOKEN, 0 when the time was over
+        """
+        if self._poll is None:
+            return self._select(read, write, timeout)
+        asked = (select.POLLIN if read else 0) | (select.POLLOUT if write else 0)
+        if asked != self._registered:
+            if asked:
+                self._poll.register(self._number, asked)
+            else:
+                self._poll.unregister(self._number)
+            self._registered = asked
+        milliseconds = None if timeout is None else math.ceil(min(timeout, _LONGEST_WAIT) * 1000) if timeout > 0 else 0
+        ready = 0
+        for descriptor, events in self._poll.poll(milliseconds):
+            if descriptor != self._number:
                 ready |= WOKEN
                 continue
             if events & ~select.POLLOUT:
                 ready |= READ
-            if events & ~select.POLLIN and write:
+            if write and events & ~select.POLLIN:
                 ready |= WRITE
         return ready
-    readers = ([sock] if read else []) + ([waker] if waker is not None else [])
-    writers = [sock] if write else []
-    # Windows reports a connection that failed as exceptional, not as writable.
-    can_read, can_write, failed = select.select(readers, writers, writers, timeout)
-    if sock in can_read or failed:
-        ready |= READ
-    if can_write or failed:
-        ready |= WRITE
-    if waker is not None and waker in can_read:
-        ready |= WOKEN
-    return ready
+
+    def _select(self, read: bool, write: bool, timeout: float | None) -> int:
+        sock, waker = self._sock, self._waker
+        readers = ([sock] if read else []) + ([waker] if waker is not None else [])
+        writers = [sock] if write else []
+        if timeout is not None:
+            timeout = min(max(timeout, 0.0), _LONGEST_WAIT)
+        # Windows reports a connection that failed as exceptional, not as writable.
+        can_read, can_write, failed = select.select(readers, writers, writers, timeout)
+        ready = READ if sock in can_read or failed else 0
+        if can_write or failed:
+            ready |= WRITE
+        if waker is not None and waker in can_read:
+            ready |= WOKEN
+        return ready
 
 
 def start_connecting(address: Address, tcp_options: Mapping[str, int] | None = None) -> socket.socket:
@@ -133,9 +151,10 @@ def connect_tcp(destination: Destination, address: Address, deadline: float | No
     until = min(patience, math.inf if deadline is None else deadline)
     sock = start_connecting(address, destination.tcp_options)
     try:
+        poller = Poller(sock)
         while True:
             left = until - time.monotonic()
-            if wait_for(sock, read=False, write=True, timeout=None if left == math.inf else left):
+            if poller.wait(False, True, None if left == math.inf else left):
                 error = connect_error(sock)
                 if error is not None:
                     raise error
@@ -147,3 +166,20 @@ def connect_tcp(destination: Destination, address: Address, deadline: float | No
     except BaseException:
         sock.close()
         raise
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Two non-blocking sockets that are connected to each other."""
+    pair = socket.socketpair()
+    for sock in pair:
+        sock.setblocking(False)
+    return pair
+
+
+def peer_name(sock: socket.socket) -> str:
+    """Where a socket is connected to, for messages."""
+    try:
+        host, port = sock.getpeername()[:2]
+    except (OSError, ValueError):
+        return "the peer"
+    return f"{host}:{port}"

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import enum
 import socket
-import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from itertools import starmap
-from operator import add
 from typing import TYPE_CHECKING, Any
 
 from pika.exceptions import StreamLostError
-from pika.transport.backlog import Backlog, Buffer
 from pika.transport.dial import Address, Destination, describe
 from pika.transport.errors import (
     AMQPConnectorSocketConnectError,
     AMQPConnectorStackTimeout,
     AMQPConnectorTransportSetupError,
 )
-from pika.transport.sockets import READ, WOKEN, WRITE, connect_tcp, wait_for
+from pika.transport.pieces import Buffer, take_next
+from pika.transport.sockets import READ, WOKEN, WRITE, Poller, connect_tcp, peer_name, socket_pair
 
 if TYPE_CHECKING:
     from pika.transport.tls import TLS
@@ -32,27 +28,31 @@ READ_LIMIT = 128 * 1024 - 256
 # What one system call is offered at most when pieces are gathered for it.
 _SEND_LIMIT = 256 * 1024
 _SEND_BUFFERS = 64
+# Up to this size, pieces that come together are cheaper to copy into one than to gather.
+_JOIN_LIMIT = 16 * 1024
 
 
-class Ready(enum.IntFlag):
-    """Why :meth:`Stream.wait` returned; none of it when the time was over."""
+class Ready:
+    """Why :meth:`Stream.wait` returned, as bits of an integer; 0 when the time was over."""
 
+    # No enum: testing one of its members takes as long as the system call that waits.
     READ = READ
     WRITE = WRITE
     WOKEN = WOKEN
 
 
-_READY = tuple(Ready(bits) for bits in range(8))
-
-
 class Stream:
     """Bytes to and from a peer.
 
-    One thread at a time uses a stream; only :meth:`wake` may be called by others. A signal handler may interrupt any
-    method: it may call :meth:`write` and :meth:`wake`, and it may raise; no byte is sent twice or left out.
+    One thread at a time uses a stream; only :meth:`wake` may be called by others.
 
-    **Death.** When sending fails the peer may have said why before it died. So a failed send is kept, and
-    :meth:`read` first gives all that has arrived; only then it raises, with the original cause.
+    **Signal handlers** may interrupt any method, and call :meth:`write`, :meth:`write_pieces` and :meth:`wake`. What
+    one writes in the middle of a write goes out behind it. One that raises (Ctrl-C, a time limit) out of a
+    :meth:`wait` does no harm. Out of the middle of sending or receiving, nobody can know how much the kernel took or
+    gave: the stream is lost from then on.
+
+    **Death.** When sending fails, or is cut short, the peer may have said why before it died. So :meth:`read` first
+    gives all that has arrived; only then it raises, with the original cause. What is written meanwhile is dropped.
 
     :param sock: connected; made non-blocking here, and owned from now on
     :param peer: who is there, for messages
@@ -63,25 +63,24 @@ class Stream:
         sock.setblocking(False)
         #: The socket itself. With TLS, what goes over it is ciphertext.
         self.socket = sock
-        self.peer = peer or _peer_name(sock)
+        self.peer = peer or peer_name(sock)
         self.closed = False
         self._recv = sock.recv
         self._send = sock.send
         self._sendmsg = getattr(sock, "sendmsg", None)
         self._tls = tls
         self._tls_has_more = False
-        self._output = Backlog()
-        self._pieces = self._output.pieces
-        self._position = self._output.position
-        # What was gathered from the output to be sent, and the position of its first byte.
-        self._gathered: tuple[int, list[Buffer]] = (0, [])
-        # What a signal handler writes while it interrupts a write.
-        self._late: deque[Buffer] = deque()
+        # What the kernel is to take next.
+        self._output: deque[Buffer] = deque()
+        # Where writing queues: with TLS it becomes output later.
+        self._written = self._output if tls is None else tls.plaintext
+        # A write is going on: whoever finds this set is a signal handler that interrupts it.
         self._writing = False
-        self._write_error: OSError | None = None
+        self._write_error: BaseException | None = None
         self._read_error: StreamLostError | None = None
         self._waker: tuple[socket.socket, socket.socket] | None = None
         self._woken = False
+        self._poller: Poller | None = None
 
     @classmethod
     def connect(cls, destination: Destination, address: Address, deadline: float | None = None) -> Stream:
@@ -120,6 +119,7 @@ class Stream:
         return stream
 
     def _shake_hands(self, tls: TLS, deadline: float | None) -> None:
+        poller = Poller(self.socket)
         while True:
             try:
                 done = tls.do_handshake()
@@ -133,7 +133,7 @@ class Stream:
             wait = None if deadline is None else deadline - time.monotonic()
             if wait is not None and wait <= 0:
                 raise AMQPConnectorStackTimeout("no TLS handshake within stack_timeout")
-            if wait_for(self.socket, read=True, write=self.pending_output > 0, timeout=wait) & READ:
+            if poller.wait(True, bool(self._output), wait) & READ:
                 try:
                     data = self._recv(READ_LIMIT)
                 except BlockingIOError:
@@ -175,76 +175,82 @@ class Stream:
 
         :param limit: at most so many bytes, at least 1
         :returns: None when nothing is there now
-        :raises StreamLostError: the peer hung up, the connection was reset, sending had failed, or the stream was
-            closed here; ``__cause__`` is the original ``OSError``, if there was one
+        :raises StreamLostError: the peer hung up, the connection was reset, sending had failed, the stream was closed
+            here, or interrupted; ``__cause__`` is the original ``OSError``, or what a signal handler raised
         """
-        if self._tls is not None:
-            return self._read_tls(self._tls, limit)
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1, got {limit!r}")
+        if self._read_error is not None:
+            raise self._read_error
         try:
-            data = self._recv(limit)
+            data = self._recv(limit) if self._tls is None else self._read_tls(self._tls, limit)
         except BlockingIOError:
             if self._write_error is None:
                 return None
             raise self._lost(self._write_error) from self._write_error
         except OSError as error:
             raise self._lost(error) from (self._write_error or error)
-        if not data:
-            raise self._ended(limit) from self._write_error
-        return data
+        except BaseException as error:
+            self._read_error = self._interrupted("read", error)
+            raise
+        if data:
+            return data
+        if self._write_error is not None:
+            raise self._lost(self._write_error) from self._write_error
+        self._read_error = StreamLostError(f"Transport indicated EOF: {self.peer} closed the connection")
+        raise self._read_error
 
-    def _read_tls(self, tls: TLS, limit: int) -> bytes | None:
+    def _read_tls(self, tls: TLS, limit: int) -> bytes:
+        """As ``recv()`` of a plain socket does: b"" is the end, and BlockingIOError says that nothing is there."""
         while True:
             try:
                 data = tls.read(limit)
-            except OSError as error:
-                self.flush()
-                raise self._lost(error, tls.explain(error)) from (self._write_error or error)
-            if tls.has_output or tls.pending:
-                # Reading can complete a handshake, or ask for an answer (key update).
-                self.flush()
+            finally:
+                if tls.has_output or tls.plaintext:
+                    # Reading can complete a handshake, ask for an answer (key update), or tell the peer what is wrong.
+                    self.flush()
             self._tls_has_more = bool(data)
-            if data:
+            if data or tls.eof:
                 return data
-            if tls.eof:
-                raise self._ended(limit) from self._write_error
-            try:
-                ciphertext = self._recv(READ_LIMIT)
-            except BlockingIOError:
-                if self._write_error is None:
-                    return None
-                raise self._lost(self._write_error) from self._write_error
-            except OSError as error:
-                raise self._lost(error) from (self._write_error or error)
+            ciphertext = self._recv(READ_LIMIT)
             if ciphertext:
                 tls.receive(ciphertext)
             else:
                 tls.receive_eof()
 
-    def _lost(self, error: OSError, hint: str = "") -> StreamLostError:
+    def _lost(self, error: BaseException) -> StreamLostError:
         if self.closed:
             return StreamLostError(f"The stream to {self.peer} was closed by this side.")
-        if self._read_error is None:
-            cause = self._write_error or error
-            remedy = f": {hint}" if hint else ""
-            self._read_error = StreamLostError(f"Stream connection lost: {cause!r} ({self.peer}){remedy}")
+        cause = self._write_error or error
+        if isinstance(cause, OSError):
+            hint = self._tls.explain(error) if self._tls is not None and error is self._tls.read_error else ""
+            text = f"Stream connection lost: {cause!r} ({self.peer})"
+            self._read_error = StreamLostError(f"{text}: {hint}" if hint else text)
+        else:
+            self._read_error = self._interrupted("write", cause)
         return self._read_error
 
-    def _ended(self, limit: int) -> StreamLostError:
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1, got {limit!r}")
-        if self._write_error is not None:
-            return self._lost(self._write_error)
-        if self._read_error is None:
-            self._read_error = StreamLostError(f"Transport indicated EOF: {self.peer} closed the connection")
-        return self._read_error
+    def _interrupted(self, what: str, cause: BaseException) -> StreamLostError:
+        error = StreamLostError(
+            f"Stream connection lost: interrupted in the middle of a {what} by {cause!r}, "
+            f"so what {self.peer} got or sent is not known; connect again"
+        )
+        error.__cause__ = cause
+        return error
 
     # --- writing
 
     @property
     def pending_output(self) -> int:
-        """How many bytes were written but not yet taken by the kernel (with TLS partly in ciphertext)."""
-        late = sum(map(len, self._late)) if self._late else 0
-        return self._output.size + late + (self._tls.pending if self._tls is not None else 0)
+        """How many bytes were written but not yet taken by the kernel (with TLS partly in ciphertext).
+
+        To a signal handler in the middle of a write it is 0: that write sends what waits, the handler's own included.
+        """
+        if self._writing or self.closed or not (self._output or self._written):
+            return 0
+        # Copies, made in one step: a signal handler may write while it is counted.
+        size = sum(map(len, tuple(self._output)))
+        return size if self._tls is None else size + sum(map(len, tuple(self._written)))
 
     def write(self, data: Buffer) -> None:
         """Send bytes, and queue what the kernel does not take now. Never waits.
@@ -253,50 +259,43 @@ class Stream:
 
         :param data: not to be changed afterwards, if it can be (``bytearray``, ``memoryview``)
         """
-        if self._writing and self._is_interrupted():
-            self._late.append(data)
+        if self._writing or self._tls is not None or self._write_error is not None:
+            self._write_behind((data,))
             return
         try:
             self._writing = True
-            if self._pieces or self._tls is not None or self._write_error is not None or not data:
-                self._accept(data)
-                self._send_all()
+            # From here on a signal handler that writes only appends to the output.
+            if self._output:
+                self._output.append(data)
             else:
-                # What _accept and _send_all come to for the usual case, without the calls: see Backlog for the steps.
-                start = self._position[0]
-                self._pieces.append((start, data))
-                self._position.extend(map(add, (start,), map(self._send, (data,))))
-                if self._position[0] - start == len(data):
-                    self._pieces.popleft()
-                else:
-                    self._send_all()
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            self._write_error = self._write_error or error
-        finally:
+                try:
+                    sent = self._send(data)
+                except OSError as error:
+                    sent = 0
+                    self._note(error)
+                if sent < len(data):
+                    self._output.appendleft(memoryview(data)[sent:])
             self._writing = False
-        if self._late:
+        except BaseException as error:
+            self._cut_short(error)
+            raise
+        if self._output:
             self.flush()
 
-    def write_pieces(self, pieces: Iterable[Buffer]) -> None:
+    def write_pieces(self, pieces: Sequence[Buffer]) -> None:
         """Send pieces of bytes one behind the other, as :meth:`write` does.
 
         Small ones are joined and large ones sent from where they are, with few system calls.
         """
-        if self._writing and self._is_interrupted():
-            self._late.extend(pieces)
-            return
-        try:
-            self._writing = True
-            for data in pieces:
-                self._accept(data)
-            self._send_all()
-        except OSError as error:
-            self._note(error)
-        finally:
-            self._writing = False
-        if self._late:
+        if sum(map(len, pieces)) <= _JOIN_LIMIT:
+            self.write(b"".join(pieces))
+        else:
+            self._write_behind(pieces)
+
+    def _write_behind(self, pieces: Iterable[Buffer]) -> None:
+        # After an error it could never be sent: reading raises soon.
+        if self._write_error is None:
+            self._written.extend(filter(None, pieces))
             self.flush()
 
     def flush(self) -> bool:
@@ -304,96 +303,67 @@ class Stream:
 
         :returns: True if nothing is pending any more
         """
-        if self._writing and self._is_interrupted():
-            return False
-        try:
-            self._writing = True
-            self._send_all()
-        except OSError as error:
-            self._note(error)
-        finally:
-            self._writing = False
-        return self.pending_output == 0
+        if not self._writing and self._write_error is None:
+            try:
+                self._writing = True
+                try:
+                    while self._send_next():
+                        pass
+                except OSError as error:
+                    self._note(error)
+                self._writing = False
+            except BaseException as error:
+                self._cut_short(error)
+                raise
+        return not (self._writing or self._output or self._written)
 
-    def _is_interrupted(self) -> bool:
-        """Whether a write is going on further down the stack, and not one that was cut short before it could say so."""
-        frame = sys._getframe(1).f_back
-        while frame is not None:
-            if frame.f_code in _WRITERS and frame.f_locals.get("self") is self:
-                return True
-            frame = frame.f_back
-        self._writing = False
-        return False
+    def _send_next(self) -> bool:
+        """Offer the kernel what is next. Returns whether there was something and it took all of it."""
+        output = self._output
+        if output:
+            buffers = [take_next(output)]
+        elif self._tls is not None and (ciphertext := self._tls.take_output()):
+            buffers = [ciphertext]
+        else:
+            return False
+        sent = 0
+        try:
+            if self._sendmsg is None or not output:
+                sent = self._send(buffers[0])
+            else:
+                size = len(buffers[0])
+                while output and size < _SEND_LIMIT and len(buffers) < _SEND_BUFFERS:
+                    buffers.append(take_next(output))
+                    size += len(buffers[-1])
+                sent = self._sendmsg(buffers)
+        finally:
+            while buffers and sent >= len(buffers[0]):
+                sent -= len(buffers.pop(0))
+            if buffers:
+                buffers[0] = memoryview(buffers[0])[sent:]
+                output.extendleft(reversed(buffers))
+        return not buffers
 
     def _note(self, error: OSError) -> None:
-        if not isinstance(error, BlockingIOError) and self._write_error is None:
+        if not isinstance(error, BlockingIOError):
             self._write_error = error
 
-    def _accept(self, data: Buffer) -> None:
-        if self._write_error is not None:
-            return  # it could never be sent: reading raises soon
-        if self._tls is None:
-            self._output.append(data)
-        else:
-            self._tls.write(data)
-
-    def _send_all(self) -> None:
-        """Send until the kernel takes no more, which raises BlockingIOError, or nothing is left."""
-        output = self._output
-        while self._write_error is None:
-            while self._late:
-                self._accept(self._late.popleft())
-            if not output.prune() and not self._encrypt():
-                self._gathered = (0, [])
-                return
-            buffers = self._next_buffers(self._position[0])
-            if len(buffers) > 1 and self._sendmsg is not None:
-                output.hand(self._sendmsg, buffers)
-            else:
-                output.hand(self._send, buffers[0])
-
-    def _next_buffers(self, position: int) -> list[Buffer]:
-        """What to offer the kernel. Gathered once, however often and in however small portions the kernel takes it."""
-        start, gathered = self._gathered
-        left = position - start
-        skip = 0
-        for data in gathered:
-            if left < len(data):
-                break
-            left -= len(data)
-            skip += 1
-        buffers = gathered[skip:]
-        if not buffers:
-            buffers = self._output.gather(_SEND_LIMIT, _SEND_BUFFERS)
-        elif left:
-            buffers[0] = memoryview(buffers[0])[left:]
-        self._gathered = (position, buffers)
-        return buffers
-
-    def _encrypt(self) -> bool:
-        """Move ciphertext to the output. Returns whether there was any."""
-        tls = self._tls
-        if tls is None:
-            return False
-        tls.encrypt()
-        if not tls.has_output:
-            return False
-        # One step: ciphertext that was taken and not queued would break the session.
-        self._pieces.extend(zip((self._output.end,), starmap(tls.take_output, ((),))))
-        return True
+    def _cut_short(self, error: BaseException) -> None:
+        self._write_error = error
+        self._writing = False
 
     # --- waiting
 
-    def wait(self, timeout: float | None, *, read: bool = True) -> Ready:
+    def wait(self, timeout: float | None, *, read: bool = True) -> int:
         """Wait until there is something to read, or room for pending output, or :meth:`wake` is called.
 
         :param timeout: seconds; 0 only looks, None waits without limit
         :param read: False to leave what arrives alone: only the death of the connection is still reported as READ,
             while output is pending. Without pending output that is to wait for :meth:`wake` alone
-        :returns: what is the case; nothing (false) when the time was over. READ also when :meth:`read` will raise
+        :returns: the bits of :class:`Ready`, 0 when the time was over. READ also when :meth:`read` will raise
         """
         if self._waker is None and not self.closed:
-            self._waker = _socket_pair()
+            self._waker = socket_pair()
         # The waker exists before the flag is looked at: whoever sets the flag now, sends a byte.
         if self._woken:
             self._rearm()
@@ -403,15 +373,13 @@ class Stream:
         if read and (self._tls_has_more or self._read_error is not None):
             return Ready.READ
         assert self._waker is not None
-        try:
-            ready = wait_for(
-                self.socket, read=read, write=self.pending_output > 0, timeout=timeout, waker=self._waker[0]
-            )
-        except InterruptedError:
-            return _READY[0]
+        # While it is taken out, a signal handler that waits makes one of its own. One that raises leaves none behind.
+        poller, self._poller = self._poller or Poller(self.socket, self._waker[0]), None
+        ready = poller.wait(read, bool(self._output or self._written), timeout)
+        self._poller = poller
         if ready & WOKEN:
             self._rearm()
-        return _READY[ready]
+        return ready
 
     def wake(self) -> None:
         """End the :meth:`wait` that is going on, or else the next one. For any thread and for signal handlers."""
@@ -453,30 +421,13 @@ class Stream:
         for sock in (self.socket, *(waker or ())):
             with suppress(OSError):
                 sock.close()
+        self._poller = None
         self._output.clear()
-        self._late.clear()
+        self._written.clear()
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"fd {self.fileno()}"
         return f"<Stream to {self.peer}, {'plain' if self._tls is None else 'TLS'}, {state}>"
-
-
-_WRITERS = frozenset(method.__code__ for method in (Stream.write, Stream.write_pieces, Stream.flush))
-
-
-def _socket_pair() -> tuple[socket.socket, socket.socket]:
-    pair = socket.socketpair()
-    for sock in pair:
-        sock.setblocking(False)
-    return pair
-
-
-def _peer_name(sock: socket.socket) -> str:
-    try:
-        host, port = sock.getpeername()[:2]
-    except (OSError, ValueError):
-        return "the peer"
-    return f"{host}:{port}"
 
 
 def looks_like_tls(data: bytes) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from collections import deque
 
-from pika.transport.backlog import Backlog, Buffer
+from pika.transport.pieces import Buffer, take_next
 
 # The most plaintext that one TLS record carries (RFC 8446, section 5.1).
 _RECORD = 16384
-# So much ciphertext may wait to be taken before more plaintext is encrypted.
+# So much is encrypted at once: what waits is not held twice, as plaintext and as ciphertext.
 _OUTPUT_LIMIT = 16 * _RECORD
 
 # OpenSSL's names for what an answer looks like that is no TLS record.
@@ -35,21 +36,16 @@ class TLS:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
-        self._plaintext = Backlog()
+        #: What waits to be encrypted: append bytes for the peer. They are not copied before :meth:`take_output`.
+        self.plaintext: deque[Buffer] = deque()
+        #: Why reading failed, for good.
+        self.read_error: ssl.SSLError | None = None
         self._established = False
-        self._read_error: ssl.SSLError | None = None
-        #: ``take_output() -> bytes``: the ciphertext to send to the peer now. Built in, hence indivisible for signals.
-        self.take_output = self._outgoing.read
 
     @property
     def has_output(self) -> bool:
-        """Whether :meth:`take_output` has bytes to give."""
+        """Whether there is ciphertext for the peer already."""
         return self._outgoing.pending > 0
-
-    @property
-    def pending(self) -> int:
-        """How many bytes of plaintext wait to be encrypted."""
-        return self._plaintext.size
 
     def do_handshake(self) -> bool:
         """Go on with the handshake.
@@ -64,7 +60,6 @@ class TLS:
             except ssl.SSLWantReadError:
                 return False
             self._established = True
-            self.encrypt()
         return True
 
     def receive(self, ciphertext: bytes) -> None:
@@ -81,8 +76,8 @@ class TLS:
         :returns: b"" when there is none now; :attr:`eof` says whether there ever will be
         :raises ssl.SSLError: the peer broke the rules, or says that we did
         """
-        if self._read_error is not None:
-            raise self._read_error
+        if self.read_error is not None:
+            raise self.read_error
         parts: list[bytes] = []
         left = limit
         while left > 0 and not self.eof:
@@ -97,7 +92,7 @@ class TLS:
                 if error.reason == _RAGGED_EOF:
                     self.eof = True
                     break
-                self._read_error = error
+                self.read_error = error
                 if not parts:
                     raise
                 break
@@ -107,31 +102,29 @@ class TLS:
             left -= len(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def write(self, plaintext: Buffer) -> None:
-        """Take bytes for the peer. What cannot be encrypted yet, waits; it is not copied."""
-        self._plaintext.append(plaintext)
-        self.encrypt()
+    def take_output(self) -> bytes:
+        """Encrypt what waits, up to a bound, and give the ciphertext to send to the peer now; b"" if there is none.
 
-    def encrypt(self) -> None:
-        """Turn waiting plaintext into output, as far as the handshake and the bound on untaken output allow.
+        Before the handshake is complete that is the handshake's, and plaintext goes on waiting.
 
         :raises ssl.SSLError: the connection is broken
         """
-        plaintext, outgoing = self._plaintext, self._outgoing
-        while self._established and outgoing.pending < _OUTPUT_LIMIT and plaintext.prune():
-            record = plaintext.first(_RECORD)
-            before, position = outgoing.pending, plaintext.position[0]
+        plaintext, outgoing = self.plaintext, self._outgoing
+        while plaintext and self._established and outgoing.pending < _OUTPUT_LIMIT:
+            record = take_next(plaintext)
+            if len(record) > _RECORD:
+                view = memoryview(record)
+                plaintext.appendleft(view[_RECORD:])
+                record = view[:_RECORD]
             try:
-                plaintext.hand(self._object.write, record)
+                taken = self._object.write(record)
             except ssl.SSLWantReadError:
-                return
-            except ssl.SSLError:
-                raise
-            except BaseException:
-                # A signal handler has raised, perhaps after the record was made: then it is in the output.
-                if outgoing.pending > before and plaintext.position[0] == position:
-                    plaintext.position.append(position + len(record))
-                raise
+                # The peer wants a new handshake first (TLS 1.2).
+                taken = 0
+            if taken < len(record):
+                plaintext.appendleft(memoryview(record)[taken:])
+                break
+        return outgoing.read()
 
     def shutdown(self) -> None:
         """Add a close-notify to the output if the state of the connection allows it."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pika.transport.sockets import READ, WOKEN, WRITE, set_options, wait_for
+from pika.transport.sockets import READ, WOKEN, WRITE, Poller, set_options
 
 
 @pytest.fixture
@@ -60,19 +60,25 @@ def test_values_that_are_wrong(sock: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("with_poll", [True, False])
-def test_wait_for(with_poll: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_poller(with_poll: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not with_poll:
         monkeypatch.delattr(select, "poll", raising=False)
     one, other = socket.socketpair()
     waker, wake = socket.socketpair()
     with one, other, waker, wake:
-        assert wait_for(one, read=True, write=False, timeout=0) == 0
-        assert wait_for(one, read=True, write=False, timeout=-1) == 0
-        assert wait_for(one, read=True, write=True, timeout=1e12) == WRITE
+        poller, alone = Poller(one, waker), Poller(one)
+        assert alone.wait(True, False, 0) == 0
+        assert alone.wait(True, False, -1) == 0
+        assert alone.wait(True, True, 1e12) == WRITE
         wake.send(b"x")
-        assert wait_for(one, read=True, write=False, timeout=None, waker=waker) == WOKEN
+        assert poller.wait(True, False, None) == WOKEN
         other.send(b"x")
-        assert wait_for(one, read=True, write=True, timeout=None, waker=waker) == READ | WRITE | WOKEN
-        assert wait_for(one, read=False, write=False, timeout=None, waker=waker) == WOKEN
+        assert poller.wait(True, True, None) == READ | WRITE | WOKEN
+        assert poller.wait(False, False, None) == WOKEN
+        assert poller.wait(True, False, None) == READ | WOKEN
+        waker.recv(1)
+        one.recv(1)
+        assert poller.wait(True, False, 0.01) == 0
         other.close()
-        assert wait_for(one, read=True, write=False, timeout=None) & READ
+        assert poller.wait(False, False, 0.01) == 0
+        assert poller.wait(True, False, None) == READ

@@ -703,20 +703,28 @@ def test_a_signal_handler_that_writes_does_not_break_into_a_write(link: Link) ->
         stream.close()
 
 
-# --- an exception at any moment
+# --- a signal at any moment
 
 
 class Interruption(BaseException):
     """What a signal handler raises in the test."""
 
 
-def interrupted(action: Callable[[], object], moment: int) -> bool:
-    """Run ``action`` and raise at its moment number ``moment``. Returns False if it was over before.
+def interrupt() -> None:
+    raise Interruption
 
-    The moments are those at which CPython looks for signals: the beginnings of functions, and after calls.
+
+# Behind which bytecodes CPython runs signal handlers: before 3.11 most, then calls and jumps backward.
+_MOMENTS = ("",) if sys.version_info < (3, 11) else ("RESUME", "CALL", "JUMP_BACKWARD", "POP_JUMP_BACKWARD")
+
+
+def signalled(action: Callable[[], object], moment: int, handler: Callable[[], object]) -> bool:
+    """Run ``action`` and call ``handler`` at its moment number ``moment``. Returns False if it was over before.
+
+    The moments are those at which a signal handler can run in the code of the transport.
     """
     count = 0
-    before_this: dict[FrameType, str] = {}
+    behind: dict[FrameType, str] = {}
 
     def trace(frame: FrameType, event: str, arg: object) -> Any:
         nonlocal count
@@ -724,22 +732,21 @@ def interrupted(action: Callable[[], object], moment: int) -> bool:
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":
-            if before_this.get(frame, "CALL").startswith("CALL"):
-                count += 1
-                if count == moment:
-                    raise Interruption
-            before_this[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+            count += behind.get(frame, "RESUME").startswith(_MOMENTS)
+            if count == moment:
+                sys.settrace(None)
+                handler()
+            behind[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
         return trace
 
     before = sys.gettrace()
     sys.settrace(trace)
-    try:
-        action()
-    except Interruption:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
+    with contextlib.suppress(Interruption):
+        try:
+            action()
+        finally:
+            sys.settrace(before)
+    return count >= moment
 
 
 needs_opcodes = pytest.mark.skipif(
@@ -747,57 +754,124 @@ needs_opcodes = pytest.mark.skipif(
 )
 
 
+def is_usable(stream: Stream) -> bool:
+    """Whether a stream whose peer has said nothing can still be used. If not, it says so in every way."""
+    try:
+        assert stream.read() is None
+    except StreamLostError as error:
+        assert "interrupted in the middle of a write by Interruption()" in str(error)
+        assert isinstance(error.__cause__, Interruption)
+        assert stream.wait(None) == Ready.READ
+        return False
+    return True
+
+
+def recv_all(sock: socket.socket, stream: Stream) -> bytes:
+    """What a stream has to say and the kernel takes."""
+    received = b""
+    while True:
+        stream.flush()
+        try:
+            received += sock.recv(MIB)
+        except BlockingIOError:
+            return received
+
+
+PIECES = [b"<ne", b"x", bytes(9000), b"", bytes(9000), b"t>"]
+WRITES: dict[str, tuple[str, tuple[Any, ...], bytes]] = {
+    "idle": ("write", (b"<next>",), b"<next>"),
+    "queued": ("write", (b"<next>",), b"<next>"),
+    "much": ("write", (b"<next>" * 50_000,), b"<next>" * 50_000),
+    "small pieces": ("write_pieces", ([b"<ne", b"xt>"],), b"<next>"),
+    "large pieces": ("write_pieces", (PIECES,), b"".join(PIECES)),
+}
+
+
+@contextlib.contextmanager
+def begun(kind: str) -> Iterator[tuple[Stream, socket.socket, bytes]]:
+    """A stream, its peer, and what was written before."""
+    one, other = socket.socketpair()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096 if kind in ("queued", "much") else 1 << 18)
+    other.setblocking(False)
+    stream = Stream(one)
+    with other, contextlib.closing(stream):
+        before = b"<queued>" * 20_000 if kind == "queued" else b"<first>"
+        stream.write(before)
+        assert (stream.pending_output > 0) == (kind == "queued")
+        yield stream, other, before
+
+
 @needs_opcodes
-@pytest.mark.parametrize("kind", ["idle", "queued", "pieces"])
-def test_an_exception_at_any_moment_of_a_write_sends_nothing_twice_or_in_part(kind: str) -> None:
-    moment = 0
-    going = True
-    while going:
-        moment += 1
-        one, other = socket.socketpair()
-        with other:
-            stream = Stream(one)
-            expected = b"<first>"
-            if kind == "queued":
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-                expected = b"<queued>" * 30_000
-                stream.write(expected)
-                other.settimeout(20)
-                arrived = other.recv(MIB)
-                going = interrupted(partial(stream.write, b"<next>"), moment)
-            elif kind == "pieces":
-                arrived = b""
-                stream.write(expected)
-                parts = [b"<ne", b"x", bytes(5000), b"t>"]
-                going = interrupted(partial(stream.write_pieces, parts), moment)
-            else:
-                arrived = b""
-                stream.write(expected)
-                going = interrupted(partial(stream.write, b"<next>"), moment)
-            whole = b"<next>" if kind != "pieces" else b"".join(parts)
+@pytest.mark.parametrize("kind", list(WRITES))
+def test_an_exception_at_any_moment_of_a_write(kind: str) -> None:
+    """Then all is as if nothing was, or the stream is lost, and the peer got a part with nothing twice or left out."""
+    method, arguments, whole = WRITES[kind]
+    ends = {True: 0, False: 0}
+    moment = 1
+    while True:
+        with begun(kind) as (stream, other, before):
+            if not signalled(partial(getattr(stream, method), *arguments), moment, interrupt):
+                break
+            usable = is_usable(stream)
             stream.write(b"<last>")
-            other.setblocking(False)
-            while not arrived.endswith(b"<last>"):
-                stream.flush()
-                try:
-                    arrived += other.recv(MIB)
-                except BlockingIOError:
-                    raise AssertionError(f"lost after an exception at {moment}: {arrived[-50:]!r}") from None
-            accepted = [whole] if kind != "pieces" else [b"".join(parts[:count]) for count in range(len(parts) + 1)]
-            assert arrived in [expected + part + b"<last>" for part in (b"", *accepted)], moment
-            assert stream.pending_output == 0
-            stream.close()
-    assert moment > 5
+            arrived = recv_all(other, stream)
+            if usable:
+                assert arrived in (before + whole + b"<last>", before + b"<last>"), moment
+                assert stream.pending_output == 0
+            else:
+                assert (before + whole).startswith(arrived), moment
+            ends[usable] += 1
+        moment += 1
+    assert min(ends.values()) > 0
+
+
+@needs_opcodes
+@pytest.mark.parametrize("kind", list(WRITES))
+@pytest.mark.parametrize("times", [1, 50_000], ids=["a little", "more than the kernel takes"])
+def test_a_write_at_any_moment_of_a_write(kind: str, times: int) -> None:
+    """What a signal handler writes goes before or behind, never between, and waits for nothing."""
+    method, arguments, whole = WRITES[kind]
+    signal = b"<signal>" * times
+    moment = 1
+    orders = set()
+    while True:
+        with begun(kind) as (stream, other, before):
+
+            def handler(stream: Stream = stream) -> None:
+                stream.wake()
+                stream.write_pieces([signal[:4], signal[4:]])
+
+            if not signalled(partial(getattr(stream, method), *arguments), moment, handler):
+                break
+            assert is_usable(stream)
+            arrived = recv_all(other, stream)
+            orders.add([before + signal + whole, before + whole + signal].index(arrived))
+            assert stream.wait(20) == Ready.WOKEN
+        moment += 1
+    assert orders == {0, 1}
+
+
+@needs_opcodes
+def test_nothing_is_pending_to_one_who_interrupts_a_write() -> None:
+    """So a signal handler that publishes does not wait for the very write that waits for the handler."""
+    seen: set[int] = set()
+    moment = 1
+    while True:
+        with begun("queued") as (stream, _, _):
+            if not signalled(lambda: stream.flush(), moment, lambda: seen.add(stream.pending_output)):
+                break
+            assert stream.pending_output > 0
+        moment += 1
+    assert 0 in seen
 
 
 @needs_opcodes
 def test_an_exception_at_any_moment_of_a_tls_write(authority: Authority, server: Certificate) -> None:
     context = authority.server_context(server)
     client = authority.client_context()
-    moment = 0
-    going = True
-    while going:
-        moment += 1
+    ends = {True: 0, False: 0}
+    moment = 1
+    while True:
         one, other = socket.socketpair()
         with other:
             other.setblocking(False)
@@ -811,16 +885,61 @@ def test_an_exception_at_any_moment_of_a_tls_write(authority: Authority, server:
                 with contextlib.suppress(ssl.SSLWantReadError):
                     peer.do_handshake()
                 tls.receive(outgoing.read())
-            going = interrupted(partial(stream.write, b"<next>"), moment)
+            if not signalled(partial(stream.write, b"<next>"), moment, interrupt):
+                stream.abort()
+                break
+            usable = is_usable(stream)
             stream.write(b"<last>")
-            incoming.write(other.recv(MIB))
+            incoming.write(recv_all(other, stream))
             arrived = b""
-            while not arrived.endswith(b"<last>"):
-                arrived += peer.read(MIB)
-            assert arrived in (b"<next><last>", b"<last>"), moment
-            assert stream.pending_output == 0
+            with contextlib.suppress(ssl.SSLWantReadError):
+                while True:
+                    arrived += peer.read(MIB)
+            assert arrived in ((b"<next><last>", b"<last>") if usable else (b"<next>", b"")), moment
+            assert not usable or stream.pending_output == 0
+            ends[usable] += 1
             stream.abort()
-    assert moment > 20
+        moment += 1
+    assert min(ends.values()) > 0
+
+
+def test_an_exception_in_the_middle_of_receiving(pair: Pair) -> None:
+    """What recv() had taken is lost with the exception: nothing that comes behind it is given out."""
+    stream, other = pair
+    real = stream._recv
+
+    def recv(limit: int) -> bytes:
+        real(limit)
+        raise Interruption
+
+    other.send(b"one")
+    stream._recv = recv
+    with pytest.raises(Interruption):
+        stream.read()
+    stream._recv = real
+    other.send(b"two")
+    assert stream.wait(None) == Ready.READ
+    for _ in range(2):
+        with pytest.raises(StreamLostError, match="interrupted in the middle of a read by Interruption") as caught:
+            stream.read()
+        assert isinstance(caught.value.__cause__, Interruption)
+
+
+@needs_itimer
+def test_a_signal_handler_that_waits_in_the_middle_of_a_wait(pair: Pair) -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda *_: seen.append(pair.stream.wait(0)))
+    timer = threading.Timer(0.2, pair.other.send, (b"x",))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+        timer.start()
+        assert pair.stream.wait(20) == Ready.READ
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        timer.join()
+    assert seen and seen[0] == 0
+    assert pair.stream.wait(20) == Ready.READ
 
 
 # --- the end

@@ -57,7 +57,7 @@ def pair(request: pytest.FixtureRequest, authority: Authority, server: Certifica
 def test_both_directions(pair: Pair) -> None:
     pair.shake_hands()
     assert pair.client.do_handshake()
-    pair.client.write(b"to the server")
+    pair.client.plaintext.append(b"to the server")
     pair.carry()
     assert pair.server.read(100) == b"to the server"
     pair.server.write(b"to the client")
@@ -68,12 +68,12 @@ def test_both_directions(pair: Pair) -> None:
 
 
 def test_what_is_written_before_the_handshake_ends_goes_out_after_it(pair: Pair) -> None:
-    pair.client.write(b"early ")
-    pair.client.write(b"bird")
-    assert pair.client.pending == 10
+    pair.client.plaintext.append(b"early ")
+    pair.client.plaintext.append(b"bird")
+    assert sum(map(len, pair.client.plaintext)) == 10
     assert not pair.client.has_output
     pair.shake_hands()
-    assert pair.client.pending == 0
+    assert not pair.client.plaintext
     pair.carry()
     assert pair.server.read(100) == b"early bird"
 
@@ -92,7 +92,7 @@ def test_read_keeps_to_its_limit_and_spans_records(pair: Pair) -> None:
 def test_a_large_write_is_encrypted_as_its_output_is_taken(pair: Pair) -> None:
     pair.shake_hands()
     sent = bytes(range(256)) * 16384
-    pair.client.write(sent)
+    pair.client.plaintext.append(sent)
     received = bytearray()
     largest = 0
     while len(received) < len(sent):
@@ -105,10 +105,9 @@ def test_a_large_write_is_encrypted_as_its_output_is_taken(pair: Pair) -> None:
                 received += pair.server.read(1 << 20)
             except ssl.SSLWantReadError:
                 break
-        pair.client.encrypt()
     assert received == sent
     assert largest < 512 * 1024
-    assert pair.client.pending == 0
+    assert not pair.client.plaintext
 
 
 def test_close_notify_is_the_end(pair: Pair) -> None:
@@ -156,38 +155,6 @@ def test_damaged_ciphertext_is_an_error_after_what_came_before_it(pair: Pair) ->
     for _ in range(2):
         with pytest.raises(ssl.SSLError):
             pair.client.read(100)
-
-
-def test_a_signal_handler_that_raises_in_a_write_loses_and_repeats_nothing(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pair.shake_hands()
-    real = pair.client._object.write
-    calls = 0
-
-    def interrupted(data: bytes) -> int:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            raise KeyboardInterrupt
-        taken = real(data)
-        if calls == 3:
-            raise KeyboardInterrupt
-        return taken
-
-    monkeypatch.setattr(pair.client._object, "write", interrupted)
-    sent = bytes(range(256)) * 400
-    with pytest.raises(KeyboardInterrupt):
-        pair.client.write(sent)
-    with pytest.raises(KeyboardInterrupt):
-        pair.client.encrypt()
-    pair.client.encrypt()
-    pair.carry()
-    received = bytearray()
-    while len(received) < len(sent):
-        received += pair.server.read(1 << 20)
-    assert received == sent
-    assert pair.client.pending == 0
 
 
 def test_an_acceptable_certificate_for_another_name(authority: Authority, server: Certificate) -> None:
