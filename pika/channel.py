@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Union
 
 from pika import exceptions, frame, protocol, spec
@@ -607,64 +607,74 @@ class Channel:
             callback(self, method_frame.method, header_frame.properties, body)
 
     def _on_return(self, method_frame: frame.Method[Any], header_frame: frame.Header, body: bytes) -> None:
-        for callback in self._on_return_callbacks:
-            callback(self, method_frame.method, header_frame.properties, body)
+        call_each(self._on_return_callbacks, self, method_frame.method, header_frame.properties, body)
 
     def _on_replied(self, reply: protocol.Reply[Any]) -> None:
         method = reply.result()
         if isinstance(method, spec.Basic.CancelOk):
             self._consumers.pop(method.consumer_tag, None)
-        callback = self._callbacks_by_reply.pop(reply, None)
         method_frame = frame.Method(self.channel_number, method)
+        callbacks = self._callbacks_for(method)
+        callback = self._callbacks_by_reply.pop(reply, None)
         if callback is not None:
-            callback(method_frame)
+            callbacks.insert(0, callback)
         if reply.content is not None:
             properties, body = reply.content
-            self._on_getok(method_frame, frame.Header(self.channel_number, len(body), properties), body)
+            header = frame.Header(self.channel_number, len(body), properties)
+            callbacks.insert(0, lambda method_frame: self._on_getok(method_frame, header, body))
         elif isinstance(method, spec.Basic.GetEmpty):
             self._on_getok_callback = None
-        self._call_back_for(method_frame)
+        call_each(callbacks, method_frame)
 
     def _on_event(self, event: ChannelEvent) -> None:
         if isinstance(event, protocol.ChannelFlow):
-            for callback in self._on_flow:
-                callback(event.active)
+            call_each(self._on_flow, event.active)
             return
-        method_frame = frame.Method(self.channel_number, event.method)
+        callbacks = self._callbacks_for(event.method)
         if isinstance(event, protocol.Returned):
-            header = frame.Header(self.channel_number, len(event.body), event.properties)
-            self._on_return(method_frame, header, event.body)
+            header, body = frame.Header(self.channel_number, len(event.body), event.properties), event.body
+            callbacks.insert(0, lambda method_frame: self._on_return(method_frame, header, body))
         elif isinstance(event, protocol.ConsumerCancelled):
             self._consumers.pop(event.method.consumer_tag, None)
-            for on_cancel in self._on_cancel:
-                on_cancel(method_frame)
+            callbacks[:0] = self._on_cancel
         elif self._on_ack_nack is not None:
-            self._on_ack_nack(method_frame)
-        self._call_back_for(method_frame)
+            callbacks.insert(0, self._on_ack_nack)
+        call_each(callbacks, frame.Method(self.channel_number, event.method))
 
-    def _call_back_for(self, method_frame: frame.Method[Any]) -> None:
-        kind = type(method_frame.method)
-        callbacks = self._callbacks_by_method.get(kind)
-        if callbacks is None:
-            return
-        lasting = [entry for entry in callbacks if not entry[1]]
-        if lasting:
-            self._callbacks_by_method[kind] = lasting
-        else:
-            del self._callbacks_by_method[kind]
-        for callback, _ in callbacks:
-            callback(method_frame)
+    def _callbacks_for(self, method: Method) -> list[Callable[..., object]]:
+        """Return what :meth:`add_callback` was given for a method's class, and forget what is called only once."""
+        entries = self._callbacks_by_method.get(type(method), [])
+        entries[:], callbacks = [entry for entry in entries if not entry[1]], [callback for callback, _ in entries]
+        return callbacks
 
     def _on_closed(self, reason: BaseException) -> None:
         self._consumers.clear()
         self._callbacks_by_reply.clear()
         self._callbacks_by_method.clear()
         self._on_getok_callback = None
-        for callback in self._on_close:
-            callback(self, reason)
+        call_each(self._on_close, self, reason)
 
 
 _ON_DELIVER = Channel._on_deliver
+
+
+def call_each(callbacks: Iterable[Callable[..., object]], *arguments: object) -> None:
+    """Call every callback, also when one raises; then raise what the first one raised.
+
+    :param callbacks: what to call; a callback that adds another does not have that called
+    :param arguments: what to call them with
+    """
+    first: BaseException | None = None
+    for callback in tuple(callbacks):
+        try:
+            callback(*arguments)
+        except BaseException as error:
+            if first is None:
+                first = error
+            else:
+                LOGGER.exception("A second callback of the same event raised; only the first error is passed on")
+    if first is not None:
+        raise first
 
 
 def as_body(body: object) -> bytes:

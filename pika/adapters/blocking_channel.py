@@ -6,7 +6,7 @@ import functools
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, NoReturn, Union
 
 from pika import channel as channel_module
 from pika import exceptions, frame, spec
@@ -136,9 +136,14 @@ class BlockingChannel:
         self._on_cancel: list[Callable[[frame.Method[spec.Basic.Cancel]], object]] = []
         self._on_return: list[OnReturn] = []
         self._closing_reason: BaseException | None = None
+        # Whether the reason came with the answer to a call, which succeeded: then the next one raises it.
+        self._reason_is_news = False
+        # Told when the queue of the get that is going on is empty.
+        self._get_empty = _CallbackResult()
         channel_impl.add_on_close_callback(self._on_closed)
         channel_impl.add_on_cancel_callback(self._on_consumer_cancelled_by_broker)
         channel_impl.add_on_return_callback(self._on_message_returned)
+        channel_impl.add_callback(self._on_get_empty, [spec.Basic.GetEmpty], one_shot=False)
 
     def __int__(self) -> int:
         return self.channel_number
@@ -151,7 +156,7 @@ class BlockingChannel:
 
     def __exit__(self, exc_type: object, value: object, traceback: object) -> None:
         if self.is_open:
-            self.close()
+            close_after(self.close, exc_type)
 
     # State
 
@@ -178,7 +183,7 @@ class BlockingChannel:
     @property
     def consumer_tags(self) -> list[str]:
         """The tags of the channel's consumers."""
-        return list(self._consumer_infos)
+        return [] if self.is_closed else list(self._consumer_infos)
 
     def get_waiting_message_count(self) -> int:
         """Return how many messages have arrived for :meth:`consume` and were not handed out yet."""
@@ -208,9 +213,13 @@ class BlockingChannel:
 
         :param reply_code: for the broker's log
         :param reply_text: for the broker's log
+        :raises pika.exceptions.ChannelClosedByBroker: when the broker closed it first, over something sent before
         """
+        self._require_open()
         self._impl.close(reply_code, reply_text)
         self._connection._wait_until(lambda: self._impl.is_closed, f"closing channel {self.channel_number}")
+        if not isinstance(self._closing_reason, exceptions.ChannelClosedByClient):
+            self._raise_closed()
 
     def flow(self, active: bool) -> bool:
         """Ask the broker to pause deliveries (False) or to go on (True) (channel.flow). RabbitMQ refuses to pause.
@@ -218,6 +227,7 @@ class BlockingChannel:
         :param active: whether to deliver
         :returns: whether the broker delivers now
         """
+        self._require_open()
         result = _CallbackResult()
         self._impl.flow(active, result.set_value_once)
         self._wait(result.is_ready, "channel.flow")
@@ -354,7 +364,7 @@ class BlockingChannel:
         on_message_callback: OnMessage | None,
         alternate_event_sink: Callable[[Any], object] | None,
     ) -> str:
-        self._impl._raise_if_not_open()
+        self._require_open()
         tag = consumer_tag or self._impl._generate_consumer_tag()
         if tag in self._consumer_infos:
             raise exceptions.DuplicateConsumerTag(tag)
@@ -378,9 +388,8 @@ class BlockingChannel:
             (method, properties, body); else an empty list
         """
         require_text("consumer_tag", consumer_tag)
-        self._impl._raise_if_not_open()
         info = self._consumer_infos.get(consumer_tag)
-        if info is None:
+        if info is None or self.is_closed:
             return []
         # Cancelled first: what is put back while the consumer is active comes straight back to it.
         self._call("basic.cancel", functools.partial(self._impl.basic_cancel, consumer_tag))
@@ -408,6 +417,8 @@ class BlockingChannel:
         :raises pika.exceptions.ReentrancyError: when called from inside a callback
         """
         self._connection._require_outermost("start_consuming")
+        if not self._consumer_infos:
+            self._require_open()
         while self._consumer_infos:
             self._process_data_events(time_limit=None)
 
@@ -423,6 +434,8 @@ class BlockingChannel:
                 self.cancel()
             else:
                 self.basic_cancel(tag)
+        # A signal handler may have called this inside the wait of start_consuming, which must end now.
+        self._connection._interrupt_wait(self)
 
     def consume(
         self,
@@ -446,7 +459,8 @@ class BlockingChannel:
         :param consumer_tag: names the consumer; made if None
         :raises ValueError: when a consumer is active that was started with other arguments
         """
-        self._impl._raise_if_not_open()
+        if not (auto_ack and self.get_waiting_message_count()):
+            self._require_open()
         params = (queue, auto_ack, exclusive)
         if self._queue_consumer_generator is None:
             self._start_generator(params, consumer_tag, arguments)
@@ -456,7 +470,7 @@ class BlockingChannel:
                 f"and was called with {params!r}: call cancel() first"
             )
         while self._queue_consumer_generator is not None:
-            if self._queue_consumer_generator.pending_events:
+            if self._queue_consumer_generator.pending_events and (auto_ack or not self.is_closed):
                 event = self._queue_consumer_generator.pending_events.popleft()
                 yield event.method, event.properties, event.body
             elif self._queue_consumer_generator.cancelled_by_broker:
@@ -478,13 +492,28 @@ class BlockingChannel:
         """Wait for something to happen to the generator's consumer; False when the time is over."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
+            if self.is_closed:
+                if not _is_ours(self._closing_reason):
+                    self._raise_closed()
+                self._queue_consumer_generator = None
+                return True
             remaining = None if deadline is None else max(deadline - time.monotonic(), 0)
-            self._process_data_events(time_limit=remaining)
-            generator = self._queue_consumer_generator
-            if generator is None or generator.pending_events or generator.cancelled_by_broker:
+            try:
+                self._connection.process_data_events(time_limit=remaining)
+            except exceptions.AMQPError as error:
+                # What arrived before the end is handed out first.
+                if error is not self._closing_reason:
+                    raise
+            if self._has_generator_news():
                 return True
             if deadline is not None and time.monotonic() >= deadline:
                 return False
+
+    def _has_generator_news(self) -> bool:
+        generator = self._queue_consumer_generator
+        return (
+            generator is None or self.is_closed or bool(generator.pending_events) or generator.cancelled_by_broker
+        )
 
     def cancel(self) -> int:
         """End the consumer of :meth:`consume`, and put back what has arrived for it and was not handed out.
@@ -515,10 +544,10 @@ class BlockingChannel:
         :param auto_ack: whether the message needs no acknowledgement
         :returns: method, properties and body; three Nones when the queue is empty
         """
+        self._require_open()
         message = _CallbackResult()
-        empty = _CallbackResult()
+        empty = self._get_empty = _CallbackResult()
         self._impl.basic_get(queue, message.set_value_once, auto_ack)
-        self._impl.add_callback(empty.set_value_once, [spec.Basic.GetEmpty])
         self._wait(lambda: message.ready or empty.ready, "basic.get")
         if message.ready:
             _channel, method, properties, body = message.value
@@ -531,8 +560,9 @@ class BlockingChannel:
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is acknowledged as well
         """
+        self._require_open()
         self._impl.basic_ack(delivery_tag, multiple)
-        self._connection._impl.glance()
+        self._look()
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """Refuse a delivery, or several (basic.nack, RabbitMQ's extension).
@@ -541,8 +571,9 @@ class BlockingChannel:
         :param multiple: whether everything up to it is refused as well
         :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
         """
+        self._require_open()
         self._impl.basic_nack(delivery_tag, multiple, requeue)
-        self._connection._impl.glance()
+        self._look()
 
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
         """Refuse a delivery (basic.reject).
@@ -550,8 +581,9 @@ class BlockingChannel:
         :param delivery_tag: the delivery
         :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
         """
+        self._require_open()
         self._impl.basic_reject(delivery_tag, requeue)
-        self._connection._impl.glance()
+        self._look()
 
     def basic_recover(self, requeue: bool = False) -> None:
         """Ask for the channel's unacknowledged deliveries again (basic.recover).
@@ -584,11 +616,13 @@ class BlockingChannel:
         :raises pika.exceptions.ShortStringTooLong: when exchange or routing key have over 255 octets
         :raises ValueError: when the properties do not fit into a frame
         """
+        if self._reason_is_news:
+            self._require_open()
         if self._delivery_confirmation:
             self._publish_confirmed(exchange, routing_key, as_body(body), properties, mandatory)
             return
         self._impl.basic_publish(exchange, routing_key, body, properties, mandatory)
-        self._connection._impl.glance()
+        self._look()
 
     def _publish_confirmed(
         self, exchange: str, routing_key: str, body: bytes, properties: spec.BasicProperties | None, mandatory: bool
@@ -604,6 +638,7 @@ class BlockingChannel:
         outcome = confirmation.outcome
         if outcome is Outcome.UNKNOWN:
             assert confirmation.error is not None
+            self._reason_is_news = False
             raise confirmation.error
         messages = [ReturnedMessage(*confirmation.returned)] if confirmation.returned is not None else []
         if outcome is Outcome.NACKED:
@@ -637,6 +672,7 @@ class BlockingChannel:
 
     def _call(self, name: str, operation: Callable[..., object]) -> frame.Method[Any]:
         """Begin an operation that takes a completion callback, and wait for what it is called with."""
+        self._require_open()
         result = _CallbackResult()
         operation(callback=result.set_value_once)
         self._wait(result.is_ready, name)
@@ -646,12 +682,29 @@ class BlockingChannel:
     def _wait(self, done: Callable[[], bool], what: str) -> None:
         self._connection._wait_until(lambda: done() or self._impl.is_closed, f"{what} on channel {self.channel_number}")
         if not done():
-            raise self._closing_reason or exceptions.ChannelWrongStateError("Channel is closed.")
+            self._raise_closed()
+        if self._impl.is_closed:
+            self._reason_is_news = True
+
+    def _require_open(self) -> None:
+        if self._reason_is_news and not self._connection._loss_is_known:
+            self._raise_closed()
+        self._impl._raise_if_not_open()
+
+    def _raise_closed(self) -> NoReturn:
+        self._reason_is_news = False
+        raise self._closing_reason or exceptions.ChannelWrongStateError("Channel is closed.")
+
+    def _look(self) -> None:
+        """After sending what has no answer: see whether the broker, or the network, has something to say to it."""
+        self._connection._impl.glance()
+        if self._impl.is_closed:
+            self._raise_closed()
 
     def _process_data_events(self, time_limit: float | None) -> None:
         self._connection.process_data_events(time_limit=time_limit)
-        if self._impl.is_closed and self._closing_reason is not None:
-            raise self._closing_reason
+        if self._impl.is_closed and not _is_ours(self._closing_reason):
+            self._raise_closed()
 
     def _add_pending_event(self, evt: Any) -> None:
         self._pending_events.append(evt)
@@ -672,6 +725,8 @@ class BlockingChannel:
             else:
                 message = event.message
                 event.callback(self, message.method, message.properties, message.body)
+        if self.is_closed:
+            self._consumer_infos.clear()
 
     def _on_consumer_message_delivery(
         self,
@@ -720,7 +775,41 @@ class BlockingChannel:
 
     def _on_closed(self, channel: channel_module.Channel, reason: BaseException) -> None:
         self._closing_reason = reason
-        self._connection._request_dispatch(self)
+        # The broker delivers again what awaits an acknowledgement. What awaits none has left its queue for good: it is
+        # still handed out, unless it was the user who closed.
+        kept = {tag for tag, info in self._consumer_infos.items() if info.auto_ack and not _is_ours(reason)}
+        for tag in self._consumer_infos.keys() - kept:
+            del self._consumer_infos[tag]
+        pending = list(self._pending_events)
+        self._pending_events.clear()
+        self._pending_events.extend(
+            event
+            for event in pending
+            if type(event) is not _ConsumerDeliveryEvt or event.method.consumer_tag in kept
+        )
+        if self._pending_events or not _is_ours(reason):
+            self._connection._request_dispatch(self)
+
+    def _on_get_empty(self, method_frame: frame.Method[spec.Basic.GetEmpty]) -> None:
+        self._get_empty.set_value_once(method_frame)
+
+
+def close_after(close: Callable[[], object], exc_type: object) -> None:
+    """Close at the end of a ``with`` statement; an error of its body is not hidden by one of the closing.
+
+    :param close: closes
+    :param exc_type: the type of what the body raised, or None
+    """
+    try:
+        close()
+    except exceptions.AMQPError:
+        if exc_type is None:
+            raise
+
+
+def _is_ours(reason: BaseException | None) -> bool:
+    """Whether it was the user who closed the channel, or the connection with it."""
+    return isinstance(reason, (exceptions.ChannelClosedByClient, exceptions.ConnectionClosedByClient))
 
 
 def _ignore(method_frame: frame.Method[Any]) -> None:

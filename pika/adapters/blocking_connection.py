@@ -20,8 +20,10 @@ from pika.adapters.blocking_channel import (
     _ConsumerInfo,
     _QueueConsumerGeneratorInfo,
     _ReturnedMessageEvt,
+    close_after,
 )
 from pika.adapters.pumped_connection import PumpedConnection
+from pika.channel import ArgumentTypeError
 from pika.connection import ConnectionParameters, Parameters
 from pika.transport.dial import Address, Destination, describe, dial
 from pika.transport.errors import AMQPConnectorStackTimeout
@@ -75,6 +77,8 @@ class BlockingConnection:
         self._ready_events: deque[Callable[[], object]] = deque()
         self._channels_pending: dict[BlockingChannel, None] = {}
         self._in_dispatch = False
+        # Whether a call of the connection's has raised the reason of its end.
+        self._loss_is_known = False
         self._impl = self._create_connection(parameters, _impl_class)
 
     def __repr__(self) -> str:
@@ -85,7 +89,7 @@ class BlockingConnection:
 
     def __exit__(self, exc_type: object, value: object, traceback: object) -> None:
         if self.is_open:
-            self.close()
+            close_after(self.close, exc_type)
 
     # Opening and closing
 
@@ -95,6 +99,11 @@ class BlockingConnection:
         if configs is None:
             configs = ConnectionParameters()
         destinations = [configs] if isinstance(configs, Parameters) else list(configs)
+        for destination in destinations:
+            if not isinstance(destination, Parameters):
+                raise ArgumentTypeError(
+                    f"parameters must be pika.ConnectionParameters or pika.URLParameters, but got {configs!r:.80}"
+                )
         return dial(destinations, functools.partial(self._open, impl_class or PumpedConnection))
 
     def _open(
@@ -189,7 +198,7 @@ class BlockingConnection:
                 break
         if outermost and self._has_ready_events():
             self._dispatch()
-        elif not self._impl.is_open:
+        if self._impl.is_closed and not isinstance(self._impl.error, exceptions.ConnectionClosedByClient):
             self._require_alive()
 
     def sleep(self, duration: float) -> None:
@@ -210,8 +219,13 @@ class BlockingConnection:
         :param delay: in how many seconds
         :param callback: called without arguments
         :returns: a handle for :meth:`remove_timeout`
+        :raises ValueError: when `delay` is negative
+        :raises pika.exceptions.AMQPConnectionError: when the connection is closed: nothing would call back
         """
+        if delay < 0:
+            raise ValueError(f"call_later: delay must be non-negative, but got {delay!r}")
         timer = _UserTimer(callback)
+        self._require_alive()
         timer.handle = self._impl._adapter_call_later(delay, functools.partial(self._ready_events.append, timer.run))
         return timer
 
@@ -220,18 +234,22 @@ class BlockingConnection:
 
         :param timeout_id: what :meth:`call_later` returned
         """
-        assert isinstance(timeout_id, _UserTimer)
+        if not isinstance(timeout_id, _UserTimer):
+            raise ArgumentTypeError(f"timeout_id must be what call_later returned, but got {timeout_id!r}")
         timeout_id.cancelled = True
         self._impl._adapter_remove_timeout(timeout_id.handle)
 
     def add_callback_threadsafe(self, callback: Callable[[], object]) -> None:
         """Have a function called in the thread that uses the connection. May be called from any thread.
 
-        It is called by the :meth:`process_data_events`, :meth:`sleep` or ``start_consuming`` that is running, or the next.
+        It is called by the :meth:`process_data_events`, :meth:`sleep` or ``start_consuming`` that is running, or
+        the next.
 
         :param callback: called without arguments
         :raises pika.exceptions.ConnectionWrongStateError: when the connection is closed
         """
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, but got {callback!r}")
         if self.is_closed:
             raise exceptions.ConnectionWrongStateError(
                 "BlockingConnection.add_callback_threadsafe() called on closed or closing connection."
@@ -323,6 +341,7 @@ class BlockingConnection:
             error = self._impl.error
             if error is None or isinstance(error, exceptions.ConnectionClosedByClient):
                 raise exceptions.ConnectionWrongStateError(f"the connection is closed: {error!r}")
+            self._loss_is_known = True
             raise error
 
     def _require_outermost(self, what: str) -> None:
@@ -333,6 +352,10 @@ class BlockingConnection:
 
     def _request_dispatch(self, channel: BlockingChannel) -> None:
         self._channels_pending[channel] = None
+
+    def _interrupt_wait(self, channel: BlockingChannel) -> None:
+        self._request_dispatch(channel)
+        self._impl.stream.wake()
 
     def _has_ready_events(self) -> bool:
         return bool(self._ready_events or self._channels_pending)

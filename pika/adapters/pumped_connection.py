@@ -32,6 +32,7 @@ class PumpedConnection(Connection):
         # What other threads handed over.
         self._soon: deque[Callable[[], object]] = deque()
         self._glanced_at = 0.0
+        self._pushing = False
         super().__init__(parameters, on_open_error_callback=_note_error, on_close_callback=_note_error)
 
     # I/O
@@ -115,14 +116,19 @@ class PumpedConnection(Connection):
             self.stream.write(pieces[0])
         else:
             self.stream.write_pieces(pieces)
-        if self.stream.pending_output:
+        if self.stream.pending_output and not self._pushing:
             self._push_out()
 
     def _push_out(self) -> None:
         # While the broker takes nothing, it is read on: a broker under an alarm goes on sending heartbeats,
         # and says that it has blocked us. Silence ends this, and so does blocked_connection_timeout.
-        while self.stream.pending_output and not self.stream.closed:
-            self.pump(None)
+        # What is answered meanwhile is sent by this loop, not by one inside it.
+        self._pushing = True
+        try:
+            while self.stream.pending_output and not self.stream.closed:
+                self.pump(None)
+        finally:
+            self._pushing = False
 
     def _adapter_connect_stream(self) -> None:
         self._on_stream_connected()

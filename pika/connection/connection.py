@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import logging
 import time
 from typing import Any, Callable, ClassVar
@@ -10,6 +11,7 @@ from typing import Any, Callable, ClassVar
 from pika import channel as channel_module
 from pika import exceptions, frame, protocol
 from pika._version import __version__
+from pika.channel import call_each
 from pika.connection.parameters import ConnectionParameters, Parameters
 from pika.protocol import ConnectionState
 
@@ -61,6 +63,8 @@ class Connection(abc.ABC):
         self._channels: dict[int, channel_module.Channel] = {}
         self._protocol = protocol.Connection(self._settings())
         self._was_open = False
+        self._processing = False
+        self._disconnecting = False
         self._stream_is_gone = False
         # Set between the protocol's last event and the end of the stream.
         self._closed: protocol.Closed | None = None
@@ -160,8 +164,6 @@ class Connection(abc.ABC):
         self._stream_is_gone = True
         self._protocol.stream_lost(error or exceptions.StreamLostError("the stream was closed by this client"))
         self._process_events()
-        if self._closed is not None:
-            self._report_closed()
 
     def _on_data_available(self, data_in: bytes) -> None:
         """Take bytes that arrived, and act on them.
@@ -328,8 +330,13 @@ class Connection(abc.ABC):
         self._adapter_emit_data(pieces[0] if len(pieces) == 1 and isinstance(pieces[0], bytes) else b"".join(pieces))
 
     def _process_events(self) -> None:
+        if self._processing:
+            # A callback closes the connection, or its bytes push others in: the loop that called it goes on after it.
+            self._flush()
+            return
         next_event = self._protocol.next_event
         event = None
+        self._processing = True
         try:
             while True:
                 event = next_event()
@@ -340,19 +347,24 @@ class Connection(abc.ABC):
                 else:
                     _HANDLERS[type(event)](self, event)
         finally:
+            self._processing = False
             self._flush()
-            if event is not None and self._protocol.state is not ConnectionState.CLOSED:
+            if event is not None:
                 # A user's callback raised.  What arrived behind its event must not wait for more to arrive.
                 self._adapter_call_later(0, self._process_events)
-        if self._closed is not None and not self._stream_is_gone:
+        if self._closed is None:
+            return
+        if self._stream_is_gone:
+            self._report_closed()
+        elif not self._disconnecting:
+            self._disconnecting = True
             self._adapter_disconnect_stream()
 
     def _on_opened(self, event: protocol.Opened) -> None:
         self._was_open = True
         if self._protocol.next_deadline() is not None:
             self._arm_heartbeat()
-        for callback in self._on_open:
-            callback(self)
+        call_each(self._on_open, self)
 
     def _arm_heartbeat(self) -> None:
         deadline = self._protocol.next_deadline()
@@ -373,13 +385,11 @@ class Connection(abc.ABC):
         timeout = self.params.blocked_connection_timeout
         if timeout is not None and self._blocked_timer is None:
             self._blocked_timer = self._adapter_call_later(timeout, self._on_blocked_timeout)
-        for callback in self._on_blocked:
-            callback(self, frame.Method(0, event.method))
+        call_each(self._on_blocked, self, frame.Method(0, event.method))
 
     def _on_connection_unblocked(self, event: protocol.ConnectionUnblocked) -> None:
         self._remove_blocked_timer()
-        for callback in self._on_unblocked:
-            callback(self, frame.Method(0, event.method))
+        call_each(self._on_unblocked, self, frame.Method(0, event.method))
 
     def _on_blocked_timeout(self) -> None:
         self._blocked_timer = None
@@ -423,14 +433,13 @@ class Connection(abc.ABC):
         closed, self._closed = self._closed, None
         assert closed is not None
         channels, self._channels = self._channels, {}
-        for channel in channels.values():
-            channel._on_closed(closed.error)
-        if self._was_open:
-            for callback in self._on_close:
-                callback(self, closed.error)
-        else:
-            for open_error_callback in self._on_open_error:
-                open_error_callback(self, closed.error)
+        mine: list[OnClose] = self._on_close if self._was_open else self._on_open_error
+        call_each(
+            [
+                *(functools.partial(channel._on_closed, closed.error) for channel in channels.values()),
+                *(functools.partial(callback, self, closed.error) for callback in mine),
+            ]
+        )
 
 
 _HANDLERS: dict[type[Any], Callable[[Connection, Any], None]] = {

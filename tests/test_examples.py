@@ -1,0 +1,236 @@
+"""The examples of the README run as they stand there, with the tests' broker for the one on localhost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pika
+from tests.support.proxy import Proxy
+from tests.support.rabbitmq import Broker, RabbitMQ
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = dict(re.findall(r"<!-- example: (\S+) -->\n```python\n(.*?)```", README, re.DOTALL))
+QUEUES = ("hello", "jobs")
+
+
+def program(name: str, url: str) -> str:
+    """Return an example's text that connects to the broker of a URL, and is otherwise as it stands in the README."""
+    broker = Broker(url)
+    text = EXAMPLES[name].replace("amqp://guest:guest@localhost/%2F", url)
+    return re.sub(r"([\"'])localhost\1(?!, port=)", f'"{broker.host}", {broker.port}', text)
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def run(name: str, broker: Broker, folder: Path, warnings: str = "error") -> list[str]:
+    """Run an example to its end, and return the lines that it printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", warnings, "-c", program(name, broker.url)],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        timeout=60,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout.splitlines()
+
+
+class Child:
+    """An example that runs until it is told to end."""
+
+    def __init__(self, name: str, url: str, folder: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", program(name, url)],
+            cwd=folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line.rstrip("\n"))
+
+    def line(self) -> str:
+        """The next line that it prints, within 30 seconds."""
+        return self._lines.get(timeout=30)
+
+    def until(self, line: str) -> None:
+        """Read up to a line; before it come only messages whose acknowledgement was lost with their connection."""
+        while True:
+            found = self.line()
+            if found == line:
+                return
+            assert found.startswith("got "), found
+
+    def interrupt(self) -> int:
+        """Press Ctrl-C while it waits for messages, and return its exit status."""
+        time.sleep(0.3)
+        self._process.send_signal(signal.SIGINT)
+        return self._process.wait(30)
+
+    def rest(self) -> list[str]:
+        """What it printed and nobody has read."""
+        self._process.wait(30)
+        self._reader.join(30)
+        return list(self._lines.queue)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reader.join(30)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+@contextlib.contextmanager
+def child(name: str, url: str, folder: Path) -> Iterator[Child]:
+    running = Child(name, url, folder)
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+@contextlib.contextmanager
+def channel_to(broker: Broker) -> Iterator[pika.adapters.blocking_connection.BlockingChannel]:
+    with pika.BlockingConnection(broker.parameters()) as connection:
+        yield connection.channel()
+
+
+@pytest.fixture
+def broker(rabbitmq: Broker) -> Iterator[Broker]:
+    """The run's broker, without the examples' queues before and after."""
+    delete_queues(rabbitmq)
+    yield rabbitmq
+    delete_queues(rabbitmq)
+
+
+def delete_queues(broker: Broker) -> None:
+    with channel_to(broker) as channel:
+        for name in QUEUES:
+            channel.queue_delete(name)
+
+
+def publish(broker: Broker, name: str, *bodies: bytes) -> None:
+    with channel_to(broker) as channel:
+        channel.confirm_delivery()
+        channel.queue_declare(name, durable=True)
+        for body in bodies:
+            channel.basic_publish("", name, body)
+
+
+def take_all(broker: Broker, name: str) -> list[bytes]:
+    with channel_to(broker) as channel:
+        taken = iter(lambda: channel.basic_get(name, auto_ack=True)[2], None)
+        return list(taken)
+
+
+def check_publish(broker: Broker, folder: Path) -> None:
+    assert run("publish", broker, folder) == ["sent"]
+    assert take_all(broker, "hello") == [b"Hello, world!"]
+
+
+def check_consume(broker: Broker, folder: Path) -> None:
+    bodies = [b"%d" % number for number in range(12)]
+    publish(broker, "hello", *bodies)
+    *lines, last = run("consume", broker, folder)
+    assert lines == [f"{count} {body!r}" for count, body in enumerate(bodies[:10], start=1)]
+    assert re.fullmatch("put back: [012]", last)
+    assert take_all(broker, "hello") == bodies[10:]
+
+
+def check_confirm(broker: Broker, folder: Path) -> None:
+    assert run("confirm", broker, folder) == ["confirmed", "came back: b'lost?'"]
+    assert take_all(broker, "hello") == [b"safe"]
+
+
+def check_several(broker: Broker, folder: Path) -> None:
+    assert run("several", broker, folder) == ["connected: True"]
+
+
+def check_recover(broker: Broker, folder: Path) -> None:
+    """It comes back after the network has failed, in two ways, and Ctrl-C ends it."""
+    with Proxy(broker.port, broker.host) as proxy, child("recover", proxy.url, folder) as running:
+        assert running.line() == "consuming"
+        for number, fail in enumerate((proxy.cut, proxy.reset)):
+            publish(broker, "jobs", b"%d" % number)
+            running.until(f"got b'{number}'")
+            fail()
+            lost = running.line()
+            assert lost.startswith("connection lost, coming back: ") and f"127.0.0.1:{proxy.port}" in lost
+            assert running.line() == "consuming"
+        # Once it has consumed it is where Ctrl-C is expected.
+        publish(broker, "jobs", b"last")
+        running.until("got b'last'")
+        assert running.interrupt() == 0
+        assert running.rest() == []
+    assert take_all(broker, "jobs") == []
+
+
+CHECKS: dict[str, Callable[[Broker, Path], None]] = {
+    "publish": check_publish,
+    "consume": check_consume,
+    "confirm": check_confirm,
+    "several": check_several,
+    "recover": check_recover,
+}
+
+
+def test_the_readme_has_the_examples() -> None:
+    assert set(CHECKS) <= set(EXAMPLES)
+    assert README.count("```python") == len(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_an_example(name: str, broker: Broker, tmp_path: Path) -> None:
+    """An example that is not known here is run to its end."""
+    check: Any = CHECKS.get(name)
+    if check is not None:
+        check(broker, tmp_path)
+    else:
+        run(name, broker, tmp_path)
+
+
+def test_recover_when_the_broker_closes(start_rabbitmq: Callable[..., RabbitMQ], tmp_path: Path) -> None:
+    node = start_rabbitmq()
+    with child("recover", node.url, tmp_path) as running:
+        assert running.line() == "consuming"
+        node.ctl("close_all_connections", "maintenance")
+        closed = running.line()
+        assert closed.startswith("closed by the broker, coming back: ") and "maintenance" in closed
+        assert running.line() == "consuming"
+        publish(node, "jobs", b"after")
+        assert running.line() == "got b'after'"
+        assert running.interrupt() == 0
+
+
+def test_recover_ends_when_its_channel_fails(broker: Broker, tmp_path: Path) -> None:
+    with channel_to(broker) as channel:
+        channel.queue_declare("jobs", exclusive=True)
+        # It leaves its connection to the end of the process.
+        (line,) = run("recover", broker, tmp_path, warnings="default::DeprecationWarning")
+        assert line.startswith("the channel failed") and "405" in line
