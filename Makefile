@@ -43,7 +43,7 @@ layers: .venv/.installed-dev  ## see whether imports point down
 
 generated: .venv/.installed-dev  ## see whether generated files are fresh
 	$(BIN)/python tools/generate_spec.py --check
-	@if [ -e tools/draw_states.py ]; then set -x; $(BIN)/python tools/draw_states.py --check; fi
+	$(BIN)/python tools/draw_states.py --check
 
 docs: .venv/.installed-dev  ## build the documentation into docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html

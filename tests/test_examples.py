@@ -231,6 +231,5 @@ def test_recover_when_the_broker_closes(start_rabbitmq: Callable[..., RabbitMQ],
 def test_recover_ends_when_its_channel_fails(broker: Broker, tmp_path: Path) -> None:
     with channel_to(broker) as channel:
         channel.queue_declare("jobs", exclusive=True)
-        # It leaves its connection to the end of the process.
-        (line,) = run("recover", broker, tmp_path, warnings="default::DeprecationWarning")
+        (line,) = run("recover", broker, tmp_path)
         assert line.startswith("the channel failed") and "405" in line

@@ -232,10 +232,10 @@ class Channel(Operations):
         """
         method = frame.decode_method(payload)
         kind = type(method)
-        if self._content.method is not None and kind is not spec.Channel.Close:
-            raise exceptions.UnexpectedFrameError(
-                f"{method.NAME} on channel {self.number}, inside the content of {self._content.method.NAME}"
-            )
+        if kind is not spec.Channel.Close:
+            self._require_between_contents(method)
+        if self.state is ChannelState.OPENING and kind not in states.CHANNEL[self.state]:
+            raise exceptions.UnexpectedFrameError(f"{method.NAME} on channel {self.number}, which is still opening")
         if isinstance(method, (spec.Basic.Deliver, spec.Basic.GetOk, spec.Basic.Return)):
             self._content.begin(method)
             return None
@@ -249,15 +249,18 @@ class Channel(Operations):
 
         :raises pika.exceptions.ProtocolSyntaxError: when it is out of place
         """
-        if self._content.method is not None:
-            raise exceptions.UnexpectedFrameError(
-                f"{method.NAME} on channel {self.number}, inside the content of {self._content.method.NAME}"
-            )
+        self._require_between_contents(method)
         if len(body) > self._content.max_message_size:
             return self._refuse_content(ContentTooLarge(method, len(body), self._content.max_message_size))
         if self.state is ChannelState.OPEN and method.consumer_tag in self.consumers:
             return events.Delivery(self, method, properties, body)
         return self._on_content(method, properties, body)
+
+    def _require_between_contents(self, method: Method) -> None:
+        if self._content.method is not None:
+            raise exceptions.UnexpectedFrameError(
+                f"{method.NAME} on channel {self.number}, inside the content of {self._content.method.NAME}"
+            )
 
     def on_header(self, payload: bytes) -> events.Event | None:
         """Take a content header frame's payload.
@@ -376,7 +379,7 @@ class Channel(Operations):
 
     def _on_cancel(self, method: Method) -> events.Event | None:
         assert isinstance(method, spec.Basic.Cancel)
-        if not method.nowait:
+        if not method.nowait and not self._close_sent:
             self._output.append(frame.encode_method(self.number, spec.Basic.CancelOk(method.consumer_tag)))
         no_ack = self.consumers.pop(method.consumer_tag, None)
         if no_ack is None:
@@ -386,6 +389,10 @@ class Channel(Operations):
 
     def _on_flow(self, method: Method) -> events.Event | None:
         assert isinstance(method, spec.Channel.Flow)
+        self._advance(spec.Channel.Flow)
+        if self._close_sent:
+            # Whatever follows our close is to be discarded (AMQP 0-9-1, channel.close), and nothing may be behind it.
+            return None
         self._output.append(frame.encode_method(self.number, spec.Channel.FlowOk(method.active)))
         return events.ChannelFlow(self, method.active)
 

@@ -121,7 +121,7 @@ class Connection:
         output = self._output[:]
         # In place: the channels append to this very list.
         self._output.clear()
-        if output and self._heartbeat is not None:
+        if self._heartbeat is not None and output and output != [frame.HEARTBEAT_FRAME]:
             self._heartbeat.sent = True
         return output
 

@@ -16,7 +16,7 @@ class Heartbeat:
         self.interval = interval
         #: When bytes arrived last.
         self.last_received = now
-        #: Whether bytes were sent since the last tick.
+        #: Whether anything but a heartbeat was sent since the last tick.
         self.sent = False
         #: When :meth:`tick` is to be called.
         self.deadline = now + interval / 2
@@ -24,7 +24,8 @@ class Heartbeat:
     def tick(self, now: float) -> bool:
         """Say whether a heartbeat is due, and set the next deadline.
 
-        Ticking at half the interval keeps the gap between our bytes below one interval; any byte counts.
+        Ticking at half the interval keeps the gap between our bytes below one interval; any byte counts. An idle
+        connection sends one at every tick, as RabbitMQ does.
         """
         due = not self.sent
         self.sent = False

@@ -1,7 +1,7 @@
 """The states of a connection and of a channel, their legal transitions, and what may be pipelined: as tables.
 
-Code consults these tables and holds no rule of its own; the diagrams of the architecture page
-are drawn from them.
+They rule which methods of the connection and channel classes are legal when, and in which order operations
+may be sent; the diagrams of the architecture page are drawn from them.
 """
 
 from __future__ import annotations
@@ -106,6 +106,7 @@ CHANNEL: dict[ChannelState, dict[Trigger, ChannelState]] = {
         Action.LOSE: ChannelState.CLOSED,
     },
     ChannelState.OPEN: {
+        Channel.Flow: ChannelState.OPEN,
         Channel.Close: ChannelState.CLOSED,
         Action.CLOSE: ChannelState.CLOSING,
         Action.LOSE: ChannelState.CLOSED,
@@ -113,6 +114,7 @@ CHANNEL: dict[ChannelState, dict[Trigger, ChannelState]] = {
     ChannelState.CLOSING: {
         # The channel was still opening when close() was called.
         Channel.OpenOk: ChannelState.CLOSING,
+        Channel.Flow: ChannelState.CLOSING,
         # Both sides closed at once.  RabbitMQ answers our close too, and until it has, the number is in use.
         Channel.Close: ChannelState.CLOSING,
         Channel.CloseOk: ChannelState.CLOSED,

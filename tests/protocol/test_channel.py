@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pika import exceptions, protocol, spec
+from pika.amqp_object import Method
 from pika.protocol import ChannelState
 from tests.protocol.broker import (
     Broker,
@@ -553,6 +554,25 @@ def test_flow_is_answered(broker: Broker) -> None:
     assert broker.send(method(1, spec.Channel.Flow(False))) == [protocol.ChannelFlow(channel, False)]
     assert broker.methods() == [spec.Channel.FlowOk(False)]
     assert broker.send(method(1, spec.Channel.Flow(True))) == [protocol.ChannelFlow(channel, True)]
+
+
+def test_nothing_is_sent_behind_a_close_that_is_on_the_wire(broker: Broker) -> None:
+    channel = open_channel(broker)
+    consume(broker, channel)
+    channel.close()
+    assert broker.methods() == [spec.Channel.Close(200, "Normal shutdown", 0, 0)]
+    assert broker.send(method(1, spec.Channel.Flow(False))) == []
+    assert kinds(broker.send(method(1, spec.Basic.Cancel("tag", False)))) == ["ConsumerCancelled"]
+    assert broker.methods() == []
+    assert kinds(broker.send(method(1, spec.Channel.CloseOk()))) == ["ChannelClosed"]
+
+
+@pytest.mark.parametrize("early", [spec.Channel.Flow(True), spec.Basic.Cancel("tag", True), spec.Queue.BindOk()])
+def test_a_channel_that_is_still_opening_takes_no_other_method(broker: Broker, early: Method) -> None:
+    broker.connection.open_channel().open()
+    (closed,) = broker.send(method(1, early))
+    assert isinstance(closed, protocol.Closed)
+    assert early.NAME in str(closed.error)
 
 
 def test_my_flow(broker: Broker) -> None:

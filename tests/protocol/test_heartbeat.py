@@ -35,6 +35,14 @@ def test_an_idle_connection_sends_one_at_each_half_interval() -> None:
     assert broker.connection.next_deadline() == 15
 
 
+def test_an_idle_connection_goes_on_sending_them_at_each_half_interval() -> None:
+    broker = beating()
+    tick(broker, 5)
+    for now in range(10, 60, 5):
+        broker.send(HEARTBEAT)
+        assert tick(broker, now) == [HEARTBEAT]
+
+
 def test_bytes_that_were_sent_count_as_a_heartbeat() -> None:
     broker = beating()
     channel = open_channel(broker)
