@@ -1,0 +1,361 @@
+"""The broker on the network: sockets, one loop and one thread."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from pika._version import __version__
+from pika.broker.connection import ServerConnection
+from pika.broker.node import Limits, Node, server_properties
+from pika.broker.users import User
+from pika.broker.vhost import VirtualHost
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_LOGGER = logging.getLogger(__name__)
+
+_READ_SIZE = 262144
+# How many connections are accepted in one turn, so that a flood of them leaves time for those there are.
+_ACCEPTED_AT_ONCE = 64
+# How long a client whose connection is over may take to read the last of it and hang up, before the broker does.
+_LINGER = 1.0
+# How long no connection is accepted after the system had no more descriptors.
+_ACCEPT_PAUSE = 0.1
+
+
+class Broker:
+    """An AMQP 0-9-1 broker inside this process, for development and tests: it answers as RabbitMQ 3.10 does.
+
+    It listens on one address, serves any client in any language, and keeps everything in memory: what it held is
+    gone when it stops. It runs in one daemon thread of its own. Use it as a context manager, or call :meth:`start`
+    and :meth:`stop`.
+
+    Not there: message and queue TTL, dead lettering, length limits, priority queues, quorum queues, streams, TLS.
+    The arguments that ask for them are checked as RabbitMQ checks them, and have no effect.
+
+    :param host: the address to listen on
+    :param port: the port; 0 for one that is free, which is then kept over restarts
+    :param users: passwords, or :class:`User` for permissions, by user name
+    :param vhosts: the names of the virtual hosts
+    :param heartbeat: seconds between heartbeats that are offered to clients, 0 for none
+    :param frame_max: octets in a frame that are offered, from 4096 on
+    :param channel_max: channels in a connection that are offered
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        users: Mapping[str, str | User] | None = None,
+        vhosts: Iterable[str] = ("/",),
+        heartbeat: int = 60,
+        frame_max: int = 131072,
+        channel_max: int = 2047,
+    ) -> None:
+        if frame_max < 4096:
+            raise ValueError(f"frame_max must be at least 4096, which AMQP demands, not {frame_max}")
+        self._host = host
+        self._port = port
+        given: Mapping[str, str | User] = {"guest": "guest"} if users is None else users
+        self._users = {name: User(user) if isinstance(user, str) else user for name, user in given.items()}
+        self._vhosts = tuple(vhosts)
+        self._limits = Limits(heartbeat=heartbeat, frame_max=frame_max, channel_max=channel_max)
+        self._loop: _Loop | None = None
+
+    @property
+    def host(self) -> str:
+        """The address that the broker listens on."""
+        return self._host
+
+    @property
+    def port(self) -> int:
+        """The port that the broker listens on; 0 before the first start if it was to be any."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """The AMQP URL of the first user and the first virtual host."""
+        name, user = next(iter(self._users.items()))
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        account = f"{quote(name, safe='')}:{quote(user.password, safe='')}"
+        return f"amqp://{account}@{host}:{self._port}/{quote(self._vhosts[0], safe='')}"
+
+    def start(self) -> None:
+        """Listen and serve, with nothing but what RabbitMQ begins with.
+
+        :raises OSError: when the address cannot be listened on
+        :raises RuntimeError: when it runs already
+        """
+        if self._loop is not None:
+            raise RuntimeError(f"the broker at {self._host}:{self._port} runs already: stop it first")
+        node = Node(
+            self._users,
+            {name: VirtualHost(name) for name in self._vhosts},
+            self._limits,
+            server_properties(__version__),
+        )
+        loop = _Loop(node, _listen(self._host, self._port))
+        self._port = loop.port
+        self._loop = loop
+        loop.start()
+
+    def stop(self) -> None:
+        """Close all connections as RabbitMQ does when it is stopped, and end the thread. Once is enough."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = "running" if self._loop is not None else "stopped"
+        return f"<pika.broker.Broker at {self._host}:{self._port}, {state}>"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+            # On Windows, SO_REUSEADDR would let two brokers share a port.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1024)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener
+
+
+class _Client:
+    """A socket and the connection on it."""
+
+    __slots__ = ("connection", "deadline", "events", "lingering", "sock")
+
+    def __init__(self, sock: socket.socket, connection: ServerConnection, deadline: float) -> None:
+        self.sock = sock
+        self.connection = connection
+        self.deadline = deadline
+        self.events = selectors.EVENT_READ
+        #: All was said; what the client still sends is dropped until it hangs up.
+        self.lingering = False
+
+
+class _Loop:
+    """The loop that serves, and its thread.
+
+    :param node: the broker
+    :param listener: a listening socket that does not block
+    """
+
+    def __init__(self, node: Node, listener: socket.socket) -> None:
+        self._node = node
+        self._listener = listener
+        self.port: int = listener.getsockname()[1]
+        self._selector = selectors.DefaultSelector()
+        self._clients: dict[ServerConnection, _Client] = {}
+        # When tick() of some connection is due; never later than it really is.
+        self._next_tick = float("inf")
+        self._accept_at: float | None = None
+        self._stopping = False
+        self._wake_up, self._woken = socket.socketpair()
+        self._wake_up.setblocking(False)
+        self._woken.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name=f"pika.broker:{self.port}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and wait until it is gone with all it had."""
+        self._stopping = True
+        with contextlib.suppress(OSError):
+            self._wake_up.send(b"\x00")
+        self._thread.join()
+        self._wake_up.close()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._turn()
+            now = time.monotonic()
+            for connection in list(self._clients):
+                connection.shut_down("shutdown", now)
+            self._flush(now)
+        finally:
+            for client in list(self._clients.values()):
+                self._drop(client)
+            self._listener.close()
+            self._woken.close()
+            self._selector.close()
+
+    def _turn(self) -> None:
+        timeout = 0 if self._node.dirty else self._next_tick - time.monotonic()
+        selected = self._selector.select(max(timeout, 0) if timeout < 3600 else None)
+        now = time.monotonic()
+        for key, events in selected:
+            client = key.data
+            if client is not None:
+                ready = self._read if events & selectors.EVENT_READ else self._write
+                self._attempt(client, ready, now)
+            elif key.fileobj is self._listener:
+                self._accept(now)
+        if now >= self._next_tick:
+            self._tick(now)
+        self._flush(now)
+
+    # Connections -----------------------------------------------------------------------------------------------
+
+    def _accept(self, now: float) -> None:
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                sock, _address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # The client is gone already, or there are no more descriptors: those that wait keep waiting.
+                _LOGGER.warning("no connection is accepted for %s s: %s", _ACCEPT_PAUSE, error)
+                self._selector.unregister(self._listener)
+                self._accept_at = now + _ACCEPT_PAUSE
+                self._next_tick = min(self._next_tick, self._accept_at)
+                return
+            sock.setblocking(False)
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = ServerConnection(self._node, now)
+            client = _Client(sock, connection, connection.tick(now))
+            self._clients[connection] = client
+            self._next_tick = min(self._next_tick, client.deadline)
+            self._selector.register(sock, client.events, client)
+
+    def _attempt(self, client: _Client, action: Callable[[_Client, float], None], now: float) -> None:
+        """Do something for a client; whatever goes wrong, the others are served on."""
+        if client.connection not in self._clients:
+            return
+        try:
+            action(client, now)
+        except Exception:
+            _LOGGER.exception("a connection is dropped because of a fault of the broker")
+            self._drop(client)
+
+    def _read(self, client: _Client, now: float) -> None:
+        try:
+            received = client.sock.recv(_READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            received = b""
+        if not received:
+            self._drop(client)
+        elif not client.lingering:
+            connection = client.connection
+            was_open = connection.is_open
+            connection.receive_data(received, now)
+            if connection.finished:
+                self._schedule(client, now + _LINGER)
+            elif not (was_open and connection.is_open):
+                # A connection that was opened or is closing has other deadlines than before.
+                self._schedule(client, connection.tick(now))
+
+    def _write(self, client: _Client, now: float) -> None:
+        """Send as much as the socket takes."""
+        connection = client.connection
+        output = connection.output
+        try:
+            while output.size:
+                piece = output.peek()
+                connection.sent(client.sock.send(piece), now)
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self._drop(client)
+            return
+        connection.flushed()
+        if connection.finished and not output.size:
+            self._linger(client, now)
+            return
+        events = 0 if connection.overwhelmed else selectors.EVENT_READ
+        if output.size:
+            events |= selectors.EVENT_WRITE
+        if events != client.events:
+            client.events = events
+            self._selector.modify(client.sock, events, client)
+
+    def _flush(self, now: float) -> None:
+        """Send what was written in this turn."""
+        # What sending makes room for is sent in the next turn, so that others are heard in between.
+        dirty, self._node.dirty = self._node.dirty, []
+        for connection in dirty:
+            client = self._clients.get(connection)
+            if client is not None and not client.lingering:
+                self._attempt(client, self._write, now)
+
+    def _tick(self, now: float) -> None:
+        self._next_tick = float("inf")
+        if self._accept_at is not None:
+            if now >= self._accept_at:
+                self._accept_at = None
+                self._selector.register(self._listener, selectors.EVENT_READ)
+            else:
+                self._next_tick = self._accept_at
+        for client in list(self._clients.values()):
+            if not (client.lingering or client.connection.finished):
+                self._attempt(client, self._tick_client, now)
+            elif now >= client.deadline:
+                self._drop(client)
+            else:
+                self._schedule(client, client.deadline)
+
+    def _tick_client(self, client: _Client, now: float) -> None:
+        connection = client.connection
+        due = connection.tick(now)
+        self._schedule(client, now + _LINGER if connection.finished else due)
+
+    def _schedule(self, client: _Client, deadline: float) -> None:
+        client.deadline = deadline
+        self._next_tick = min(self._next_tick, deadline)
+
+    def _linger(self, client: _Client, now: float) -> None:
+        """Say that nothing more comes, and wait for the client to hang up.
+
+        A socket that is closed with bytes unread resets the connection, and what was sent last may never be seen.
+        """
+        client.lingering = True
+        client.connection.lost()
+        try:
+            client.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._drop(client)
+            return
+        self._selector.modify(client.sock, selectors.EVENT_READ, client)
+        self._schedule(client, now + _LINGER)
+
+    def _drop(self, client: _Client) -> None:
+        """Close a socket and forget its connection."""
+        if self._clients.pop(client.connection, None) is None:
+            return
+        if not client.lingering:
+            client.connection.lost()
+        self._selector.unregister(client.sock)
+        client.sock.close()
