@@ -1,0 +1,1 @@
+"""What RabbitMQ does, as tests that RabbitMQ and the embedded broker must pass alike."""

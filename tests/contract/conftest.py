@@ -1,0 +1,208 @@
+"""Each case runs against RabbitMQ and against the embedded broker, which must give the same answers."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any, Callable
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from pika import spec
+from pika.broker import Broker, User
+from tests.contract.blocking_driver import BlockingDriverConnection
+from tests.contract.drivers import Channel, Connection
+from tests.contract.profiles import Profile, profile_for
+from tests.contract.protocol_driver import ProtocolConnection
+from tests.contract.users import USERS, add_users, delete_users
+from tests.contract.wire import Wire
+
+BROKERS = [pytest.param("embedded"), pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)]
+DRIVERS = {"protocol": ProtocolConnection, "blocking": BlockingDriverConnection}
+
+
+class Contractor:
+    """A broker under test.
+
+    :param url: its AMQP URL, as a user who may do everything
+    :param ctl: runs rabbitmqctl on it, if it is RabbitMQ
+    """
+
+    def __init__(self, url: str, ctl: Callable[..., str] | None = None) -> None:
+        self.url = url
+        self.ctl = ctl
+        wire = Wire(url).connect()
+        self.server_properties = wire.server_properties
+        wire.close()
+        self.profile: Profile = profile_for(self.server_properties)
+
+    def url_as(self, username: str, password: str) -> str:
+        """Return the URL for another user."""
+        parts = urlsplit(self.url)
+        return urlunsplit(parts._replace(netloc=f"{username}:{password}@{parts.hostname}:{parts.port}"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # So that whoever looks for tests that need RabbitMQ by their fixtures finds these.
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if isinstance(item, pytest.Function) and callspec is not None and callspec.params.get("broker") == "rabbitmq":
+            item.fixturenames = ["rabbitmq", *item.fixturenames]
+
+
+@pytest.fixture(scope="session", params=BROKERS)
+def broker(request: pytest.FixtureRequest) -> Iterator[Contractor]:
+    """The broker under test."""
+    if request.param == "rabbitmq":
+        server = request.getfixturevalue("rabbitmq")
+        yield Contractor(server.url, server.ctl)
+        return
+    users = {"guest": User("guest")}
+    for user in USERS:
+        configure, write, read = user.permissions or ("", "", "")
+        vhosts = None if user.permissions else ()
+        users[user.name] = User(user.password, configure, write, read, vhosts)
+    with Broker(users=users) as embedded:
+        yield Contractor(embedded.url)
+
+
+@pytest.fixture
+def profile(broker: Contractor) -> Profile:
+    """What the broker's version does."""
+    return broker.profile
+
+
+@pytest.fixture(scope="session")
+def users(broker: Contractor) -> Iterator[None]:
+    """See that the users of the contract exist; the embedded broker was made with them."""
+    if broker.ctl is not None:
+        add_users(broker.ctl)
+    yield
+    if broker.ctl is not None:
+        delete_users(broker.ctl)
+
+
+_numbers = itertools.count(1)
+_run = secrets.token_hex(4)
+
+
+@pytest.fixture
+def name() -> Callable[..., str]:
+    """Make names that nobody else uses."""
+
+    def name(what: str = "name") -> str:
+        return f"contract-{_run}-{next(_numbers)}-{what}"
+
+    return name
+
+
+# Connections
+
+
+@pytest.fixture
+def new_wire(broker: Contractor) -> Iterator[Callable[..., Wire]]:
+    """Make TCP connections to the broker, on which nothing has been said yet."""
+    with ExitStack() as stack:
+
+        def new(url: str | None = None) -> Wire:
+            wire = Wire(url or broker.url)
+            stack.callback(wire.disconnect)
+            return wire
+
+        yield new
+
+
+@pytest.fixture
+def wire(broker: Contractor) -> Iterator[Wire]:
+    """An open connection with channel 1 open, frame by frame."""
+    wire = Wire(broker.url).connect()
+    wire.open_channel()
+    yield wire
+    wire.close()
+
+
+@pytest.fixture(params=DRIVERS)
+def connect(broker: Contractor, request: pytest.FixtureRequest) -> Iterator[Callable[..., Connection]]:
+    """Make connections of the driver."""
+    kind = DRIVERS[request.param]
+    with ExitStack() as stack:
+
+        def connect(url: str | None = None) -> Connection:
+            connection: Connection = kind(url or broker.url)
+            stack.callback(connection.close)
+            return connection
+
+        yield connect
+
+
+@pytest.fixture
+def connection(connect: Callable[..., Connection]) -> Connection:
+    """An open connection of the driver."""
+    return connect()
+
+
+@pytest.fixture
+def channel(connection: Connection) -> Channel:
+    """An open channel of the driver."""
+    return connection.channel()
+
+
+@pytest.fixture
+def other(connection: Connection) -> Channel:
+    """A second channel on the connection."""
+    return connection.channel()
+
+
+# What is declared
+
+
+@pytest.fixture
+def queue(channel: Channel, name: Callable[..., str]) -> str:
+    """An exclusive queue."""
+    return channel.queue_declare(name("queue"), exclusive=True).queue
+
+
+@pytest.fixture
+def leftovers(broker: Contractor) -> Iterator[list[spec.Exchange.Delete | spec.Queue.Delete]]:
+    """What is carried out when the test is over; deleting what is gone is no error."""
+    deletions: list[spec.Exchange.Delete | spec.Queue.Delete] = []
+    yield deletions
+    if deletions:
+        wire = Wire(broker.url).connect()
+        wire.open_channel()
+        wire.send(*deletions)
+        assert set(wire.names(len(deletions))) <= {"Exchange.DeleteOk", "Queue.DeleteOk"}
+        wire.close()
+
+
+@pytest.fixture
+def new_exchange(
+    channel: Channel, name: Callable[..., str], leftovers: list[spec.Exchange.Delete | spec.Queue.Delete]
+) -> Callable[..., str]:
+    """Declare exchanges that are gone after the test."""
+
+    def new(exchange_type: str = "direct", **options: Any) -> str:
+        exchange = name(exchange_type)
+        leftovers.append(spec.Exchange.Delete(0, exchange))
+        channel.exchange_declare(exchange, exchange_type, **options)
+        return exchange
+
+    return new
+
+
+@pytest.fixture
+def new_queue(
+    channel: Channel, name: Callable[..., str], leftovers: list[spec.Exchange.Delete | spec.Queue.Delete]
+) -> Callable[..., str]:
+    """Declare queues that are gone after the test, durable and not exclusive unless said otherwise."""
+
+    def new(**options: Any) -> str:
+        queue = name("queue")
+        leftovers.append(spec.Queue.Delete(0, queue))
+        channel.queue_declare(queue, **{"durable": True, **options})
+        return queue
+
+    return new
