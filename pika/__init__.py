@@ -46,6 +46,7 @@ _MODULES = frozenset(
     {
         "adapters",
         "amqp_object",
+        "broker",
         "channel",
         "connection",
         "credentials",
