@@ -172,6 +172,10 @@ def check_several(broker: Broker, folder: Path) -> None:
     assert run("several", broker, folder) == ["connected: True"]
 
 
+def check_broker(broker: Broker, folder: Path) -> None:
+    assert run("broker", broker, folder) == ["b'from memory'"]
+
+
 def check_recover(broker: Broker, folder: Path) -> None:
     """It comes back after the network has failed, in two ways, and Ctrl-C ends it."""
     with Proxy(broker.port, broker.host) as proxy, child("recover", proxy.url, folder) as running:
@@ -196,6 +200,7 @@ CHECKS: dict[str, Callable[[Broker, Path], None]] = {
     "consume": check_consume,
     "confirm": check_confirm,
     "several": check_several,
+    "broker": check_broker,
     "recover": check_recover,
 }
 
