@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Union
 
 from pika import exceptions, frame, protocol, spec
+from pika._arguments import ArgumentTypeError, as_body, call_each, nowait_unless, require_callable, require_text
 from pika.amqp_object import Method
 from pika.protocol import ChannelState
 
@@ -21,10 +22,6 @@ MAX_CHANNELS = 65535
 OnMethod = Callable[["frame.Method[Any]"], object]
 ChannelEvent = Union[protocol.Returned, protocol.Confirmed, protocol.ConsumerCancelled, protocol.ChannelFlow]
 OnMessage = Callable[["Channel", Any, "spec.BasicProperties", bytes], object]
-
-
-class ArgumentTypeError(TypeError, AttributeError):
-    """An argument is of a type that cannot be sent; pika 1.x raises ``AttributeError`` where this is raised."""
 
 
 class Channel:
@@ -52,7 +49,7 @@ class Channel:
         on_open_callback: Callable[[Channel], object] | None = None,
     ) -> None:
         if on_open_callback is not None:
-            _require_callable("on_open_callback", on_open_callback)
+            require_callable(on_open_callback, "on_open_callback")
         self._protocol = connection._protocol.open_channel(channel_number)
         self._protocol.pipelining = False
         self.connection = connection
@@ -113,7 +110,7 @@ class Channel:
         :param one_shot: whether to call it once only
         :raises TypeError: when it is not callable
         """
-        _require_callable("callback", callback)
+        require_callable(callback)
         for reply in replies:
             self._callbacks_by_method.setdefault(reply, []).append((callback, one_shot))
 
@@ -122,28 +119,28 @@ class Channel:
 
         :param callback: called as ``callback(method_frame)``, with basic.cancel
         """
-        self._on_cancel.append(_require_callable("callback", callback))
+        self._on_cancel.append(require_callable(callback))
 
     def add_on_close_callback(self, callback: Callable[[Channel, BaseException], object]) -> None:
         """Have a function called when the channel is closed, by whichever side or with its connection.
 
         :param callback: called as ``callback(channel, reason)``
         """
-        self._on_close.append(_require_callable("callback", callback))
+        self._on_close.append(require_callable(callback))
 
     def add_on_flow_callback(self, callback: Callable[[bool], object]) -> None:
         """Have a function called when the broker asks to pause publishing or to go on (channel.flow).
 
         :param callback: called as ``callback(active)``
         """
-        self._on_flow.append(_require_callable("callback", callback))
+        self._on_flow.append(require_callable(callback))
 
     def add_on_return_callback(self, callback: OnMessage) -> None:
         """Have a function called when a mandatory message that no queue took comes back (basic.return).
 
         :param callback: called as ``callback(channel, method, properties, body)``
         """
-        self._on_return_callbacks.append(_require_callable("callback", callback))
+        self._on_return_callbacks.append(require_callable(callback))
 
     # Opening and closing
 
@@ -170,7 +167,7 @@ class Channel:
         :param callback: called as ``callback(active)`` with what the broker answered
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
-        _optional_callable(callback)
+        nowait_unless(callback)
         wrapped = None if callback is None else lambda method_frame: callback(method_frame.method.active)
         self._rpc(self._protocol.flow(active), wrapped)
 
@@ -201,7 +198,7 @@ class Channel:
         """
         require_text("exchange", exchange)
         exchange_type = getattr(exchange_type, "value", exchange_type)
-        nowait = _optional_callable(callback)
+        nowait = nowait_unless(callback)
         reply = self._protocol.exchange_declare(
             exchange, exchange_type, passive, durable, auto_delete, internal, nowait, arguments
         )
@@ -217,7 +214,7 @@ class Channel:
         :param callback: called as ``callback(method_frame)``, with exchange.delete-ok
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
-        self._rpc(self._protocol.exchange_delete(exchange or "", if_unused, _optional_callable(callback)), callback)
+        self._rpc(self._protocol.exchange_delete(exchange or "", if_unused, nowait_unless(callback)), callback)
 
     def exchange_bind(
         self,
@@ -238,7 +235,7 @@ class Channel:
         """
         require_text("destination", destination)
         require_text("source", source)
-        nowait = _optional_callable(callback)
+        nowait = nowait_unless(callback)
         self._rpc(self._protocol.exchange_bind(destination, source, routing_key, nowait, arguments), callback)
 
     def exchange_unbind(
@@ -258,7 +255,7 @@ class Channel:
         :param callback: called as ``callback(method_frame)``, with exchange.unbind-ok
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
-        nowait = _optional_callable(callback)
+        nowait = nowait_unless(callback)
         reply = self._protocol.exchange_unbind(destination or "", source or "", routing_key, nowait, arguments)
         self._rpc(reply, callback)
 
@@ -286,7 +283,7 @@ class Channel:
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("queue", queue)
-        nowait = _optional_callable(callback)
+        nowait = nowait_unless(callback)
         reply = self._protocol.queue_declare(queue, passive, durable, exclusive, auto_delete, nowait, arguments)
         self._rpc(reply, callback)
 
@@ -309,7 +306,7 @@ class Channel:
         """
         require_text("queue", queue)
         require_text("exchange", exchange)
-        nowait = _optional_callable(callback)
+        nowait = nowait_unless(callback)
         key = queue if routing_key is None else routing_key
         self._rpc(self._protocol.queue_bind(queue, exchange, key, nowait, arguments), callback)
 
@@ -331,7 +328,7 @@ class Channel:
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("queue", queue)
-        _optional_callable(callback)
+        nowait_unless(callback)
         key = queue if routing_key is None else routing_key
         self._rpc(self._protocol.queue_unbind(queue, exchange or "", key, arguments), callback)
 
@@ -343,7 +340,7 @@ class Channel:
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("queue", queue)
-        self._rpc(self._protocol.queue_purge(queue, _optional_callable(callback)), callback)
+        self._rpc(self._protocol.queue_purge(queue, nowait_unless(callback)), callback)
 
     def queue_delete(
         self, queue: str, if_unused: bool = False, if_empty: bool = False, callback: OnMethod | None = None
@@ -357,7 +354,7 @@ class Channel:
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("queue", queue)
-        self._rpc(self._protocol.queue_delete(queue, if_unused, if_empty, _optional_callable(callback)), callback)
+        self._rpc(self._protocol.queue_delete(queue, if_unused, if_empty, nowait_unless(callback)), callback)
 
     # Consuming
 
@@ -380,7 +377,7 @@ class Channel:
         for name, value in (("prefetch_size", prefetch_size), ("prefetch_count", prefetch_count)):
             if int(value) < 0:
                 raise ValueError(f"{name} must be >= 0, but got {value!r}")
-        _optional_callable(callback)
+        nowait_unless(callback)
         self._rpc(self._protocol.basic_qos(int(prefetch_size), int(prefetch_count), global_qos), callback)
 
     def basic_consume(
@@ -407,8 +404,8 @@ class Channel:
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("queue", queue)
-        _require_callable("on_message_callback", on_message_callback)
-        _optional_callable(callback)
+        require_callable(on_message_callback, "on_message_callback")
+        nowait_unless(callback)
         self._raise_if_not_open()
         tag = consumer_tag or self._generate_consumer_tag()
         reply = self._protocol.basic_consume(
@@ -429,7 +426,7 @@ class Channel:
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("consumer_tag", consumer_tag)
-        nowait = _optional_callable(callback)
+        nowait = nowait_unless(callback)
         self._raise_if_not_open()
         if consumer_tag not in self._consumers or consumer_tag in self._protocol.cancelled:
             LOGGER.warning("basic_cancel - consumer not found or already cancelled: %s", consumer_tag)
@@ -451,7 +448,7 @@ class Channel:
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("queue", queue)
-        _require_callable("callback", callback)
+        require_callable(callback)
         if self._on_getok_callback is not None:
             raise exceptions.DuplicateGetOkCallback
         reply = self._protocol.basic_get(queue, auto_ack)
@@ -496,7 +493,7 @@ class Channel:
         :param callback: called as ``callback(method_frame)``, with basic.recover-ok
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
-        _optional_callable(callback)
+        nowait_unless(callback)
         self._rpc(self._protocol.basic_recover(requeue), callback)
 
     # Publishing
@@ -505,7 +502,7 @@ class Channel:
         self,
         exchange: str,
         routing_key: str,
-        body: bytes | str,
+        body: bytes | bytearray | memoryview | str,
         properties: spec.BasicProperties | None = None,
         mandatory: bool = False,
     ) -> None:
@@ -538,7 +535,7 @@ class Channel:
         """
         if not callable(ack_nack_callback):
             raise ValueError(f"confirm_delivery requires a callback to receive ack/nack, but got {ack_nack_callback!r}")
-        nowait = _optional_callable(callback)
+        nowait = nowait_unless(callback)
         reply = self._protocol.confirm_select(nowait)
         self._on_ack_nack = ack_nack_callback
         self._rpc(reply, callback)
@@ -551,7 +548,7 @@ class Channel:
         :param callback: called as ``callback(method_frame)``, with tx.select-ok
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
-        _optional_callable(callback)
+        nowait_unless(callback)
         self._rpc(self._protocol.tx_select(), callback)
 
     def tx_commit(self, callback: OnMethod | None = None) -> None:
@@ -560,7 +557,7 @@ class Channel:
         :param callback: called as ``callback(method_frame)``, with tx.commit-ok
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
-        _optional_callable(callback)
+        nowait_unless(callback)
         self._rpc(self._protocol.tx_commit(), callback)
 
     def tx_rollback(self, callback: OnMethod | None = None) -> None:
@@ -569,7 +566,7 @@ class Channel:
         :param callback: called as ``callback(method_frame)``, with tx.rollback-ok
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
-        _optional_callable(callback)
+        nowait_unless(callback)
         self._rpc(self._protocol.tx_rollback(), callback)
 
     # Insides
@@ -656,54 +653,3 @@ class Channel:
 
 
 _ON_DELIVER = Channel._on_deliver
-
-
-def call_each(callbacks: Iterable[Callable[..., object]], *arguments: object) -> None:
-    """Call every callback, also when one raises; then raise what the first one raised.
-
-    :param callbacks: what to call; a callback that adds another does not have that called
-    :param arguments: what to call them with
-    """
-    first: BaseException | None = None
-    for callback in tuple(callbacks):
-        try:
-            callback(*arguments)
-        except BaseException as error:
-            if first is None:
-                first = error
-            else:
-                LOGGER.exception("A second callback of the same event raised; only the first error is passed on")
-    if first is not None:
-        raise first
-
-
-def as_body(body: object) -> bytes:
-    """Return a message's body as bytes; a str is encoded as UTF-8.
-
-    :raises ArgumentTypeError: when it is neither str nor bytes-like
-    """
-    if isinstance(body, str):
-        return body.encode("utf-8")
-    if isinstance(body, (bytes, bytearray, memoryview)):
-        return bytes(body)
-    raise ArgumentTypeError(f"a message's body must be bytes or str, but got {type(body).__name__}: {body!r:.80}")
-
-
-def require_text(name: str, value: object) -> None:
-    """Raise ``TypeError`` unless an argument is a str or bytes, with pika's text."""
-    if not isinstance(value, (str, bytes)):
-        raise TypeError(f"{name} must be a str or unicode str, but got {value!r}")
-
-
-def _require_callable(name: str, callback: Any) -> Any:
-    if not callable(callback):
-        raise TypeError(f"callback {name} must be callable, but got {callback!r}")
-    return callback
-
-
-def _optional_callable(callback: object) -> bool:
-    """Check a completion callback, and say whether there is none: then no answer is asked for."""
-    if callback is None:
-        return True
-    _require_callable("callback", callback)
-    return False

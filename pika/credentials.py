@@ -15,6 +15,20 @@ class Start(Protocol):
         """The names of the broker's authentication mechanisms, separated by spaces."""
 
 
+class Credentials(Protocol):
+    """What a class of credentials has to have; those of this module are such classes."""
+
+    def response_for(self, start: Start) -> Response:
+        """Give the mechanism and the response to it.
+
+        :param start: the broker's ``connection.start``
+        :returns: both, or ``(None, None)`` if the broker offers no mechanism that fits
+        """
+
+    def erase_credentials(self) -> None:
+        """Forget the secret, if that was asked for; called once it was sent."""
+
+
 def _offers(start: Start, mechanism: str) -> bool:
     offered = start.mechanisms
     names = offered.decode("utf-8", "replace") if isinstance(offered, bytes) else offered
@@ -107,5 +121,5 @@ class ExternalCredentials:
         """Do nothing: there is nothing to forget."""
 
 
-# What `Parameters.credentials` accepts. A program may append a class of its own.
+# What `Parameters.credentials` accepts. A program may append a class of its own, made as `Credentials` says.
 VALID_TYPES: list[type] = [PlainCredentials, ExternalCredentials]

@@ -31,13 +31,45 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, NoReturn, TypeVar, cast
 
-from pika.amqp_object import Properties
-from pika.exceptions import (
-    InvalidFieldTypeException,
-    InvalidFrameError,
-    ShortStringTooLong,
-    UnsupportedAMQPFieldException,
+from pika._faults import (
+    FieldNotFinite,
+    FieldOutOfRange,
+    InvalidFieldName,
+    InvalidInteger,
+    InvalidString,
+    InvalidTable,
+    OverlongShortString,
+    UnsupportedField,
+    overrun,
 )
+from pika.exceptions import InvalidFieldTypeException, InvalidFrameError
+
+__all__ = [
+    "MAX_DEPTH",
+    "FieldNotFinite",
+    "FieldOutOfRange",
+    "InvalidFieldName",
+    "InvalidInteger",
+    "InvalidString",
+    "InvalidTable",
+    "OverlongShortString",
+    "RawTable",
+    "Timestamp",
+    "UnsupportedField",
+    "decode_long_string",
+    "decode_short_string",
+    "decode_table",
+    "decode_value",
+    "decoded_short_strings",
+    "encode_short_string",
+    "encode_table",
+    "encode_value",
+    "encoded_short_strings",
+    "long",
+    "long_string",
+    "remember",
+    "short_string",
+]
 
 #: How deep tables and arrays may be nested, in both directions. The outermost table is at depth 1.
 MAX_DEPTH = 32
@@ -69,59 +101,6 @@ class Timestamp(int):
 
 class RawTable(bytes):
     """The bytes of a field table that holds a type unknown to us, without its length; encoded again as it came."""
-
-
-class InvalidString(TypeError, AssertionError):
-    """An argument or a property that must be str (or bytes) is something else."""
-
-
-class InvalidInteger(ValueError, struct.error):
-    """An argument or a property that must be an integer is none, or does not fit its wire type."""
-
-
-class InvalidTable(TypeError, AttributeError):
-    """An argument or a property that must be a table is something else."""
-
-
-class OverlongShortString(ShortStringTooLong):
-    """A short string takes more than 255 bytes of UTF-8; its argument is those bytes."""
-
-    #: The method and the argument, or what else the string is for.
-    where = "a short string"
-
-    def __str__(self) -> str:
-        (encoded,) = self.args
-        return f"{self.where} takes {len(encoded)} bytes, AMQP allows 255; shorten {reprlib.repr(encoded)}"
-
-
-class UnsupportedField(UnsupportedAMQPFieldException):
-    """A value cannot be put into a field table; the arguments are the pieces encoded so far and the value."""
-
-    #: The keys that lead to the value, outermost first.
-    path: tuple[str, ...] = ()
-    #: Why it cannot.
-    reason = "has no AMQP field type; use None, bool, int, float, Decimal, str, bytes, datetime, list, tuple or dict"
-
-    def __str__(self) -> str:
-        value = self.args[-1]
-        where = f"the field {'.'.join(self.path)!r}: " if self.path else ""
-        return f"{where}{reprlib.repr(value)} of type {type(value).__name__} {self.reason}"
-
-
-class FieldOutOfRange(UnsupportedField, InvalidInteger):
-    """A number, a timestamp or a nesting in a field table is larger than what AMQP has room for."""
-
-
-class FieldNotFinite(FieldOutOfRange, TypeError):
-    """A Decimal in a field table is infinite or not a number."""
-
-    reason = "is not finite, which AMQP's decimals are; send a float or a string"
-
-
-class InvalidFieldName(UnsupportedField, AttributeError):
-    """A key of a field table is no str."""
-
-    reason = "is no name of a field; use str"
 
 
 # Short strings ------------------------------------------------------------------------------------------------
@@ -209,7 +188,7 @@ def decode_short_string(encoded: bytes, offset: int) -> tuple[str, int]:
         raise InvalidFrameError(f"a short string is missing at offset {offset} of {len(encoded)} bytes")
     end = offset + 1 + encoded[offset]
     if end > len(encoded):
-        raise _overrun("a short string", encoded[offset], len(encoded) - offset - 1)
+        raise overrun("a short string", encoded[offset], len(encoded) - offset - 1)
     return encoded[offset + 1 : end].decode(errors="surrogateescape"), end
 
 
@@ -459,10 +438,6 @@ def decode_value(encoded: bytes, offset: int) -> tuple[Any, int]:
     return _decode_value(encoded, offset, len(encoded), 1)
 
 
-def _overrun(what: str, announced: int, present: int) -> InvalidFrameError:
-    return InvalidFrameError(f"{what} announces {announced} bytes where {present} are left; the sender is at fault")
-
-
 def _extent(encoded: bytes, offset: int, limit: int, what: str) -> tuple[int, int]:
     """Where the contents of something that begins with a length begin and end; never beyond ``limit``."""
     start = offset + 4
@@ -470,7 +445,7 @@ def _extent(encoded: bytes, offset: int, limit: int, what: str) -> tuple[int, in
         raise InvalidFrameError(f"{what} needs 4 bytes for its length where {max(limit - offset, 0)} are left")
     (size,) = _unpack_size(encoded, offset)
     if start + size > limit:
-        raise _overrun(what, size, limit - start)
+        raise overrun(what, size, limit - start)
     return start, start + size
 
 
@@ -486,7 +461,7 @@ def _decode_table(encoded: bytes, offset: int, limit: int, depth: int) -> tuple[
         while offset < end:
             kind_at = offset + 1 + encoded[offset]
             if kind_at >= end:
-                raise _overrun("the name of a field", encoded[offset] + 1, end - offset - 1)
+                raise overrun("the name of a field", encoded[offset] + 1, end - offset - 1)
             name = names[encoded[offset:kind_at]]
             table[name], offset = decoders[encoded[kind_at]](encoded, kind_at + 1, end, depth)
     except (KeyError, InvalidFieldTypeException):
@@ -522,7 +497,7 @@ def _decode_text(encoded: bytes, offset: int, limit: int, depth: int) -> tuple[A
         raise InvalidFrameError(f"a string needs 4 bytes for its length where {limit - offset} are left")
     end = start + _unpack_size(encoded, offset)[0]
     if end > limit:
-        raise _overrun("a string", end - start, limit - start)
+        raise overrun("a string", end - start, limit - start)
     value = encoded[start:end]
     try:
         return value.decode(), end
@@ -548,15 +523,10 @@ def _fixed(layout: str, convert: Callable[..., Any] | None = None) -> _Decoder:
         end = offset + size
         if end > limit:
             raise InvalidFrameError(f"a field value needs {size} bytes where {limit - offset} are left")
-        return unpack(encoded, offset)[0], end
+        values = unpack(encoded, offset)
+        return values[0] if convert is None else convert(*values), end
 
-    def decode_and_convert(encoded: bytes, offset: int, limit: int, depth: int) -> tuple[Any, int]:
-        end = offset + size
-        if end > limit:
-            raise InvalidFrameError(f"a field value needs {size} bytes where {limit - offset} are left")
-        return convert(*unpack(encoded, offset)), end  # type: ignore[misc]  # only used where there is one
-
-    return decode if convert is None else decode_and_convert
+    return decode
 
 
 def _to_decimal(scale: int, unscaled: int) -> Decimal:
@@ -596,73 +566,3 @@ _DECODERS: dict[int, _Decoder] = {
         "V": _decode_none,
     }.items()
 }
-
-
-# Errors of methods and properties -----------------------------------------------------------------------------
-
-#: What encoding a method or properties may raise about their arguments; handed to :func:`refused`.
-UNENCODABLE = (struct.error, TypeError, AttributeError, ShortStringTooLong, UnsupportedAMQPFieldException)
-
-_INTEGER_BITS = {"octet": 8, "short": 16, "long": 32, "longlong": 64, "timestamp": 64}
-
-
-def truncated(name: str, encoded: bytes) -> InvalidFrameError:
-    """Return what to raise for a method or properties that announce more than there is."""
-    return InvalidFrameError(
-        f"{name} announces more than the {len(encoded)} bytes that arrived; the sender is at fault"
-    )
-
-
-def skip_more_flags(encoded: bytes, offset: int) -> int:
-    """Return the offset behind the words of property flags that follow the first; AMQP 0-9-1 defines none of them."""
-    while encoded[offset + 1] & 1:
-        offset += 2
-    return offset + 2
-
-
-def refused(name: str, owner: object, fields: tuple[tuple[str, str], ...], error: Exception) -> Exception:
-    """Return what to raise for a method or properties that could not be encoded.
-
-    :param name: of the method or the properties.
-    :param owner: the object with the values.
-    :param fields: the names of its arguments and their AMQP types.
-    :param error: what encoding raised; returned itself where no argument as such is to blame.
-    """
-    for attribute, kind in fields:
-        value = getattr(owner, attribute)
-        if value is None and isinstance(owner, Properties):
-            continue
-        found = _fault(f"{name}: {attribute}", kind, value)
-        if found is not None:
-            return found
-    return error
-
-
-def _fault(where: str, kind: str, value: Any) -> Exception | None:
-    """What is wrong with one argument, if anything is."""
-    try:
-        if kind in _INTEGER_BITS:
-            return _integer_fault(where, _INTEGER_BITS[kind], value)
-        if kind == "shortstr":
-            short_string(value)
-        elif kind == "longstr":
-            long_string(value)
-        elif kind == "table":
-            encode_table([], value)
-    except (InvalidString, InvalidTable) as error:
-        return type(error)(f"{where}: {error}")
-    except OverlongShortString as error:
-        error.where = where if kind == "shortstr" else f"{where}: {error.where}"
-        return error
-    except UnsupportedField as error:
-        error.path = (where, *error.path)
-        return error
-    return None
-
-
-def _integer_fault(where: str, bits: int, value: Any) -> InvalidInteger | None:
-    if not hasattr(type(value), "__index__"):
-        return InvalidInteger(f"{where} must be an integer, not {reprlib.repr(value)} of type {type(value).__name__}")
-    if not 0 <= value < 1 << bits:
-        return InvalidInteger(f"{where} must be from 0 to {(1 << bits) - 1}, not {value}")
-    return None

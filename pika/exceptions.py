@@ -6,6 +6,8 @@ and :class:`ProtocolSyntaxError` that bytes did not follow AMQP 0-9-1.
 
 ``str(exception)`` is never empty: one that was raised without arguments says what its class means and
 what to do about it. ``exception.args`` is what was given to the constructor. All of them can be copied and pickled.
+
+The names are those of pika 1.x, because programs import and catch them: also the few that are never raised here.
 """
 
 from __future__ import annotations
@@ -53,6 +55,26 @@ class AMQPError(_Explained):
     def __str__(self) -> str:
         text = super().__str__()
         return f"{text} [{self.context}]" if self.context else text
+
+
+class _Closed(AMQPError):
+    """What a close says: a number and words."""
+
+    def __init__(self, reply_code: int, reply_text: str) -> None:
+        super().__init__(int(reply_code), str(reply_text))
+
+    def _summarize(self) -> str:
+        return f"({self.reply_code}) {self.reply_text!r}"
+
+    @property
+    def reply_code(self) -> int:
+        """The number that says why it was closed."""
+        return int(self.args[0])
+
+    @property
+    def reply_text(self) -> str:
+        """The words that say why it was closed."""
+        return str(self.args[1])
 
 
 class AMQPConnectionError(AMQPError):
@@ -133,28 +155,12 @@ class ConnectionWrongStateError(AMQPConnectionError):
         return "The connection is in wrong state for the requested operation."
 
 
-class ConnectionClosed(AMQPConnectionError):
-    """The connection was closed with an AMQP ``connection.close`` (AMQP 0-9-1, section 1.4.2.7).
+class ConnectionClosed(_Closed, AMQPConnectionError):
+    """The connection was closed with an AMQP ``connection.close`` (AMQP 0-9-1, section 1.4.2.9).
 
     :param reply_code: the number that says why, such as 320 (``CONNECTION_FORCED``)
     :param reply_text: the same in words
     """
-
-    def __init__(self, reply_code: int, reply_text: str) -> None:
-        super().__init__(int(reply_code), str(reply_text))
-
-    def _summarize(self) -> str:
-        return f"({self.reply_code}) {self.reply_text!r}"
-
-    @property
-    def reply_code(self) -> int:
-        """The number that says why the connection was closed."""
-        return int(self.args[0])
-
-    @property
-    def reply_text(self) -> str:
-        """The words that say why the connection was closed."""
-        return str(self.args[1])
 
 
 class ConnectionClosedByBroker(ConnectionClosed):
@@ -193,28 +199,12 @@ class ChannelWrongStateError(AMQPChannelError):
     _meaning = "The channel is in the wrong state for this operation; use it only while it is open."
 
 
-class ChannelClosed(AMQPChannelError):
+class ChannelClosed(_Closed, AMQPChannelError):
     """The channel was closed with an AMQP ``channel.close`` (AMQP 0-9-1, section 1.5.2.5).
 
     :param reply_code: the number that says why, such as 404 (``NOT_FOUND``)
     :param reply_text: the same in words
     """
-
-    def __init__(self, reply_code: int, reply_text: str) -> None:
-        super().__init__(int(reply_code), str(reply_text))
-
-    def _summarize(self) -> str:
-        return f"({self.reply_code}) {self.reply_text!r}"
-
-    @property
-    def reply_code(self) -> int:
-        """The number that says why the channel was closed."""
-        return int(self.args[0])
-
-    @property
-    def reply_text(self) -> str:
-        """The words that say why the channel was closed."""
-        return str(self.args[1])
 
 
 class ChannelClosedByBroker(ChannelClosed):
@@ -255,7 +245,7 @@ class _MessagesError(AMQPChannelError):
 
 
 class UnroutableError(_MessagesError):
-    """The broker returned messages (``basic.return``) that no queue was bound for, or none had a consumer for.
+    """The broker returned mandatory messages (``basic.return``) that it could route to no queue.
 
     :param messages: the returned messages, with the broker's reason in each
     """

@@ -31,6 +31,9 @@ _FRAME_TYPES = frozenset((spec.FRAME_METHOD, spec.FRAME_HEADER, spec.FRAME_BODY,
 #: Octets of a frame that are not payload: the seven of its prefix and the end octet.
 FRAME_OVERHEAD = spec.FRAME_HEADER_SIZE + spec.FRAME_END_SIZE
 
+#: The highest channel number: a frame has two octets for it.
+CHANNEL_MAX = 0xFFFF
+
 HEARTBEAT_FRAME = _PREFIX.pack(spec.FRAME_HEARTBEAT, 0, 0) + _FRAME_END
 
 
@@ -181,6 +184,30 @@ def encode_header(channel_number: int, body_size: int, properties: spec.BasicPro
     return prefix + encoded + _FRAME_END
 
 
+def looks_like_tls(data: bytes) -> bool:
+    """Whether the first bytes from a peer are a TLS record (RFC 8446, section 5.1): the port is one for TLS.
+
+    :param data: at least the first two bytes
+    """
+    return data[:1] in (b"\x14", b"\x15", b"\x16", b"\x17") and data[1:2] == b"\x03"
+
+
+def require_fit(what: str, encoded: bytes, frame_max: int, remedy: str = "") -> None:
+    """Raise unless a method or content header frame, neither of which can be split, is within the negotiated bound.
+
+    :param what: the beginning of the message: what is in the frame, and "take" or "takes"
+    :param encoded: the frame
+    :param frame_max: the negotiated maximum of octets in a frame, its overhead included
+    :param remedy: what to do about it, behind the message
+    :raises ValueError: when the frame is larger
+    """
+    if len(encoded) > frame_max:
+        raise ValueError(
+            f"{what} {len(encoded):,} octets as a frame, "
+            f"and the frame_max of {frame_max:,} negotiated with the broker bounds it{remedy}"
+        )
+
+
 def encode_content(
     channel_number: int, properties: spec.BasicProperties, body: bytes, frame_max: int
 ) -> list[bytes | memoryview]:
@@ -197,11 +224,9 @@ def encode_content(
     """
     size = len(body)
     header = encode_header(channel_number, size, properties)
+    # Looked at here too: a call that finds nothing is felt by every publish.
     if len(header) > frame_max:
-        raise ValueError(
-            f"the message's properties take {len(header):,} octets as a content header frame, and the frame_max of "
-            f"{frame_max:,} negotiated with the broker bounds them: put large values into the body"
-        )
+        require_fit("the message's properties take", header, frame_max, ": put large values into the body")
     if not size:
         return [header]
     limit = frame_max - FRAME_OVERHEAD

@@ -17,7 +17,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pika import amqp_object, data
+from pika import _methods, amqp_object, data
 from pika.delivery_mode import DeliveryMode
 from pika.exchange_type import ExchangeType
 
@@ -124,8 +124,8 @@ class Connection(amqp_object.Class):
                     data.long_string(self.locales),
                 ]
                 return pieces
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -135,7 +135,7 @@ class Connection(amqp_object.Class):
                 self.mechanisms, offset = data.decode_long_string(encoded, offset)
                 self.locales, _ = data.decode_long_string(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class StartOk(amqp_object.Method):
@@ -177,8 +177,8 @@ class Connection(amqp_object.Class):
                     _encoded[self.locale],
                 ]
                 return pieces
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -190,7 +190,7 @@ class Connection(amqp_object.Class):
                 end = offset + 1 + encoded[offset]
                 self.locale = _decoded[encoded[offset:end]]
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Secure(amqp_object.Method):
@@ -211,14 +211,14 @@ class Connection(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [data.long_string(self.challenge)]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 self.challenge, _ = data.decode_long_string(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class SecureOk(amqp_object.Method):
@@ -239,14 +239,14 @@ class Connection(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [data.long_string(self.response)]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 self.response, _ = data.decode_long_string(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Tune(amqp_object.Method):
@@ -278,14 +278,14 @@ class Connection(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [_HIH.pack(self.channel_max, self.frame_max, self.heartbeat)]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 self.channel_max, self.frame_max, self.heartbeat = _HIH.unpack_from(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class TuneOk(amqp_object.Method):
@@ -317,14 +317,14 @@ class Connection(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [_HIH.pack(self.channel_max, self.frame_max, self.heartbeat)]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 self.channel_max, self.frame_max, self.heartbeat = _HIH.unpack_from(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Open(amqp_object.Method):
@@ -360,8 +360,8 @@ class Connection(amqp_object.Class):
                     _encoded[self.capabilities],
                     _B.pack(1 if self.insist else 0),
                 ]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -374,7 +374,7 @@ class Connection(amqp_object.Class):
                 bits_0 = encoded[offset]
                 self.insist = bits_0 & 1 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class OpenOk(amqp_object.Method):
@@ -395,15 +395,15 @@ class Connection(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [_encoded[self.known_hosts]]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 end = offset + 1 + encoded[offset]
                 self.known_hosts = _decoded[encoded[offset:end]]
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Close(amqp_object.Method):
@@ -442,8 +442,8 @@ class Connection(amqp_object.Class):
                     _encoded[self.reply_text],
                     _HH.pack(self.class_id, self.method_id),
                 ]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -454,7 +454,7 @@ class Connection(amqp_object.Class):
                 offset = end
                 self.class_id, self.method_id = _HH.unpack_from(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class CloseOk(amqp_object.Method):
@@ -496,15 +496,15 @@ class Connection(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [_encoded[self.reason]]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 end = offset + 1 + encoded[offset]
                 self.reason = _decoded[encoded[offset:end]]
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Unblocked(amqp_object.Method):
@@ -557,8 +557,8 @@ class Connection(amqp_object.Class):
                     data.long_string(self.new_secret),
                     _encoded[self.reason],
                 ]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -566,7 +566,7 @@ class Connection(amqp_object.Class):
                 end = offset + 1 + encoded[offset]
                 self.reason = _decoded[encoded[offset:end]]
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class UpdateSecretOk(amqp_object.Method):
@@ -615,15 +615,15 @@ class Channel(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [_encoded[self.out_of_band]]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 end = offset + 1 + encoded[offset]
                 self.out_of_band = _decoded[encoded[offset:end]]
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class OpenOk(amqp_object.Method):
@@ -644,14 +644,14 @@ class Channel(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [data.long_string(self.channel_id)]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 self.channel_id, _ = data.decode_long_string(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Flow(amqp_object.Method):
@@ -677,7 +677,7 @@ class Channel(amqp_object.Class):
                 bits_0 = encoded[offset]
                 self.active = bits_0 & 1 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class FlowOk(amqp_object.Method):
@@ -703,7 +703,7 @@ class Channel(amqp_object.Class):
                 bits_0 = encoded[offset]
                 self.active = bits_0 & 1 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Close(amqp_object.Method):
@@ -742,8 +742,8 @@ class Channel(amqp_object.Class):
                     _encoded[self.reply_text],
                     _HH.pack(self.class_id, self.method_id),
                 ]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -754,7 +754,7 @@ class Channel(amqp_object.Class):
                 offset = end
                 self.class_id, self.method_id = _HH.unpack_from(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class CloseOk(amqp_object.Method):
@@ -832,8 +832,8 @@ class Access(amqp_object.Class):
                         | (16 if self.read else 0)
                     ),
                 ]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -847,7 +847,7 @@ class Access(amqp_object.Class):
                 self.write = bits_0 & 8 != 0
                 self.read = bits_0 & 16 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class RequestOk(amqp_object.Method):
@@ -868,14 +868,14 @@ class Access(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [_H.pack(self.ticket)]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 (self.ticket,) = _H.unpack_from(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
 
@@ -945,8 +945,8 @@ class Exchange(amqp_object.Class):
                 ]
                 data.encode_table(pieces, self.arguments)
                 return pieces
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -967,7 +967,7 @@ class Exchange(amqp_object.Class):
                 offset += 1
                 self.arguments, _ = data.decode_table(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class DeclareOk(amqp_object.Method):
@@ -1027,8 +1027,8 @@ class Exchange(amqp_object.Class):
                     _encoded[self.exchange],
                     _B.pack((1 if self.if_unused else 0) | (2 if self.nowait else 0)),
                 ]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -1041,7 +1041,7 @@ class Exchange(amqp_object.Class):
                 self.if_unused = bits_0 & 1 != 0
                 self.nowait = bits_0 & 2 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class DeleteOk(amqp_object.Method):
@@ -1111,8 +1111,8 @@ class Exchange(amqp_object.Class):
                 ]
                 data.encode_table(pieces, self.arguments)
                 return pieces
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -1132,7 +1132,7 @@ class Exchange(amqp_object.Class):
                 offset += 1
                 self.arguments, _ = data.decode_table(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class BindOk(amqp_object.Method):
@@ -1202,8 +1202,8 @@ class Exchange(amqp_object.Class):
                 ]
                 data.encode_table(pieces, self.arguments)
                 return pieces
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -1223,7 +1223,7 @@ class Exchange(amqp_object.Class):
                 offset += 1
                 self.arguments, _ = data.decode_table(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class UnbindOk(amqp_object.Method):
@@ -1310,8 +1310,8 @@ class Queue(amqp_object.Class):
                 ]
                 data.encode_table(pieces, self.arguments)
                 return pieces
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -1329,7 +1329,7 @@ class Queue(amqp_object.Class):
                 offset += 1
                 self.arguments, _ = data.decode_table(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class DeclareOk(amqp_object.Method):
@@ -1364,8 +1364,8 @@ class Queue(amqp_object.Class):
                     _encoded[self.queue],
                     _II.pack(self.message_count, self.consumer_count),
                 ]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -1374,7 +1374,7 @@ class Queue(amqp_object.Class):
                 offset = end
                 self.message_count, self.consumer_count = _II.unpack_from(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Bind(amqp_object.Method):
@@ -1423,8 +1423,8 @@ class Queue(amqp_object.Class):
                 ]
                 data.encode_table(pieces, self.arguments)
                 return pieces
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -1444,7 +1444,7 @@ class Queue(amqp_object.Class):
                 offset += 1
                 self.arguments, _ = data.decode_table(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class BindOk(amqp_object.Method):
@@ -1501,8 +1501,8 @@ class Queue(amqp_object.Class):
                     _encoded[self.queue],
                     _B.pack(1 if self.nowait else 0),
                 ]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -1514,7 +1514,7 @@ class Queue(amqp_object.Class):
                 bits_0 = encoded[offset]
                 self.nowait = bits_0 & 1 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class PurgeOk(amqp_object.Method):
@@ -1535,14 +1535,14 @@ class Queue(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [_I.pack(self.message_count)]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 (self.message_count,) = _I.unpack_from(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Delete(amqp_object.Method):
@@ -1584,8 +1584,8 @@ class Queue(amqp_object.Class):
                     _encoded[self.queue],
                     _B.pack((1 if self.if_unused else 0) | (2 if self.if_empty else 0) | (4 if self.nowait else 0)),
                 ]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -1599,7 +1599,7 @@ class Queue(amqp_object.Class):
                 self.if_empty = bits_0 & 2 != 0
                 self.nowait = bits_0 & 4 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class DeleteOk(amqp_object.Method):
@@ -1620,14 +1620,14 @@ class Queue(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [_I.pack(self.message_count)]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 (self.message_count,) = _I.unpack_from(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Unbind(amqp_object.Method):
@@ -1672,8 +1672,8 @@ class Queue(amqp_object.Class):
                 ]
                 data.encode_table(pieces, self.arguments)
                 return pieces
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -1690,7 +1690,7 @@ class Queue(amqp_object.Class):
                 offset = end
                 self.arguments, _ = data.decode_table(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class UnbindOk(amqp_object.Method):
@@ -1750,15 +1750,15 @@ class Basic(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [_IHB.pack(self.prefetch_size, self.prefetch_count, 1 if self.global_qos else 0)]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 self.prefetch_size, self.prefetch_count, bits_2 = _IHB.unpack_from(encoded, offset)
                 self.global_qos = bits_2 & 1 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class QosOk(amqp_object.Method):
@@ -1838,8 +1838,8 @@ class Basic(amqp_object.Class):
                 ]
                 data.encode_table(pieces, self.arguments)
                 return pieces
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -1859,7 +1859,7 @@ class Basic(amqp_object.Class):
                 offset += 1
                 self.arguments, _ = data.decode_table(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class ConsumeOk(amqp_object.Method):
@@ -1880,15 +1880,15 @@ class Basic(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [_encoded[self.consumer_tag]]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 end = offset + 1 + encoded[offset]
                 self.consumer_tag = _decoded[encoded[offset:end]]
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Cancel(amqp_object.Method):
@@ -1920,8 +1920,8 @@ class Basic(amqp_object.Class):
                     _encoded[self.consumer_tag],
                     _B.pack(1 if self.nowait else 0),
                 ]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -1931,7 +1931,7 @@ class Basic(amqp_object.Class):
                 bits_0 = encoded[offset]
                 self.nowait = bits_0 & 1 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class CancelOk(amqp_object.Method):
@@ -1952,15 +1952,15 @@ class Basic(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [_encoded[self.consumer_tag]]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 end = offset + 1 + encoded[offset]
                 self.consumer_tag = _decoded[encoded[offset:end]]
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Publish(amqp_object.Method):
@@ -2003,8 +2003,8 @@ class Basic(amqp_object.Class):
                     _encoded[self.routing_key],
                     _B.pack((1 if self.mandatory else 0) | (2 if self.immediate else 0)),
                 ]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -2020,7 +2020,7 @@ class Basic(amqp_object.Class):
                 self.mandatory = bits_0 & 1 != 0
                 self.immediate = bits_0 & 2 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Return(amqp_object.Method):
@@ -2060,8 +2060,8 @@ class Basic(amqp_object.Class):
                     _encoded[self.exchange],
                     _encoded[self.routing_key],
                 ]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -2076,7 +2076,7 @@ class Basic(amqp_object.Class):
                 end = offset + 1 + encoded[offset]
                 self.routing_key = _decoded[encoded[offset:end]]
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Deliver(amqp_object.Method):
@@ -2119,8 +2119,8 @@ class Basic(amqp_object.Class):
                     _encoded[self.exchange],
                     _encoded[self.routing_key],
                 ]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -2136,7 +2136,7 @@ class Basic(amqp_object.Class):
                 end = offset + 1 + encoded[offset]
                 self.routing_key = _decoded[encoded[offset:end]]
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Get(amqp_object.Method):
@@ -2172,8 +2172,8 @@ class Basic(amqp_object.Class):
                     _encoded[self.queue],
                     _B.pack(1 if self.no_ack else 0),
                 ]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -2185,7 +2185,7 @@ class Basic(amqp_object.Class):
                 bits_0 = encoded[offset]
                 self.no_ack = bits_0 & 1 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class GetOk(amqp_object.Method):
@@ -2228,8 +2228,8 @@ class Basic(amqp_object.Class):
                     _encoded[self.routing_key],
                     _I.pack(self.message_count),
                 ]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -2244,7 +2244,7 @@ class Basic(amqp_object.Class):
                 offset = end
                 (self.message_count,) = _I.unpack_from(encoded, offset)
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class GetEmpty(amqp_object.Method):
@@ -2265,15 +2265,15 @@ class Basic(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [_encoded[self.cluster_id]]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 end = offset + 1 + encoded[offset]
                 self.cluster_id = _decoded[encoded[offset:end]]
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Ack(amqp_object.Method):
@@ -2302,15 +2302,15 @@ class Basic(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [_QB.pack(self.delivery_tag, 1 if self.multiple else 0)]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 self.delivery_tag, bits_1 = _QB.unpack_from(encoded, offset)
                 self.multiple = bits_1 & 1 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Reject(amqp_object.Method):
@@ -2339,15 +2339,15 @@ class Basic(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [_QB.pack(self.delivery_tag, 1 if self.requeue else 0)]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
                 self.delivery_tag, bits_1 = _QB.unpack_from(encoded, offset)
                 self.requeue = bits_1 & 1 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class RecoverAsync(amqp_object.Method):
@@ -2373,7 +2373,7 @@ class Basic(amqp_object.Class):
                 bits_0 = encoded[offset]
                 self.requeue = bits_0 & 1 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class Recover(amqp_object.Method):
@@ -2399,7 +2399,7 @@ class Basic(amqp_object.Class):
                 bits_0 = encoded[offset]
                 self.requeue = bits_0 & 1 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class RecoverOk(amqp_object.Method):
@@ -2452,8 +2452,8 @@ class Basic(amqp_object.Class):
         def encode(self) -> list[bytes]:
             try:
                 return [_QB.pack(self.delivery_tag, (1 if self.multiple else 0) | (2 if self.requeue else 0))]
-            except data.UNENCODABLE as error:
-                raise data.refused(self.NAME, self, self.FIELDS, error) from None
+            except _methods.UNENCODABLE as error:
+                raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
 
         def decode(self, encoded: bytes, offset: int = 0) -> Self:
             try:
@@ -2461,7 +2461,7 @@ class Basic(amqp_object.Class):
                 self.multiple = bits_1 & 1 != 0
                 self.requeue = bits_1 & 2 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
 
@@ -2627,7 +2627,7 @@ class Confirm(amqp_object.Class):
                 bits_0 = encoded[offset]
                 self.nowait = bits_0 & 1 != 0
             except (IndexError, struct.error):
-                raise data.truncated(self.NAME, encoded) from None
+                raise _methods.truncated(self.NAME, encoded) from None
             return self
 
     class SelectOk(amqp_object.Method):
@@ -2770,8 +2770,8 @@ class BasicProperties(amqp_object.Properties):
             if self.cluster_id is not None:
                 flags |= 0x0004
                 pieces.append(_encoded[self.cluster_id])
-        except data.UNENCODABLE as error:
-            raise data.refused(self.NAME, self, self.FIELDS, error) from None
+        except _methods.UNENCODABLE as error:
+            raise _methods.refused(self.NAME, self, self.FIELDS, error) from None
         pieces[0] = _H.pack(flags)
         return pieces
 
@@ -2789,7 +2789,7 @@ class BasicProperties(amqp_object.Properties):
             properties = _ABSENT.copy()
             offset += 2
             if flags & 1:
-                offset = data.skip_more_flags(encoded, offset)
+                offset = _methods.skip_more_flags(encoded, offset)
             if flags & 0xF000:
                 if flags & 0x8000:
                     end = offset + 1 + encoded[offset]
@@ -2850,7 +2850,7 @@ class BasicProperties(amqp_object.Properties):
                     properties["cluster_id"] = _decoded[encoded[offset:end]]
                     offset = end
         except (IndexError, struct.error):
-            raise data.truncated(self.NAME, encoded) from None
+            raise _methods.truncated(self.NAME, encoded) from None
         if repeats and len(key) < 512:
             data.remember(_repeating, key, properties.copy())
         self.__dict__ = properties

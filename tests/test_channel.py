@@ -10,9 +10,10 @@ import pytest
 import pika
 from pika import exceptions, frame, spec
 from pika.channel import Channel
+from tests.support.encoding import content, method
 from tests.support.plain_connection import PlainConnection, opened
 from tests.support.rabbitmq import Broker
-from tests.support.scripted_broker import Session, content, delivery, method, scripted_broker
+from tests.support.scripted_broker import Session, delivery, scripted_broker
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pika import amqp_object, data
+from pika import _methods, amqp_object, data
 from pika.delivery_mode import DeliveryMode
 from pika.exchange_type import ExchangeType
 
@@ -211,8 +211,8 @@ class MethodWriter:
         else:
             body += indented(self.encode_around_tables(), 1)
         body += [
-            "except data.UNENCODABLE as error:",
-            "    raise data.refused(self.NAME, self, self.FIELDS, error) from None",
+            "except _methods.UNENCODABLE as error:",
+            "    raise _methods.refused(self.NAME, self, self.FIELDS, error) from None",
         ]
         return out + indented(body, 1)
 
@@ -238,7 +238,8 @@ class MethodWriter:
         for number, part in enumerate(self.parts):
             body += decoded_part(part, last=number == len(self.parts) - 1)
         out += ["    try:", *indented(body, 2)]
-        out += ["    except (IndexError, struct.error):", "        raise data.truncated(self.NAME, encoded) from None"]
+        out += ["    except (IndexError, struct.error):"]
+        out += ["        raise _methods.truncated(self.NAME, encoded) from None"]
         return [*out, "    return self"]
 
 
@@ -350,8 +351,8 @@ class PropertiesWriter:
             body.append(f"    if self.{argument.name} is not None:")
             body.append(f"        flags |= 0x{self.flag(argument):04X}")
             body.append(f"        {self.encoded(argument)}")
-        body += ["except data.UNENCODABLE as error:"]
-        body += ["    raise data.refused(self.NAME, self, self.FIELDS, error) from None"]
+        body += ["except _methods.UNENCODABLE as error:"]
+        body += ["    raise _methods.refused(self.NAME, self, self.FIELDS, error) from None"]
         body += ["pieces[0] = _H.pack(flags)", "return pieces"]
         return out + indented(body, 1)
 
@@ -381,7 +382,7 @@ class PropertiesWriter:
             "    properties = _ABSENT.copy()",
             "    offset += 2",
             "    if flags & 1:",
-            "        offset = data.skip_more_flags(encoded, offset)",
+            "        offset = _methods.skip_more_flags(encoded, offset)",
         ]
         for start in range(0, len(self.arguments), self.GROUP):
             group = self.arguments[start : start + self.GROUP]
@@ -389,7 +390,7 @@ class PropertiesWriter:
             for argument in group:
                 body.append(f"        if flags & 0x{self.flag(argument):04X}:")
                 body += indented(self.decoded(argument), 3)
-        body += ["except (IndexError, struct.error):", "    raise data.truncated(self.NAME, encoded) from None"]
+        body += ["except (IndexError, struct.error):", "    raise _methods.truncated(self.NAME, encoded) from None"]
         body += ["if repeats and len(key) < 512:", "    data.remember(_repeating, key, properties.copy())"]
         return out + indented([*body, "self.__dict__ = properties", "return self"], 1)
 

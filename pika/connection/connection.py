@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import abc
 import functools
-import logging
 import time
 from typing import Any, Callable, ClassVar
 
 from pika import channel as channel_module
 from pika import exceptions, frame, protocol
+from pika._arguments import call_each, nowait_unless, require_callable
 from pika._version import __version__
-from pika.channel import call_each
 from pika.connection.parameters import ConnectionParameters, Parameters
 from pika.protocol import ConnectionState
-
-LOGGER = logging.getLogger(__name__)
 
 #: How this library calls itself in the properties that the broker shows of its clients.
 PRODUCT = "Pika Python Client Library"
@@ -181,7 +178,7 @@ class Connection(abc.ABC):
         :param callback: called as ``callback(connection)``
         :raises TypeError: when it is not callable
         """
-        self._on_open.append(_callable(callback))
+        self._on_open.append(require_callable(callback))
 
     def add_on_open_error_callback(self, callback: OnOpenError, remove_default: bool = True) -> None:
         """Have a function called when the connection could not be opened.
@@ -190,7 +187,7 @@ class Connection(abc.ABC):
         :param remove_default: there is no default to remove; kept for programs that pass it
         :raises TypeError: when it is not callable
         """
-        self._on_open_error.append(_callable(callback))
+        self._on_open_error.append(require_callable(callback))
 
     def add_on_close_callback(self, callback: OnClose) -> None:
         """Have a function called when the connection, once open, is closed.
@@ -198,7 +195,7 @@ class Connection(abc.ABC):
         :param callback: called as ``callback(connection, exception)``
         :raises TypeError: when it is not callable
         """
-        self._on_close.append(_callable(callback))
+        self._on_close.append(require_callable(callback))
 
     def add_on_connection_blocked_callback(self, callback: OnBlocked) -> None:
         """Have a function called when the broker blocks publishing, over a memory or disk alarm.
@@ -206,7 +203,7 @@ class Connection(abc.ABC):
         :param callback: called as ``callback(connection, method_frame)``, with RabbitMQ's connection.blocked
         :raises TypeError: when it is not callable
         """
-        self._on_blocked.append(_callable(callback))
+        self._on_blocked.append(require_callable(callback))
 
     def add_on_connection_unblocked_callback(self, callback: OnBlocked) -> None:
         """Have a function called when publishing is possible again.
@@ -214,7 +211,7 @@ class Connection(abc.ABC):
         :param callback: called as ``callback(connection, method_frame)``, with RabbitMQ's connection.unblocked
         :raises TypeError: when it is not callable
         """
-        self._on_unblocked.append(_callable(callback))
+        self._on_unblocked.append(require_callable(callback))
 
     # Operations
 
@@ -256,9 +253,10 @@ class Connection(abc.ABC):
         :param callback: called as ``callback(method_frame)`` when the broker has taken it
         :raises pika.exceptions.ConnectionWrongStateError: when the connection is not open
         """
+        nowait_unless(callback)
         reply = self._protocol.update_secret(new_secret, reason)
         if callback is not None:
-            self._callbacks_by_reply[reply] = _callable(callback)
+            self._callbacks_by_reply[reply] = callback
         self._flush()
 
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> None:
@@ -335,12 +333,13 @@ class Connection(abc.ABC):
             self._flush()
             return
         next_event = self._protocol.next_event
-        event = None
+        finished = False
         self._processing = True
         try:
             while True:
                 event = next_event()
                 if event is None:
+                    finished = True
                     break
                 if type(event) is protocol.Delivery:
                     self._channels[event.channel.number]._deliver(event)
@@ -349,7 +348,7 @@ class Connection(abc.ABC):
         finally:
             self._processing = False
             self._flush()
-            if event is not None:
+            if not finished:
                 # A user's callback raised.  What arrived behind its event must not wait for more to arrive.
                 self._adapter_call_later(0, self._process_events)
         if self._closed is None:
@@ -454,9 +453,3 @@ _HANDLERS: dict[type[Any], Callable[[Connection, Any], None]] = {
     protocol.ChannelClosed: Connection._on_channel_closed,
     protocol.Closed: Connection._on_closed_event,
 }
-
-
-def _callable(callback: Any) -> Any:
-    if not callable(callback):
-        raise TypeError(f"callback must be callable, but got {callback!r}")
-    return callback

@@ -6,11 +6,13 @@ import copy
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Type, TypeVar, Union  # noqa: UP035  see DefaultT
 
 from pika import credentials as _credentials
+from pika import frame, spec
 from pika.connection import _validators, tls
 from pika.connection.tls import SSLOptions
 
 if TYPE_CHECKING:
-    Credentials = Union[_credentials.PlainCredentials, _credentials.ExternalCredentials]
+    from pika.credentials import Credentials
+
     Heartbeat = Union[int, Callable[[Any, int], int], None]
 
 __all__ = ["ConnectionParameters", "Parameters", "SSLOptions", "URLParameters"]
@@ -45,11 +47,11 @@ class Parameters:
     DEFAULT_PASSWORD: ClassVar[str] = "guest"
 
     DEFAULT_BLOCKED_CONNECTION_TIMEOUT: ClassVar[float | None] = None
-    DEFAULT_CHANNEL_MAX: ClassVar[int] = 65535
+    DEFAULT_CHANNEL_MAX: ClassVar[int] = frame.CHANNEL_MAX
     DEFAULT_CLIENT_PROPERTIES: ClassVar[dict[str, Any] | None] = None
     DEFAULT_CREDENTIALS: ClassVar[Credentials] = _credentials.PlainCredentials(DEFAULT_USERNAME, DEFAULT_PASSWORD)
     DEFAULT_CONNECTION_ATTEMPTS: ClassVar[int] = 1
-    DEFAULT_FRAME_MAX: ClassVar[int] = 131072
+    DEFAULT_FRAME_MAX: ClassVar[int] = spec.FRAME_MAX_SIZE
     DEFAULT_HEARTBEAT_TIMEOUT: ClassVar[int | None] = None
     DEFAULT_HOST: ClassVar[str] = "localhost"
     DEFAULT_LOCALE: ClassVar[str] = "en_US"
@@ -115,7 +117,7 @@ class Parameters:
 
     @channel_max.setter
     def channel_max(self, value: int) -> None:
-        self._channel_max = _validators.integer("channel_max", value, 1, 65535)
+        self._channel_max = _validators.integer("channel_max", value, 1, frame.CHANNEL_MAX)
 
     @property
     def client_properties(self) -> dict[str, Any] | None:
@@ -155,7 +157,7 @@ class Parameters:
 
     @frame_max.setter
     def frame_max(self, value: int) -> None:
-        self._frame_max = _validators.integer("frame_max", value, 4096, 131072)
+        self._frame_max = _validators.integer("frame_max", value, spec.FRAME_MIN_SIZE, spec.FRAME_MAX_SIZE)
 
     @property
     def heartbeat(self) -> Heartbeat:

@@ -1,4 +1,4 @@
-"""TLS as a connection parameter."""
+"""TLS as a connection parameter; the module :mod:`ssl` is loaded only where there are options."""
 
 from __future__ import annotations
 

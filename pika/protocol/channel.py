@@ -163,23 +163,28 @@ class Channel(Operations):
 
     # Sending
 
-    def call(self, method: Method, nowait: bool = False) -> Reply[Any] | None:
+    def call(self, method: Method) -> Reply[Any]:
         """Send a synchronous method, or queue it until its turn has come.
 
+        :param method: the method
+        :returns: the reply, not yet done
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         :raises ValueError: when the method's arguments do not fit into a frame
         """
+        reply: Reply[Any] = Reply(method, spec.replies[type(method)])
+        self._call_in_turn(method, reply)
+        return reply
+
+    def call_nowait(self, method: Method) -> None:
+        """As :meth:`call`, for a method whose ``nowait`` tells the broker not to answer."""
+        self._call_in_turn(method, None)
+
+    def _call_in_turn(self, method: Method, reply: Reply[Any] | None) -> None:
         self.require_open()
         encoded = frame.encode_method(self.number, method)
-        if len(encoded) > self._frame_max:
-            raise ValueError(
-                f"the arguments of {method.NAME} take {len(encoded):,} octets as a frame, "
-                f"and the frame_max negotiated with the broker is {self._frame_max:,}"
-            )
-        reply: Reply[Any] | None = None if nowait else Reply(method, spec.replies[type(method)])
+        frame.require_fit(f"the arguments of {method.NAME} take", encoded, self._frame_max)
         self._waiting.append(_Waiting((encoded,), method, reply))
         self._transmit_waiting()
-        return reply
 
     def send(self, *pieces: bytes | memoryview) -> None:
         """Send encoded frames of methods that have no reply, or queue them behind what they must not overtake."""
@@ -187,13 +192,6 @@ class Channel(Operations):
             self._waiting.append(_Waiting(pieces))
         else:
             self._output += pieces
-
-    def basic_cancel(self, consumer_tag: str, nowait: bool = False) -> Reply[spec.Basic.CancelOk] | None:
-        """Cancel a consumer (basic.cancel); see :meth:`Operations.basic_cancel`."""
-        reply = super().basic_cancel(consumer_tag, nowait)
-        if nowait and consumer_tag in self.cancelled:
-            self._silence(consumer_tag, self.cancelled.pop(consumer_tag))
-        return reply
 
     def _silence(self, consumer_tag: str, no_ack: bool) -> None:
         self._silenced[consumer_tag] = no_ack

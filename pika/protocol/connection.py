@@ -31,9 +31,6 @@ _PHASES: dict[ConnectionState, str] = {
     ConnectionState.CLOSING: "closing connection",
 }
 
-#: The highest channel number that a frame can carry.
-_CHANNEL_MAX = 65535
-
 _REPLY_CODES: dict[type[BaseException], int] = {
     exceptions.UnexpectedFrameError: spec.UNEXPECTED_FRAME,
     exceptions.BodyTooLongError: spec.UNEXPECTED_FRAME,
@@ -227,11 +224,7 @@ class Connection:
         self.require_open()
         method = spec.Connection.UpdateSecret(new_secret, reason)
         encoded = frame.encode_method(0, method)
-        if len(encoded) > self.frame_max:
-            raise ValueError(
-                f"the new secret takes {len(encoded):,} octets as a frame, "
-                f"and the frame_max negotiated with the broker is {self.frame_max:,}"
-            )
+        frame.require_fit("the new secret takes", encoded, self.frame_max)
         reply: Reply[spec.Connection.UpdateSecretOk] = Reply(method, spec.replies[spec.Connection.UpdateSecret])
         self._output.append(encoded)
         self._owed.add(reply)
@@ -283,13 +276,15 @@ class Connection:
             event = channel.on_method(payload)
             if isinstance(event, ChannelClosed):
                 self._free(number)
-            self._transmit_close()
-            return event
-        if frame_type == spec.FRAME_HEADER:
-            return channel.on_header(payload)
-        if frame_type == spec.FRAME_BODY:
-            return channel.on_body(payload)
-        raise exceptions.InvalidFrameError(f"a heartbeat frame on channel {number}: they belong on channel 0")
+        elif frame_type == spec.FRAME_HEADER:
+            event = channel.on_header(payload)
+        elif frame_type == spec.FRAME_BODY:
+            event = channel.on_body(payload)
+        else:
+            raise exceptions.InvalidFrameError(f"a heartbeat frame on channel {number}: they belong on channel 0")
+        # An answer, be it a method or the end of a get-ok's content, may have sent the last of what waited.
+        self._transmit_close()
+        return event
 
     def _addressee(self, number: int) -> Channel:
         channel = self.channels.get(number)
@@ -333,7 +328,7 @@ class Connection:
         except Exception as error:  # the user's, as a function that chooses the heartbeat may raise anything
             return self._finish(error, Action.FAIL)
         self._advance(spec.Connection.Tune)
-        self.channel_max, self.frame_max = answer.channel_max or _CHANNEL_MAX, answer.frame_max
+        self.channel_max, self.frame_max = answer.channel_max or frame.CHANNEL_MAX, answer.frame_max
         self.heartbeat_interval = answer.heartbeat
         self._reader.max_frame_size = self._largest_frame(method)
         if answer.heartbeat:
@@ -406,7 +401,7 @@ class Connection:
         if answer.startswith(b"AMQP") and answer != frame.ProtocolHeader().marshal():
             versions = ".".join(map(str, answer[5:8]))
             return f"{self.settings.peer} answers that it speaks AMQP {versions}, not 0.9.1"
-        if answer[:2] in (b"\x15\x03", b"\x16\x03"):
+        if frame.looks_like_tls(answer):
             return f"{self.settings.peer} speaks TLS: connect with amqps:// or ssl_options (usually port 5671)"
         answers = f"it answers {answer!r} ({violation})" if answer else f"{violation}"
         return f"{self.settings.peer} is no AMQP 0-9-1 server: {answers}"

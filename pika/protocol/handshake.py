@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from typing import Any, Callable, NamedTuple, Protocol
+from typing import Any, Callable, NamedTuple
 
 from pika import exceptions, frame, spec
+from pika.credentials import Credentials
 
 #: The octets of a body that are taken unless said otherwise: RabbitMQ's own ceiling.
 MAX_MESSAGE_SIZE = 512 * 1024 * 1024
@@ -19,16 +20,6 @@ _CAPABILITIES = {
     "exchange_exchange_bindings": True,
     "publisher_confirms": True,
 }
-
-
-class Credentials(Protocol):
-    """What answers the broker's question who we are, as :mod:`pika.credentials` does."""
-
-    def response_for(self, start: Any) -> tuple[str | None, bytes | None]:
-        """Return the mechanism and the response, or two Nones when the broker offers no mechanism that fits."""
-
-    def erase_credentials(self) -> None:
-        """Forget the secret, if that was asked for; the handshake has used it."""
 
 
 class Settings(NamedTuple):
@@ -52,7 +43,7 @@ class Settings(NamedTuple):
     virtual_host: str = "/"
     locale: str = "en_US"
     client_properties: Mapping[str, Any] | None = None
-    channel_max: int = 65535
+    channel_max: int = frame.CHANNEL_MAX
     frame_max: int = spec.FRAME_MAX_SIZE
     heartbeat: int | Callable[[int], int] | None = None
     max_message_size: int = MAX_MESSAGE_SIZE

@@ -1,14 +1,15 @@
 """Every operation of a channel, once: which method it sends, and what it needs to be legal.
 
-A synchronous operation returns a :class:`~pika.protocol.replies.Reply`.  With ``nowait`` the broker
-answers nothing, and the operation returns None; when it fails, the broker closes the channel.
+A synchronous operation returns a :class:`~pika.protocol.replies.Reply`, which fails with the broker's reason when the
+broker closes the channel or the connection instead of answering.  With ``nowait`` the broker answers nothing, and the
+operation returns None; when it fails, the broker closes the channel.
 """
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any, Literal, Optional, overload
 
 from pika import exceptions, frame, spec
 from pika.amqp_object import Method
@@ -25,7 +26,16 @@ _PREPARED_PUBLISHES = 256
 
 
 class Operations(abc.ABC):
-    """The operations of AMQP 0-9-1 with RabbitMQ's extensions, as methods of a channel."""
+    """The operations of AMQP 0-9-1 with RabbitMQ's extensions, as methods of a channel.
+
+    Sections are those of the AMQP 0-9-1 reference.  Every operation raises, and then nothing was sent:
+
+    :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+    :raises TypeError: when an argument is of a wrong type
+    :raises ValueError: when an integer does not fit its field, or the arguments do not fit into a frame
+    :raises pika.exceptions.ShortStringTooLong: when a name, a routing key or a consumer tag has over 255 octets
+    :raises pika.exceptions.UnsupportedAMQPFieldException: when a value in `arguments` has no AMQP field type
+    """
 
     number: int
     confirms: ConfirmTracker | None
@@ -33,13 +43,17 @@ class Operations(abc.ABC):
     def __init__(self) -> None:
         #: Tag to whether its consumer is without acknowledgements.
         self.consumers: dict[str, bool] = {}
-        #: Consumers whose cancel is on its way, or was sent without waiting: their late deliveries go back.
+        #: Consumers whose cancel is on its way: their late deliveries go back.
         self.cancelled: dict[str, bool] = {}
         self._prepared: dict[tuple[str, str, bool], bytes] = {}
 
     @abc.abstractmethod
-    def call(self, method: Method, nowait: bool = False) -> Reply[Any] | None:
+    def call(self, method: Method) -> Reply[Any]:
         """Send a synchronous method, or queue it until its turn has come."""
+
+    @abc.abstractmethod
+    def call_nowait(self, method: Method) -> None:
+        """As :meth:`call`, for a method whose ``nowait`` tells the broker not to answer."""
 
     @abc.abstractmethod
     def send(self, *pieces: bytes | memoryview) -> None:
@@ -49,13 +63,30 @@ class Operations(abc.ABC):
     def require_open(self) -> None:
         """Raise unless the channel is open."""
 
+    @abc.abstractmethod
+    def _silence(self, consumer_tag: str, no_ack: bool) -> None:
+        """Remember a consumer that is gone, and whose last delivery nothing will announce."""
+
     @property
     @abc.abstractmethod
     def frame_max(self) -> int:
         """The negotiated maximum of octets in a frame."""
 
+    def _call(self, method: Method, nowait: bool) -> Reply[Any] | None:
+        return self.call_nowait(method) if nowait else self.call(method)
+
     # Exchanges
 
+    @overload
+    def exchange_declare(
+        self, exchange: str, exchange_type: str = ..., passive: bool = ..., durable: bool = ...,
+        auto_delete: bool = ..., internal: bool = ..., nowait: Literal[False] = ..., arguments: Arguments = ...,
+    ) -> Reply[spec.Exchange.DeclareOk]: ...
+    @overload
+    def exchange_declare(
+        self, exchange: str, exchange_type: str = ..., passive: bool = ..., durable: bool = ...,
+        auto_delete: bool = ..., internal: bool = ..., nowait: bool = ..., arguments: Arguments = ...,
+    ) -> Reply[spec.Exchange.DeclareOk] | None: ...
     def exchange_declare(
         self,
         exchange: str,
@@ -67,34 +98,101 @@ class Operations(abc.ABC):
         nowait: bool = False,
         arguments: Arguments = None,
     ) -> Reply[spec.Exchange.DeclareOk] | None:
-        """Declare an exchange, or with `passive` ask whether it exists (exchange.declare)."""
-        return self.call(
-            spec.Exchange.Declare(
-                0, exchange, exchange_type, passive, durable, auto_delete, internal, nowait, _table(arguments)
-            ),
-            nowait,
-        )
+        """Declare an exchange (exchange.declare, section 1.6.2.1).
 
+        :param exchange: its name
+        :param exchange_type: ``direct`` (the default), ``fanout``, ``topic``, ``headers`` or what a plugin adds
+        :param passive: only ask whether it exists; the reply fails with 404 if not
+        :param durable: it outlives the broker
+        :param auto_delete: it goes with the last binding from it (RabbitMQ's extension)
+        :param internal: clients cannot publish to it (RabbitMQ's extension)
+        :param nowait: ask for no answer
+        :param arguments: more of the broker's arguments, such as ``alternate-exchange``
+        :returns: the reply, or None with `nowait`
+        """
+        method = spec.Exchange.Declare(
+            0, exchange, exchange_type, passive, durable, auto_delete, internal, nowait, _table(arguments)
+        )
+        return self._call(method, nowait)
+
+    @overload
+    def exchange_delete(
+        self, exchange: str, if_unused: bool = ..., nowait: Literal[False] = ...
+    ) -> Reply[spec.Exchange.DeleteOk]: ...
+    @overload
+    def exchange_delete(
+        self, exchange: str, if_unused: bool = ..., nowait: bool = ...
+    ) -> Reply[spec.Exchange.DeleteOk] | None: ...
     def exchange_delete(
         self, exchange: str, if_unused: bool = False, nowait: bool = False
     ) -> Reply[spec.Exchange.DeleteOk] | None:
-        """Delete an exchange (exchange.delete)."""
-        return self.call(spec.Exchange.Delete(0, exchange, if_unused, nowait), nowait)
+        """Delete an exchange with its bindings (exchange.delete, section 1.6.2.3).
 
+        :param exchange: its name
+        :param if_unused: only if nothing is bound to it; the reply fails with 406 if something is
+        :param nowait: ask for no answer
+        :returns: the reply, or None with `nowait`
+        """
+        return self._call(spec.Exchange.Delete(0, exchange, if_unused, nowait), nowait)
+
+    @overload
+    def exchange_bind(
+        self, destination: str, source: str, routing_key: str = ..., nowait: Literal[False] = ...,
+        arguments: Arguments = ...,
+    ) -> Reply[spec.Exchange.BindOk]: ...
+    @overload
+    def exchange_bind(
+        self, destination: str, source: str, routing_key: str = ..., nowait: bool = ..., arguments: Arguments = ...
+    ) -> Reply[spec.Exchange.BindOk] | None: ...
     def exchange_bind(
         self, destination: str, source: str, routing_key: str = "", nowait: bool = False, arguments: Arguments = None
     ) -> Reply[spec.Exchange.BindOk] | None:
-        """Bind an exchange to another one (exchange.bind, RabbitMQ's extension)."""
-        return self.call(spec.Exchange.Bind(0, destination, source, routing_key, nowait, _table(arguments)), nowait)
+        """Bind an exchange to another one (exchange.bind, RabbitMQ's extension).
 
+        :param destination: the exchange that messages go to
+        :param source: the exchange that they come from
+        :param routing_key: what the source matches them by
+        :param nowait: ask for no answer
+        :param arguments: what a headers exchange matches them by
+        :returns: the reply, or None with `nowait`
+        """
+        return self._call(spec.Exchange.Bind(0, destination, source, routing_key, nowait, _table(arguments)), nowait)
+
+    @overload
+    def exchange_unbind(
+        self, destination: str, source: str, routing_key: str = ..., nowait: Literal[False] = ...,
+        arguments: Arguments = ...,
+    ) -> Reply[spec.Exchange.UnbindOk]: ...
+    @overload
+    def exchange_unbind(
+        self, destination: str, source: str, routing_key: str = ..., nowait: bool = ..., arguments: Arguments = ...
+    ) -> Reply[spec.Exchange.UnbindOk] | None: ...
     def exchange_unbind(
         self, destination: str, source: str, routing_key: str = "", nowait: bool = False, arguments: Arguments = None
     ) -> Reply[spec.Exchange.UnbindOk] | None:
-        """Undo the binding of an exchange to another one (exchange.unbind, RabbitMQ's extension)."""
-        return self.call(spec.Exchange.Unbind(0, destination, source, routing_key, nowait, _table(arguments)), nowait)
+        """Undo the binding of an exchange to another one (exchange.unbind, RabbitMQ's extension).
+
+        :param destination: the exchange that messages went to
+        :param source: the exchange that they came from
+        :param routing_key: that of the binding
+        :param nowait: ask for no answer
+        :param arguments: those of the binding
+        :returns: the reply, or None with `nowait`
+        """
+        return self._call(spec.Exchange.Unbind(0, destination, source, routing_key, nowait, _table(arguments)), nowait)
 
     # Queues
 
+    @overload
+    def queue_declare(
+        self, queue: str = ..., passive: bool = ..., durable: bool = ..., exclusive: bool = ...,
+        auto_delete: bool = ..., nowait: Literal[False] = ..., arguments: Arguments = ...,
+    ) -> Reply[spec.Queue.DeclareOk]: ...
+    @overload
+    def queue_declare(
+        self, queue: str = ..., passive: bool = ..., durable: bool = ..., exclusive: bool = ...,
+        auto_delete: bool = ..., nowait: bool = ..., arguments: Arguments = ...,
+    ) -> Reply[spec.Queue.DeclareOk] | None: ...
     def queue_declare(
         self,
         queue: str = "",
@@ -105,41 +203,114 @@ class Operations(abc.ABC):
         nowait: bool = False,
         arguments: Arguments = None,
     ) -> Reply[spec.Queue.DeclareOk] | None:
-        """Declare a queue, or with `passive` ask whether it exists (queue.declare)."""
-        return self.call(
-            spec.Queue.Declare(0, queue, passive, durable, exclusive, auto_delete, nowait, _table(arguments)), nowait
-        )
+        """Declare a queue (queue.declare, section 1.7.2.1).
 
+        :param queue: its name; empty (the default) has the broker choose one, which the answer tells
+        :param passive: only ask whether it exists; the reply fails with 404 if not
+        :param durable: it outlives the broker
+        :param exclusive: it belongs to this connection, and goes with it
+        :param auto_delete: it goes with its last consumer
+        :param nowait: ask for no answer
+        :param arguments: more of the broker's arguments, such as ``x-queue-type``
+        :returns: the reply, whose answer counts messages and consumers; or None with `nowait`
+        """
+        method = spec.Queue.Declare(0, queue, passive, durable, exclusive, auto_delete, nowait, _table(arguments))
+        return self._call(method, nowait)
+
+    @overload
+    def queue_bind(
+        self, queue: str, exchange: str, routing_key: str = ..., nowait: Literal[False] = ...,
+        arguments: Arguments = ...,
+    ) -> Reply[spec.Queue.BindOk]: ...
+    @overload
+    def queue_bind(
+        self, queue: str, exchange: str, routing_key: str = ..., nowait: bool = ..., arguments: Arguments = ...
+    ) -> Reply[spec.Queue.BindOk] | None: ...
     def queue_bind(
         self, queue: str, exchange: str, routing_key: str = "", nowait: bool = False, arguments: Arguments = None
     ) -> Reply[spec.Queue.BindOk] | None:
-        """Bind a queue to an exchange (queue.bind)."""
-        return self.call(spec.Queue.Bind(0, queue, exchange, routing_key, nowait, _table(arguments)), nowait)
+        """Bind a queue to an exchange (queue.bind, section 1.7.2.3).
+
+        :param queue: the queue; empty is the one that the channel declared last
+        :param exchange: the exchange that messages come from
+        :param routing_key: what the exchange matches them by
+        :param nowait: ask for no answer
+        :param arguments: what a headers exchange matches them by
+        :returns: the reply, or None with `nowait`
+        """
+        return self._call(spec.Queue.Bind(0, queue, exchange, routing_key, nowait, _table(arguments)), nowait)
 
     def queue_unbind(
         self, queue: str, exchange: str, routing_key: str = "", arguments: Arguments = None
-    ) -> Reply[spec.Queue.UnbindOk] | None:
-        """Undo the binding of a queue to an exchange (queue.unbind)."""
+    ) -> Reply[spec.Queue.UnbindOk]:
+        """Undo the binding of a queue to an exchange (queue.unbind, section 1.7.2.5).
+
+        :param queue: the queue; empty is the one that the channel declared last
+        :param exchange: the exchange that messages came from
+        :param routing_key: that of the binding
+        :param arguments: those of the binding
+        :returns: the reply
+        """
         return self.call(spec.Queue.Unbind(0, queue, exchange, routing_key, _table(arguments)))
 
+    @overload
+    def queue_purge(self, queue: str, nowait: Literal[False] = ...) -> Reply[spec.Queue.PurgeOk]: ...
+    @overload
+    def queue_purge(self, queue: str, nowait: bool = ...) -> Reply[spec.Queue.PurgeOk] | None: ...
     def queue_purge(self, queue: str, nowait: bool = False) -> Reply[spec.Queue.PurgeOk] | None:
-        """Remove the messages of a queue that await no acknowledgement (queue.purge)."""
-        return self.call(spec.Queue.Purge(0, queue, nowait), nowait)
+        """Remove the messages of a queue that await no acknowledgement (queue.purge, section 1.7.2.7).
 
+        :param queue: the queue; empty is the one that the channel declared last
+        :param nowait: ask for no answer
+        :returns: the reply, whose answer counts the messages; or None with `nowait`
+        """
+        return self._call(spec.Queue.Purge(0, queue, nowait), nowait)
+
+    @overload
+    def queue_delete(
+        self, queue: str, if_unused: bool = ..., if_empty: bool = ..., nowait: Literal[False] = ...
+    ) -> Reply[spec.Queue.DeleteOk]: ...
+    @overload
+    def queue_delete(
+        self, queue: str, if_unused: bool = ..., if_empty: bool = ..., nowait: bool = ...
+    ) -> Reply[spec.Queue.DeleteOk] | None: ...
     def queue_delete(
         self, queue: str, if_unused: bool = False, if_empty: bool = False, nowait: bool = False
     ) -> Reply[spec.Queue.DeleteOk] | None:
-        """Delete a queue (queue.delete)."""
-        return self.call(spec.Queue.Delete(0, queue, if_unused, if_empty, nowait), nowait)
+        """Delete a queue with its messages and bindings (queue.delete, section 1.7.2.9).
+
+        :param queue: the queue; empty is the one that the channel declared last
+        :param if_unused: only if it has no consumer; the reply fails with 406 if it has
+        :param if_empty: only if it has no message; the reply fails with 406 if it has
+        :param nowait: ask for no answer
+        :returns: the reply, whose answer counts the messages; or None with `nowait`
+        """
+        return self._call(spec.Queue.Delete(0, queue, if_unused, if_empty, nowait), nowait)
 
     # Consuming
 
     def basic_qos(
         self, prefetch_size: int = 0, prefetch_count: int = 0, global_qos: bool = False
-    ) -> Reply[spec.Basic.QosOk] | None:
-        """Bound the unacknowledged deliveries; RabbitMQ gives `global_qos` a meaning of its own (basic.qos)."""
+    ) -> Reply[spec.Basic.QosOk]:
+        """Bound the deliveries that await an acknowledgement (basic.qos, section 1.8.3.1).
+
+        :param prefetch_size: octets; RabbitMQ takes only 0, no bound
+        :param prefetch_count: messages, 0 (the default) to 65535; 0 is no bound
+        :param global_qos: to RabbitMQ: False bounds each later consumer of the channel, True all of them together
+        :returns: the reply
+        """
         return self.call(spec.Basic.Qos(prefetch_size, prefetch_count, global_qos))
 
+    @overload
+    def basic_consume(
+        self, queue: str, consumer_tag: str = ..., no_local: bool = ..., no_ack: bool = ..., exclusive: bool = ...,
+        nowait: Literal[False] = ..., arguments: Arguments = ...,
+    ) -> Reply[spec.Basic.ConsumeOk]: ...
+    @overload
+    def basic_consume(
+        self, queue: str, consumer_tag: str = ..., no_local: bool = ..., no_ack: bool = ..., exclusive: bool = ...,
+        nowait: bool = ..., arguments: Arguments = ...,
+    ) -> Reply[spec.Basic.ConsumeOk] | None: ...
     def basic_consume(
         self,
         queue: str,
@@ -150,8 +321,16 @@ class Operations(abc.ABC):
         nowait: bool = False,
         arguments: Arguments = None,
     ) -> Reply[spec.Basic.ConsumeOk] | None:
-        """Start a consumer (basic.consume).  Deliveries can come before the reply.
+        """Start a consumer (basic.consume, section 1.8.3.3).  Deliveries can come before the reply.
 
+        :param queue: the queue; empty is the one that the channel declared last
+        :param consumer_tag: its name in the channel; empty (the default) has the broker choose, and the answer tell it
+        :param no_local: not what this connection published; RabbitMQ ignores it
+        :param no_ack: deliveries need no acknowledgement
+        :param exclusive: be the only consumer of the queue; the reply fails with 403 if it has another
+        :param nowait: ask for no answer
+        :param arguments: more of the broker's arguments, such as ``x-priority``
+        :returns: the reply, or None with `nowait`
         :raises pika.exceptions.DuplicateConsumerTag: when the channel has a consumer of this tag
         :raises ValueError: when there is neither a tag nor a reply that could bring one
         """
@@ -161,43 +340,75 @@ class Operations(abc.ABC):
         if nowait and not consumer_tag:
             raise ValueError("a consumer that waits for no reply needs a consumer tag: the broker could not tell it")
         method = spec.Basic.Consume(0, queue, consumer_tag, no_local, no_ack, exclusive, nowait, _table(arguments))
-        reply = self.call(method, nowait)
+        reply = self._call(method, nowait)
         if consumer_tag:
             self.consumers[consumer_tag] = no_ack
         return reply
 
+    @overload
+    def basic_cancel(self, consumer_tag: str, nowait: Literal[False] = ...) -> Reply[spec.Basic.CancelOk]: ...
+    @overload
+    def basic_cancel(self, consumer_tag: str, nowait: bool = ...) -> Reply[spec.Basic.CancelOk] | None: ...
     def basic_cancel(self, consumer_tag: str, nowait: bool = False) -> Reply[spec.Basic.CancelOk] | None:
-        """Cancel a consumer (basic.cancel).
+        """Cancel a consumer (basic.cancel, section 1.8.3.5).
 
         From now on its deliveries that need an acknowledgement are rejected with requeue; those that need
         none have left their queue, and come out as events.
+
+        :param consumer_tag: its name; one that the channel does not have is no error
+        :param nowait: ask for no answer
+        :returns: the reply, or None with `nowait`
         """
-        reply = self.call(spec.Basic.Cancel(consumer_tag, nowait), nowait)
+        reply = self._call(spec.Basic.Cancel(consumer_tag, nowait), nowait)
         if consumer_tag in self.consumers:
             self.cancelled[consumer_tag] = self.consumers.pop(consumer_tag)
+        if nowait and consumer_tag in self.cancelled:
+            self._silence(consumer_tag, self.cancelled.pop(consumer_tag))
         return reply
 
-    def basic_get(self, queue: str, no_ack: bool = False) -> Reply[spec.Basic.GetOk | spec.Basic.GetEmpty] | None:
-        """Ask for one message of a queue (basic.get); a message comes as the reply's content."""
+    def basic_get(self, queue: str, no_ack: bool = False) -> Reply[spec.Basic.GetOk | spec.Basic.GetEmpty]:
+        """Ask for one message of a queue (basic.get, section 1.8.3.10).
+
+        :param queue: the queue; empty is the one that the channel declared last
+        :param no_ack: the message needs no acknowledgement
+        :returns: the reply; a message comes as its content
+        """
         return self.call(spec.Basic.Get(0, queue, no_ack))
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
-        """Acknowledge a delivery; with `multiple` every one up to it, and all with tag 0 (basic.ack)."""
+        """Acknowledge a delivery (basic.ack, section 1.8.3.13).
+
+        :param delivery_tag: that of the delivery
+        :param multiple: every delivery up to it too; with tag 0 all of the channel
+        """
         self.require_open()
         self.send(frame.encode_method(self.number, spec.Basic.Ack(delivery_tag, multiple)))
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
-        """Refuse a delivery, or several (basic.nack, RabbitMQ's extension)."""
+        """Refuse a delivery, or several (basic.nack, RabbitMQ's extension).
+
+        :param delivery_tag: that of the delivery
+        :param multiple: every delivery up to it too; with tag 0 all of the channel
+        :param requeue: give it back to its queue (the default); if not, it is dropped or dead-lettered
+        """
         self.require_open()
         self.send(frame.encode_method(self.number, spec.Basic.Nack(delivery_tag, multiple, requeue)))
 
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
-        """Refuse one delivery (basic.reject)."""
+        """Refuse one delivery (basic.reject, section 1.8.3.14).
+
+        :param delivery_tag: that of the delivery
+        :param requeue: give it back to its queue (the default); if not, it is dropped or dead-lettered
+        """
         self.require_open()
         self.send(frame.encode_method(self.number, spec.Basic.Reject(delivery_tag, requeue)))
 
-    def basic_recover(self, requeue: bool = False) -> Reply[spec.Basic.RecoverOk] | None:
-        """Ask for the unacknowledged deliveries of the channel again (basic.recover); RabbitMQ wants `requeue`."""
+    def basic_recover(self, requeue: bool = False) -> Reply[spec.Basic.RecoverOk]:
+        """Ask for the unacknowledged deliveries of the channel again (basic.recover, section 1.8.3.16).
+
+        :param requeue: give them back to their queues; RabbitMQ refuses False (the default) with 540
+        :returns: the reply
+        """
         return self.call(spec.Basic.Recover(requeue))
 
     # Publishing
@@ -211,10 +422,14 @@ class Operations(abc.ABC):
         mandatory: bool = False,
         confirmation: Confirmation | None = None,
     ) -> None:
-        """Publish a message (basic.publish).
+        """Publish a message (basic.publish, section 1.8.3.7).
 
+        :param exchange: where to; empty is the default exchange, which routes to the queue of the routing key's name
+        :param routing_key: what the exchange routes it by
+        :param body: any number of octets; split into frames where it is larger than one
+        :param properties: of the message; None (the default) is none at all
+        :param mandatory: have it returned (:class:`~pika.protocol.events.Returned`) if it reaches no queue
         :param confirmation: on a channel in confirm mode, told when the broker has taken or refused the message
-        :raises pika.exceptions.ShortStringTooLong: when exchange or routing key have over 255 octets
         :raises ValueError: when the properties do not fit into a frame
         """
         self.require_open()
@@ -235,34 +450,54 @@ class Operations(abc.ABC):
         self._prepared[exchange, routing_key, mandatory] = method
         return method
 
+    @overload
+    def confirm_select(self, nowait: Literal[False] = ...) -> Reply[spec.Confirm.SelectOk]: ...
+    @overload
+    def confirm_select(self, nowait: bool = ...) -> Reply[spec.Confirm.SelectOk] | None: ...
     def confirm_select(self, nowait: bool = False) -> Reply[spec.Confirm.SelectOk] | None:
         """Put the channel into confirm mode (confirm.select, RabbitMQ's extension).
 
         The publishes that follow it on the wire are numbered from 1.
+
+        :param nowait: ask for no answer
+        :returns: the reply, or None with `nowait`
         """
-        reply = self.call(spec.Confirm.Select(nowait), nowait)
+        reply = self._call(spec.Confirm.Select(nowait), nowait)
         if self.confirms is None:
             self.confirms = ConfirmTracker()
         return reply
 
     # Transactions
 
-    def tx_select(self) -> Reply[spec.Tx.SelectOk] | None:
-        """Put the channel into transaction mode (tx.select)."""
+    def tx_select(self) -> Reply[spec.Tx.SelectOk]:
+        """Put the channel into transaction mode (tx.select, section 1.9.2.1).
+
+        :returns: the reply
+        """
         return self.call(spec.Tx.Select())
 
-    def tx_commit(self) -> Reply[spec.Tx.CommitOk] | None:
-        """Commit the publishes and acknowledgements since the last commit or rollback (tx.commit)."""
+    def tx_commit(self) -> Reply[spec.Tx.CommitOk]:
+        """Commit the publishes and acknowledgements since the last commit or rollback (tx.commit, section 1.9.2.3).
+
+        :returns: the reply
+        """
         return self.call(spec.Tx.Commit())
 
-    def tx_rollback(self) -> Reply[spec.Tx.RollbackOk] | None:
-        """Abandon the publishes and acknowledgements since the last commit or rollback (tx.rollback)."""
+    def tx_rollback(self) -> Reply[spec.Tx.RollbackOk]:
+        """Abandon the publishes and acknowledgements since the last commit or rollback (tx.rollback, section 1.9.2.5).
+
+        :returns: the reply
+        """
         return self.call(spec.Tx.Rollback())
 
     # Flow
 
-    def flow(self, active: bool) -> Reply[spec.Channel.FlowOk] | None:
-        """Ask the broker to pause deliveries, or to go on (channel.flow); RabbitMQ refuses to pause."""
+    def flow(self, active: bool) -> Reply[spec.Channel.FlowOk]:
+        """Ask the broker to pause deliveries, or to go on (channel.flow, section 1.5.2.3).
+
+        :param active: True goes on; RabbitMQ refuses False, pausing, with 540: bound deliveries by :meth:`basic_qos`
+        :returns: the reply
+        """
         return self.call(spec.Channel.Flow(active))
 
 

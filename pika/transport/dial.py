@@ -42,38 +42,48 @@ class TLSOptions(Protocol):
     """What is to be known to set up TLS; ``SSLOptions`` is one."""
 
     @property
-    def context(self) -> ssl.SSLContext: ...
+    def context(self) -> ssl.SSLContext:
+        """Which certificates and versions are acceptable."""
 
     @property
-    def server_hostname(self) -> str | None: ...
+    def server_hostname(self) -> str | None:
+        """The name to ask for (SNI) and to find in the certificate; None for the host."""
 
 
 class Destination(Protocol):
     """What is to be known to connect; ``ConnectionParameters`` is one. Times are in seconds, None is without limit."""
 
     @property
-    def host(self) -> str: ...
+    def host(self) -> str:
+        """A host name or a numeric address."""
 
     @property
-    def port(self) -> int: ...
+    def port(self) -> int:
+        """A TCP port, 0 to 65535."""
 
     @property
-    def tcp_options(self) -> Mapping[str, int] | None: ...
+    def tcp_options(self) -> Mapping[str, int] | None:
+        """Options of the socket by name: see :func:`pika.transport.sockets.set_options`; None for none."""
 
     @property
-    def socket_timeout(self) -> float | None: ...
+    def socket_timeout(self) -> float | None:
+        """How long one TCP connect may take."""
 
     @property
-    def stack_timeout(self) -> float | None: ...
+    def stack_timeout(self) -> float | None:
+        """How long TCP, TLS and AMQP handshake may take together, and a lookup of the host alone."""
 
     @property
-    def connection_attempts(self) -> int: ...
+    def connection_attempts(self) -> int:
+        """How many rounds over all destinations there are, at least 1."""
 
     @property
-    def retry_delay(self) -> float: ...
+    def retry_delay(self) -> float:
+        """How long to wait between two rounds."""
 
     @property
-    def ssl_options(self) -> TLSOptions | None: ...
+    def ssl_options(self) -> TLSOptions | None:
+        """How to use TLS; None for no TLS."""
 
 
 class Address(NamedTuple):

@@ -1,6 +1,7 @@
 """What can go wrong on the way to a connected stream, by phase: TCP, TLS, AMQP.
 
-The names are those of pika 1.x (``pika.adapters.utils.connection_workflow``), because programs catch them.
+The names are those of pika 1.x (``pika.adapters.utils.connection_workflow``), because programs import and catch them:
+also those that are never raised here.
 """
 
 from __future__ import annotations

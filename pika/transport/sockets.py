@@ -146,6 +146,16 @@ def set_options(sock: socket.socket, tcp_options: Mapping[str, int] | None = Non
 
 
 def connect_tcp(destination: Destination, address: Address, deadline: float | None) -> socket.socket:
+    """Connect, waiting as long as it takes.
+
+    :param destination: says ``socket_timeout``, in seconds, and ``tcp_options``
+    :param address: one of those its host resolves to
+    :param deadline: on ``time.monotonic()``; None for no limit
+    :returns: the socket: connected, and non-blocking
+    :raises TimeoutError: no answer within ``socket_timeout``
+    :raises AMQPConnectorStackTimeout: no answer before the deadline
+    :raises OSError: refused, unreachable, or an option that the system does not accept
+    """
     limit = destination.socket_timeout
     patience = math.inf if limit is None else time.monotonic() + limit
     until = min(patience, math.inf if deadline is None else deadline)

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pika.exceptions import StreamLostError
 from pika.transport.dial import Address, Destination, describe
@@ -147,22 +147,6 @@ class Stream:
     def tls(self) -> TLS | None:
         """The TLS session, or None if the stream is plain."""
         return self._tls
-
-    @property
-    def local_address(self) -> Any:
-        """This end's address as the socket gives it, or None if there is none any more."""
-        try:
-            return self.socket.getsockname()
-        except OSError:
-            return None
-
-    @property
-    def peer_address(self) -> Any:
-        """The peer's address as the socket gives it, or None if there is none any more."""
-        try:
-            return self.socket.getpeername()
-        except OSError:
-            return None
 
     def fileno(self) -> int:
         """The descriptor of the socket, -1 once it is closed."""
@@ -354,12 +338,10 @@ class Stream:
 
     # --- waiting
 
-    def wait(self, timeout: float | None, *, read: bool = True) -> int:
+    def wait(self, timeout: float | None) -> int:
         """Wait until there is something to read, or room for pending output, or :meth:`wake` is called.
 
         :param timeout: seconds; 0 only looks, None waits without limit
-        :param read: False to leave what arrives alone: only the death of the connection is still reported as READ,
-            while output is pending. Without pending output that is to wait for :meth:`wake` alone
         :returns: the bits of :class:`Ready`, 0 when the time was over. READ also when :meth:`read` will raise
         """
         if self._waker is None and not self.closed:
@@ -370,12 +352,12 @@ class Stream:
             return Ready.WOKEN
         if self.closed or self._write_error is not None:
             return Ready.READ
-        if read and (self._tls_has_more or self._read_error is not None):
+        if self._tls_has_more or self._read_error is not None:
             return Ready.READ
         assert self._waker is not None
         # While it is taken out, a signal handler that waits makes one of its own. One that raises leaves none behind.
         poller, self._poller = self._poller or Poller(self.socket, self._waker[0]), None
-        ready = poller.wait(read, bool(self._output or self._written), timeout)
+        ready = poller.wait(True, bool(self._output or self._written), timeout)
         self._poller = poller
         if ready & WOKEN:
             self._rearm()
@@ -428,11 +410,3 @@ class Stream:
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"fd {self.fileno()}"
         return f"<Stream to {self.peer}, {'plain' if self._tls is None else 'TLS'}, {state}>"
-
-
-def looks_like_tls(data: bytes) -> bool:
-    """Whether the first bytes from a peer are a TLS record: a plain client has reached a TLS port.
-
-    :param data: at least the first two bytes
-    """
-    return data[:1] in (b"\x14", b"\x15", b"\x16", b"\x17") and data[1:2] == b"\x03"

@@ -1,4 +1,4 @@
-"""TLS without a socket: ciphertext in, plaintext out, and the other way round. The one place that imports ssl."""
+"""TLS without a socket: ciphertext in, plaintext out, and the other way round. Loaded only where TLS is used."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ import pytest
 
 import pika
 from pika import frame, protocol, spec
-from tests.support.scripted_broker import START, TUNE, Session, method, raw_frame, scripted_broker
+from tests.support.encoding import method, raw_frame
+from tests.support.scripted_broker import START, TUNE, Session, scripted_broker
 
 MIB = 1 << 20
 SIZE = 64 * MIB

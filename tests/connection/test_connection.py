@@ -10,10 +10,11 @@ import pytest
 import pika
 from pika import exceptions, frame, spec
 from pika.connection import Connection
+from tests.support.encoding import method
 from tests.support.peer import Peer, free_port
 from tests.support.plain_connection import PlainConnection, opened
 from tests.support.rabbitmq import Broker
-from tests.support.scripted_broker import Session, delivery, method, scripted_broker
+from tests.support.scripted_broker import Session, delivery, scripted_broker
 
 
 def parameters(peer: Peer, **options: Any) -> pika.ConnectionParameters:

@@ -141,7 +141,8 @@ class ProtocolChannel(drivers.Channel):
         self.call(self.channel.exchange_unbind(destination, source, routing_key, arguments=arguments))
 
     def queue_declare(self, queue: str = "", **options: Any) -> spec.Queue.DeclareOk:
-        return self.call(self.channel.queue_declare(queue, **options))
+        reply: protocol.Reply[spec.Queue.DeclareOk] | None = self.channel.queue_declare(queue, **options)
+        return self.call(reply)
 
     def queue_bind(self, queue: str, exchange: str, routing_key: str = "", arguments: Arguments = None) -> None:
         self.call(self.channel.queue_bind(queue, exchange, routing_key, arguments=arguments))
@@ -159,7 +160,8 @@ class ProtocolChannel(drivers.Channel):
         self.call(self.channel.basic_qos(prefetch_size, prefetch_count, global_qos))
 
     def basic_consume(self, queue: str, consumer_tag: str = "", **options: Any) -> str:
-        return self.call(self.channel.basic_consume(queue, consumer_tag, **options)).consumer_tag
+        reply: protocol.Reply[spec.Basic.ConsumeOk] | None = self.channel.basic_consume(queue, consumer_tag, **options)
+        return self.call(reply).consumer_tag
 
     def basic_cancel(self, consumer_tag: str) -> None:
         self.call(self.channel.basic_cancel(consumer_tag))

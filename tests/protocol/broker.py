@@ -5,35 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from pika import frame, protocol, spec
-from pika.amqp_object import Method
 from pika.credentials import PlainCredentials
+from tests.support.encoding import content, method, raw_frame
 
 PEER = "rabbit.example:5672"
 
 START = spec.Connection.Start(0, 9, {"product": "RabbitMQ"}, "PLAIN AMQPLAIN", "en_US")
 TUNE = spec.Connection.Tune(2047, 131072, 60)
-
-
-def method(number: int, *methods: Method) -> bytes:
-    """Encode methods on a channel."""
-    return b"".join(frame.encode_method(number, item) for item in methods)
-
-
-def content(
-    number: int,
-    opening: Method,
-    body: bytes = b"",
-    properties: spec.BasicProperties | None = None,
-    frame_max: int = 4096,
-) -> bytes:
-    """Encode a method with its content."""
-    pieces = frame.encode_content(number, properties or spec.BasicProperties(), body, frame_max)
-    return method(number, opening) + b"".join(pieces)
-
-
-def raw_frame(frame_type: int, number: int, payload: bytes) -> bytes:
-    """Encode any frame, a malformed one too."""
-    return bytes([frame_type]) + number.to_bytes(2, "big") + len(payload).to_bytes(4, "big") + payload + b"\xce"
 
 
 def header(number: int, body_size: int, properties: spec.BasicProperties | None = None) -> bytes:

@@ -179,6 +179,19 @@ def test_what_was_asked_before_is_sent_before_the_close(broker: Broker) -> None:
     assert isinstance(closed(broker.send(method(0, CLOSE_OK))), exceptions.ConnectionClosedByClient)
 
 
+@pytest.mark.parametrize("body", [b"", b"body"])
+def test_the_end_of_a_message_sends_what_waited_and_the_close(broker: Broker, body: bytes) -> None:
+    channel = open_channel(broker)
+    channel.basic_get("q")
+    channel.basic_publish("", "key", b"x")
+    channel.queue_bind("q", "exchange", nowait=True)
+    channel.basic_publish("", "key", b"y")
+    broker.connection.close()
+    assert broker.wire() == ["Basic.Get", "Basic.Publish", "Header", "Body"]
+    broker.send(content(1, spec.Basic.GetOk(1, False, "", "q", 0), body))
+    assert broker.wire() == ["Queue.Bind", "Basic.Publish", "Header", "Body", "Connection.Close"]
+
+
 def test_a_channel_that_the_broker_closes_no_longer_holds_up_my_close(broker: Broker) -> None:
     channel = open_channel(broker)
     channel.basic_qos(0, 1)

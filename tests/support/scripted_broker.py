@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pika import frame, spec
 from pika.amqp_object import Method
+from tests.support.encoding import content, method
 from tests.support.peer import Peer, PeerSocket
 
 M = TypeVar("M", bound=Method)
@@ -24,31 +25,9 @@ START = spec.Connection.Start(
 TUNE = spec.Connection.Tune(2047, 131072, 0)
 
 
-def method(number: int, *methods: Method) -> bytes:
-    """Encode methods on a channel."""
-    return b"".join(frame.encode_method(number, item) for item in methods)
-
-
-def content(
-    number: int,
-    opening: Method,
-    body: bytes = b"",
-    properties: spec.BasicProperties | None = None,
-    frame_max: int = 131072,
-) -> bytes:
-    """Encode a method with its content."""
-    pieces = frame.encode_content(number, properties or spec.BasicProperties(), body, frame_max)
-    return method(number, opening) + b"".join(pieces)
-
-
 def delivery(number: int, consumer_tag: str, delivery_tag: int, body: bytes, routing_key: str = "queue") -> bytes:
     """Encode a delivery with its content."""
     return content(number, spec.Basic.Deliver(consumer_tag, delivery_tag, False, "", routing_key), body)
-
-
-def raw_frame(frame_type: int, number: int, payload: bytes, end: int = spec.FRAME_END) -> bytes:
-    """Encode any frame, a malformed one too."""
-    return bytes([frame_type]) + number.to_bytes(2, "big") + len(payload).to_bytes(4, "big") + payload + bytes([end])
 
 
 class ClientGone(Exception):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,13 +113,19 @@ def test_a_callback_may_run_a_loop_of_its_own() -> None:
 
 
 def test_cancelled_timers_do_not_pile_up() -> None:
+    class Moment(float):
+        """A time of which it can be seen whether anything still holds it."""
+
     timers = Timers()
     keep = timers.call_at(1e6, lambda: None)
-    largest = 0
-    for _ in range(10_000):
-        timers.cancel(timers.call_at(2e6, lambda: None))
-        largest = max(largest, len(timers._heap))
-    assert largest < 200
+    moments: list[weakref.ref[Moment]] = []
+    for _ in range(20):
+        for _ in range(500):
+            moment = Moment(2e6)
+            moments.append(weakref.ref(moment))
+            timers.cancel(timers.call_at(moment, lambda: None))
+        gc.collect()
+        assert sum(reference() is not None for reference in moments) < 200
     assert len(timers) == 1
     assert timers.next_deadline() == keep.when
 
