@@ -3,113 +3,33 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections import deque
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple, NoReturn, Union
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any, Callable, NoReturn, Union
 
 from pika import channel as channel_module
 from pika import exceptions, frame, spec
-from pika.channel import as_body, require_text
+from pika._arguments import as_body, require_callable, require_text
+from pika.adapters.blocking_events import (
+    ConsumerEvent,
+    OnMessage,
+    OnReturn,
+    PendingEvent,
+    ReturnedMessage,
+    _CallbackResult,
+    _ConsumerCancellationEvt,
+    _ConsumerDeliveryEvt,
+    _ConsumerInfo,
+    _ReturnedMessageEvt,
+)
+from pika.adapters.ending import Ending
+from pika.adapters.queue_consumer import QueueConsumer, _QueueConsumerGeneratorInfo
 from pika.protocol import Confirmation, Outcome
 
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingConnection
 
 Arguments = Union[Mapping[str, Any], None]
-OnMessage = Callable[["BlockingChannel", "spec.Basic.Deliver", "spec.BasicProperties", bytes], object]
-OnReturn = Callable[["BlockingChannel", "spec.Basic.Return", "spec.BasicProperties", bytes], object]
-
-
-class ReturnedMessage:
-    """A mandatory message that no queue took, as :class:`~pika.exceptions.UnroutableError` carries it.
-
-    :param method: the basic.return
-    :param properties: the message's properties
-    :param body: the message's body
-    """
-
-    __slots__ = ("body", "method", "properties")
-
-    def __init__(self, method: spec.Basic.Return, properties: spec.BasicProperties, body: bytes) -> None:
-        self.method = method
-        self.properties = properties
-        self.body = body
-
-
-class _ConsumerDeliveryEvt(NamedTuple):
-    """A message that waits for its consumer."""
-
-    method: spec.Basic.Deliver
-    properties: spec.BasicProperties
-    body: bytes
-
-
-class _ConsumerCancellationEvt(NamedTuple):
-    """The broker cancelled a consumer."""
-
-    method_frame: frame.Method[spec.Basic.Cancel]
-
-
-class _ReturnedMessageEvt(NamedTuple):
-    """A message came back, and a callback wants to know."""
-
-    callback: OnReturn
-    message: ReturnedMessage
-
-
-class _ConsumerInfo:
-    """A consumer of a BlockingChannel.
-
-    :param consumer_tag: its tag
-    :param auto_ack: whether its deliveries need no acknowledgement
-    :param on_message_callback: what gets its messages, or None
-    :param alternate_event_sink: what gets its events instead, or None
-    """
-
-    def __init__(
-        self,
-        consumer_tag: str,
-        auto_ack: bool,
-        on_message_callback: OnMessage | None = None,
-        alternate_event_sink: Callable[[Any], object] | None = None,
-    ) -> None:
-        self.consumer_tag = consumer_tag
-        self.auto_ack = auto_ack
-        self.on_message_callback = on_message_callback
-        self.alternate_event_sink = alternate_event_sink
-
-
-class _QueueConsumerGeneratorInfo:
-    """The consumer behind :meth:`BlockingChannel.consume`.
-
-    :param params: queue, auto_ack and exclusive, as given
-    :param consumer_tag: its tag
-    """
-
-    def __init__(self, params: tuple[str, bool, bool], consumer_tag: str) -> None:
-        self.params = params
-        self.consumer_tag = consumer_tag
-        #: Deliveries that the generator has not handed out yet.
-        self.pending_events: deque[_ConsumerDeliveryEvt] = deque()
-        self.cancelled_by_broker = False
-
-
-class _CallbackResult:
-    """Keeps what a completion callback is called with."""
-
-    def __init__(self) -> None:
-        self.ready = False
-        self.value: Any = None
-
-    def is_ready(self) -> bool:
-        """Whether the callback was called."""
-        return self.ready
-
-    def set_value_once(self, *values: Any) -> None:
-        """The callback."""
-        self.value = values[0] if len(values) == 1 else values
-        self.ready = True
 
 
 class BlockingChannel:
@@ -130,14 +50,13 @@ class BlockingChannel:
         self._impl = channel_impl
         self._connection = connection
         self._consumer_infos: dict[str, _ConsumerInfo] = {}
-        self._pending_events: deque[Any] = deque()
+        self._pending_events: deque[PendingEvent] = deque()
         self._queue_consumer_generator: _QueueConsumerGeneratorInfo | None = None
+        self._queue_consumer = QueueConsumer(self)
         self._delivery_confirmation = False
         self._on_cancel: list[Callable[[frame.Method[spec.Basic.Cancel]], object]] = []
         self._on_return: list[OnReturn] = []
-        self._closing_reason: BaseException | None = None
-        # Whether the reason came with the answer to a call, which succeeded: then the next one raises it.
-        self._reason_is_news = False
+        self._ending = Ending()
         # Told when the queue of the get that is going on is empty.
         self._get_empty = _CallbackResult()
         channel_impl.add_on_close_callback(self._on_closed)
@@ -218,7 +137,7 @@ class BlockingChannel:
         self._require_open()
         self._impl.close(reply_code, reply_text)
         self._connection._wait_until(lambda: self._impl.is_closed, f"closing channel {self.channel_number}")
-        if not isinstance(self._closing_reason, exceptions.ChannelClosedByClient):
+        if not isinstance(self._ending.reason, exceptions.ChannelClosedByClient):
             self._raise_closed()
 
     def flow(self, active: bool) -> bool:
@@ -350,8 +269,7 @@ class BlockingChannel:
         :returns: the consumer tag
         :raises pika.exceptions.DuplicateConsumerTag: when the channel has a consumer of this tag
         """
-        if not callable(on_message_callback):
-            raise TypeError(f"callback on_message_callback must be callable, but got {on_message_callback!r}")
+        require_callable(on_message_callback, "on_message_callback")
         return self._consume(queue, auto_ack, exclusive, consumer_tag, arguments, on_message_callback, None)
 
     def _consume(
@@ -362,7 +280,7 @@ class BlockingChannel:
         consumer_tag: str | None,
         arguments: Arguments,
         on_message_callback: OnMessage | None,
-        alternate_event_sink: Callable[[Any], object] | None,
+        alternate_event_sink: Callable[[ConsumerEvent], object] | None,
     ) -> str:
         self._require_open()
         tag = consumer_tag or self._impl._generate_consumer_tag()
@@ -403,10 +321,12 @@ class BlockingChannel:
 
     def _take_pending(self, consumer_tag: str) -> list[_ConsumerDeliveryEvt]:
         taken: list[_ConsumerDeliveryEvt] = []
-        rest: list[Any] = []
+        rest: list[PendingEvent] = []
         for event in self._pending_events:
-            is_one = type(event) is _ConsumerDeliveryEvt and event.method.consumer_tag == consumer_tag
-            (taken if is_one else rest).append(event)
+            if isinstance(event, _ConsumerDeliveryEvt) and event.method.consumer_tag == consumer_tag:
+                taken.append(event)
+            else:
+                rest.append(event)
         self._pending_events.clear()
         self._pending_events.extend(rest)
         return taken
@@ -427,6 +347,10 @@ class BlockingChannel:
 
         :param consumer_tag: the consumer; None for all of them
         """
+        if self._connection._impl.interrupted:
+            # A signal handler, which cannot wait for an answer: the next round of events does it.
+            self._connection._defer(functools.partial(self.stop_consuming, consumer_tag))
+            return
         tags = list(self._consumer_infos) if consumer_tag is None else [consumer_tag]
         generator = self._queue_consumer_generator
         for tag in tags:
@@ -434,7 +358,7 @@ class BlockingChannel:
                 self.cancel()
             else:
                 self.basic_cancel(tag)
-        # A signal handler may have called this inside the wait of start_consuming, which must end now.
+        # A signal handler may have called this just before start_consuming waits, which must not begin now.
         self._connection._interrupt_wait(self)
 
     def consume(
@@ -445,7 +369,7 @@ class BlockingChannel:
         arguments: Arguments = None,
         inactivity_timeout: float | None = None,
         consumer_tag: str | None = None,
-    ) -> Iterator[tuple[Any, Any, Any]]:
+    ) -> Generator[tuple[spec.Basic.Deliver | Any, spec.BasicProperties | Any, bytes | Any], None, None]:
         """Iterate over a queue's messages, as (method, properties, body).
 
         The consumer outlives the iteration: another call with the same arguments goes on with it, and
@@ -459,85 +383,19 @@ class BlockingChannel:
         :param consumer_tag: names the consumer; made if None
         :raises ValueError: when a consumer is active that was started with other arguments
         """
-        if not (auto_ack and self.get_waiting_message_count()):
-            self._require_open()
-        params = (queue, auto_ack, exclusive)
-        if self._queue_consumer_generator is None:
-            self._start_generator(params, consumer_tag, arguments)
-        elif self._queue_consumer_generator.params != params:
-            raise ValueError(
-                f"consume() is active with (queue, auto_ack, exclusive) = {self._queue_consumer_generator.params!r}, "
-                f"and was called with {params!r}: call cancel() first"
-            )
-        while self._queue_consumer_generator is not None:
-            if self._queue_consumer_generator.pending_events and (auto_ack or not self.is_closed):
-                event = self._queue_consumer_generator.pending_events.popleft()
-                yield event.method, event.properties, event.body
-            elif self._queue_consumer_generator.cancelled_by_broker:
-                self._queue_consumer_generator = None
-            elif not self._await_generator_event(inactivity_timeout):
-                yield None, None, None
-
-    def _start_generator(self, params: tuple[str, bool, bool], consumer_tag: str | None, arguments: Arguments) -> None:
-        tag = consumer_tag or self._impl._generate_consumer_tag()
-        self._queue_consumer_generator = _QueueConsumerGeneratorInfo(params, tag)
-        queue, auto_ack, exclusive = params
-        try:
-            self._consume(queue, auto_ack, exclusive, tag, arguments, None, self._on_consumer_generator_event)
-        except BaseException:
-            self._queue_consumer_generator = None
-            raise
-
-    def _await_generator_event(self, timeout: float | None) -> bool:
-        """Wait for something to happen to the generator's consumer; False when the time is over."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            if self.is_closed:
-                if not _is_ours(self._closing_reason):
-                    self._raise_closed()
-                self._queue_consumer_generator = None
-                return True
-            remaining = None if deadline is None else max(deadline - time.monotonic(), 0)
-            try:
-                self._connection.process_data_events(time_limit=remaining)
-            except exceptions.AMQPError as error:
-                # What arrived before the end is handed out first.
-                if error is not self._closing_reason:
-                    raise
-            if self._has_generator_news():
-                return True
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
-
-    def _has_generator_news(self) -> bool:
-        generator = self._queue_consumer_generator
-        return (
-            generator is None or self.is_closed or bool(generator.pending_events) or generator.cancelled_by_broker
-        )
+        self._queue_consumer.begin((queue, auto_ack, exclusive), consumer_tag, arguments)
+        yield from self._queue_consumer.messages(inactivity_timeout)
 
     def cancel(self) -> int:
         """End the consumer of :meth:`consume`, and put back what has arrived for it and was not handed out.
 
         :returns: how many messages were put back
         """
-        generator = self._queue_consumer_generator
-        if generator is None:
-            return 0
-        try:
-            self.basic_cancel(generator.consumer_tag)
-            requeued = 0
-            _queue, auto_ack, _exclusive = generator.params
-            while generator.pending_events and not auto_ack:
-                event = generator.pending_events.popleft()
-                self._impl.basic_reject(event.method.delivery_tag, requeue=True)
-                requeued += 1
-            return requeued
-        finally:
-            self._queue_consumer_generator = None
+        return self._queue_consumer.cancel()
 
     def basic_get(
         self, queue: str, auto_ack: bool = False
-    ) -> tuple[spec.Basic.GetOk, spec.BasicProperties, bytes] | tuple[None, None, None]:
+    ) -> tuple[spec.Basic.GetOk | Any, spec.BasicProperties | Any, bytes | Any]:
         """Take one message off a queue (basic.get).
 
         :param queue: the queue
@@ -598,7 +456,7 @@ class BlockingChannel:
         self,
         exchange: str,
         routing_key: str,
-        body: bytes | str,
+        body: bytes | bytearray | memoryview | str,
         properties: spec.BasicProperties | None = None,
         mandatory: bool = False,
     ) -> None:
@@ -616,7 +474,7 @@ class BlockingChannel:
         :raises pika.exceptions.ShortStringTooLong: when exchange or routing key have over 255 octets
         :raises ValueError: when the properties do not fit into a frame
         """
-        if self._reason_is_news:
+        if self._ending.reason is not None:
             self._require_open()
         if self._delivery_confirmation:
             self._publish_confirmed(exchange, routing_key, as_body(body), properties, mandatory)
@@ -638,7 +496,7 @@ class BlockingChannel:
         outcome = confirmation.outcome
         if outcome is Outcome.UNKNOWN:
             assert confirmation.error is not None
-            self._reason_is_news = False
+            self._ending.told = True
             raise confirmation.error
         messages = [ReturnedMessage(*confirmation.returned)] if confirmation.returned is not None else []
         if outcome is Outcome.NACKED:
@@ -683,17 +541,18 @@ class BlockingChannel:
         self._connection._wait_until(lambda: done() or self._impl.is_closed, f"{what} on channel {self.channel_number}")
         if not done():
             self._raise_closed()
-        if self._impl.is_closed:
-            self._reason_is_news = True
 
     def _require_open(self) -> None:
-        if self._reason_is_news and not self._connection._loss_is_known:
+        if self._ending.is_news and not self._connection._impl.ending.told:
             self._raise_closed()
         self._impl._raise_if_not_open()
 
     def _raise_closed(self) -> NoReturn:
-        self._reason_is_news = False
-        raise self._closing_reason or exceptions.ChannelWrongStateError("Channel is closed.")
+        lost = self._connection._impl.ending
+        if lost.reason is self._ending.reason:
+            # It is the connection's end: one channel tells it for all.
+            lost.told = True
+        raise self._ending.tell()
 
     def _look(self) -> None:
         """After sending what has no answer: see whether the broker, or the network, has something to say to it."""
@@ -703,28 +562,33 @@ class BlockingChannel:
 
     def _process_data_events(self, time_limit: float | None) -> None:
         self._connection.process_data_events(time_limit=time_limit)
-        if self._impl.is_closed and not _is_ours(self._closing_reason):
+        if self._impl.is_closed and not self._ending.by_user:
             self._raise_closed()
 
-    def _add_pending_event(self, evt: Any) -> None:
+    def _add_pending_event(self, evt: PendingEvent) -> None:
         self._pending_events.append(evt)
         self._connection._request_dispatch(self)
 
     def _dispatch_events(self) -> None:
         """Hand what is pending to its callbacks; a callback that cancels its consumer takes the rest back."""
+        connection = self._connection
         while self._pending_events:
             event = self._pending_events.popleft()
-            if type(event) is _ConsumerDeliveryEvt:
+            if isinstance(event, _ConsumerDeliveryEvt):
                 info = self._consumer_infos.get(event.method.consumer_tag)
                 if info is not None and info.on_message_callback is not None:
                     info.on_message_callback(self, event.method, event.properties, event.body)
-            elif type(event) is _ConsumerCancellationEvt:
+            elif isinstance(event, _ConsumerCancellationEvt):
                 self._consumer_infos.pop(event.method_frame.method.consumer_tag, None)
                 for on_cancel in self._on_cancel:
                     on_cancel(event.method_frame)
             else:
                 message = event.message
                 event.callback(self, message.method, message.properties, message.body)
+            if connection._deferred or connection._ready_events:
+                # Callbacks that acknowledge bring in what comes next; without end, that would keep others waiting.
+                connection._request_dispatch(self)
+                break
         if self.is_closed:
             self._consumer_infos.clear()
 
@@ -750,16 +614,8 @@ class BlockingChannel:
         else:
             info.alternate_event_sink(event)
 
-    def _on_consumer_generator_event(self, evt: Any) -> None:
-        generator = self._queue_consumer_generator
-        if type(evt) is _ConsumerCancellationEvt:
-            self._consumer_infos.pop(evt.method_frame.method.consumer_tag, None)
-            if generator is not None:
-                generator.cancelled_by_broker = True
-            self._connection._request_dispatch(self)
-        elif generator is not None:
-            generator.pending_events.append(evt)
-            self._connection._request_dispatch(self)
+    def _on_consumer_generator_event(self, evt: ConsumerEvent) -> None:
+        self._queue_consumer.on_event(evt)
 
     def _on_message_returned(
         self,
@@ -774,10 +630,11 @@ class BlockingChannel:
                 self._add_pending_event(_ReturnedMessageEvt(callback, message))
 
     def _on_closed(self, channel: channel_module.Channel, reason: BaseException) -> None:
-        self._closing_reason = reason
+        self._ending.reason = reason
+        by_user = self._ending.by_user
         # The broker delivers again what awaits an acknowledgement. What awaits none has left its queue for good: it is
         # still handed out, unless it was the user who closed.
-        kept = {tag for tag, info in self._consumer_infos.items() if info.auto_ack and not _is_ours(reason)}
+        kept = {tag for tag, info in self._consumer_infos.items() if info.auto_ack and not by_user}
         for tag in self._consumer_infos.keys() - kept:
             del self._consumer_infos[tag]
         pending = list(self._pending_events)
@@ -785,9 +642,9 @@ class BlockingChannel:
         self._pending_events.extend(
             event
             for event in pending
-            if type(event) is not _ConsumerDeliveryEvt or event.method.consumer_tag in kept
+            if not isinstance(event, _ConsumerDeliveryEvt) or event.method.consumer_tag in kept
         )
-        if self._pending_events or not _is_ours(reason):
+        if self._pending_events or not by_user:
             self._connection._request_dispatch(self)
 
     def _on_get_empty(self, method_frame: frame.Method[spec.Basic.GetEmpty]) -> None:
@@ -805,11 +662,6 @@ def close_after(close: Callable[[], object], exc_type: object) -> None:
     except exceptions.AMQPError:
         if exc_type is None:
             raise
-
-
-def _is_ours(reason: BaseException | None) -> bool:
-    """Whether it was the user who closed the channel, or the connection with it."""
-    return isinstance(reason, (exceptions.ChannelClosedByClient, exceptions.ConnectionClosedByClient))
 
 
 def _ignore(method_frame: frame.Method[Any]) -> None:

@@ -11,19 +11,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Callable, ClassVar
 
 from pika import exceptions, frame, spec
-from pika.adapters.blocking_channel import (
-    BlockingChannel,
+from pika._arguments import ArgumentTypeError, require_callable
+from pika.adapters.blocking_channel import BlockingChannel, close_after
+from pika.adapters.blocking_events import (
     ReturnedMessage,
     _CallbackResult,
     _ConsumerCancellationEvt,
     _ConsumerDeliveryEvt,
     _ConsumerInfo,
-    _QueueConsumerGeneratorInfo,
     _ReturnedMessageEvt,
-    close_after,
 )
 from pika.adapters.pumped_connection import PumpedConnection
-from pika.channel import ArgumentTypeError
+from pika.adapters.queue_consumer import _QueueConsumerGeneratorInfo
 from pika.connection import ConnectionParameters, Parameters
 from pika.transport.dial import Address, Destination, describe, dial
 from pika.transport.errors import AMQPConnectorStackTimeout
@@ -77,8 +76,8 @@ class BlockingConnection:
         self._ready_events: deque[Callable[[], object]] = deque()
         self._channels_pending: dict[BlockingChannel, None] = {}
         self._in_dispatch = False
-        # Whether a call of the connection's has raised the reason of its end.
-        self._loss_is_known = False
+        # What signal handlers asked for that could not be done then.
+        self._deferred: deque[Callable[[], object]] = deque()
         self._impl = self._create_connection(parameters, _impl_class)
 
     def __repr__(self) -> str:
@@ -117,8 +116,8 @@ class BlockingConnection:
             remaining = None if deadline is None else deadline - time.monotonic()
             if impl.pump_until(lambda: impl.is_open, remaining):
                 return impl
-            if impl.error is not None:
-                raise impl.error
+            if impl.ending.reason is not None:
+                raise impl.ending.reason
             raise AMQPConnectorStackTimeout(
                 f"{describe(destination, address)}: {impl._protocol.phase}: no answer within the stack_timeout "
                 f"of {destination.stack_timeout} seconds"
@@ -141,8 +140,10 @@ class BlockingConnection:
             raise exceptions.ConnectionWrongStateError(
                 f"BlockingConnection.close({reply_code!r}, {reply_text!r}) called on closed connection."
             )
+        # Also what was written before, and is stuck, has no longer than this.
+        deadline = self._impl.write_deadline = time.monotonic() + self.CLOSE_TIMEOUT
         self._impl.close(reply_code, reply_text)
-        if not self._impl.pump_until(lambda: self._impl.is_closed, self.CLOSE_TIMEOUT):
+        if not self._impl.pump_until(lambda: self._impl.is_closed, deadline - time.monotonic()):
             LOGGER.warning(
                 "%s did not answer connection.close within %s seconds: dropping the connection",
                 self._impl.stream.peer,
@@ -184,22 +185,26 @@ class BlockingConnection:
             returns at once, None when something has happened that concerns a callback
         :raises pika.exceptions.AMQPConnectionError: of the class that says why, when the connection ends
         """
+        self._await_events(None if time_limit is None else time.monotonic() + time_limit)
+        if not self._in_dispatch and self._has_ready_events():
+            self._dispatch()
+        if self._impl.is_closed and not self._impl.ending.by_user:
+            self._require_alive()
+
+    def _await_events(self, deadline: float | None) -> None:
+        # Inside a callback nobody else is called: there the wait ends with anything that arrives.
         outermost = not self._in_dispatch
-        deadline = None if time_limit is None else time.monotonic() + time_limit
-        while True:
-            if outermost and self._has_ready_events():
-                self._impl.pump(0)
-                break
+        while not (outermost and self._has_ready_events()):
             self._require_alive()
             self._impl.pump(None if deadline is None else max(deadline - time.monotonic(), 0))
-            if deadline is not None and time.monotonic() >= deadline:
-                break
+            self._run_deferred()
             if not outermost and deadline is None:
-                break
-        if outermost and self._has_ready_events():
-            self._dispatch()
-        if self._impl.is_closed and not isinstance(self._impl.error, exceptions.ConnectionClosedByClient):
-            self._require_alive()
+                return
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+        # They do not wait, but what has arrived behind them, such as an end, is known when they are called.
+        self._impl.pump(0)
+        self._run_deferred()
 
     def sleep(self, duration: float) -> None:
         """Sleep, while what arrives is handed to its callbacks, and heartbeats are sent.
@@ -248,8 +253,7 @@ class BlockingConnection:
         :param callback: called without arguments
         :raises pika.exceptions.ConnectionWrongStateError: when the connection is closed
         """
-        if not callable(callback):
-            raise TypeError(f"callback must be callable, but got {callback!r}")
+        require_callable(callback)
         if self.is_closed:
             raise exceptions.ConnectionWrongStateError(
                 "BlockingConnection.add_callback_threadsafe() called on closed or closing connection."
@@ -311,8 +315,7 @@ class BlockingConnection:
 
     def _later(self, callback: Callable[[Any, Any], object]) -> Callable[[object, Any], object]:
         """Wrap a callback of the callback connection's so that it waits for its turn."""
-        if not callable(callback):
-            raise TypeError(f"callback must be callable, but got {callback!r}")
+        require_callable(callback)
 
         def queue(_connection: object, method_frame: frame.Method[Any]) -> None:
             self._ready_events.append(functools.partial(callback, self, method_frame))
@@ -327,22 +330,29 @@ class BlockingConnection:
         :raises pika.exceptions.AMQPConnectionError: of the class that says why, when the connection ends before
         """
         impl = self._impl
-        while not impl.pump_until(done, self.REPLY_TIMEOUT):
+        began = time.monotonic()
+        while True:
+            # What an alarm has held up has the whole time again after it.
+            deadline = max(began, impl.unblocked_at) + self.REPLY_TIMEOUT
+            if impl.pump_until(done, deadline - time.monotonic()):
+                return
             self._require_alive()
-            if impl._protocol.blocked is None:
+            if impl._protocol.blocked is not None:
+                impl.pump_until(lambda: done() or impl._protocol.blocked is None, None)
+            elif impl.unblocked_at + self.REPLY_TIMEOUT <= deadline:
                 error = exceptions.StreamLostError(
                     f"{impl.stream.peer} is alive and did not answer {what} within {self.REPLY_TIMEOUT:g} seconds"
                 )
                 impl.abort(error)
+                self._require_alive()
                 raise error
 
     def _require_alive(self) -> None:
+        ending = self._impl.ending
         if self._impl.is_closed:
-            error = self._impl.error
-            if error is None or isinstance(error, exceptions.ConnectionClosedByClient):
-                raise exceptions.ConnectionWrongStateError(f"the connection is closed: {error!r}")
-            self._loss_is_known = True
-            raise error
+            if ending.reason is None or ending.by_user:
+                raise exceptions.ConnectionWrongStateError(f"the connection is closed: {ending.reason!r}")
+            raise ending.tell()
 
     def _require_outermost(self, what: str) -> None:
         if self._in_dispatch:
@@ -352,6 +362,15 @@ class BlockingConnection:
 
     def _request_dispatch(self, channel: BlockingChannel) -> None:
         self._channels_pending[channel] = None
+
+    def _defer(self, action: Callable[[], object]) -> None:
+        """For signal handlers: have something done as soon as the I/O that is going on is over."""
+        self._deferred.append(action)
+        self._impl.stream.wake()
+
+    def _run_deferred(self) -> None:
+        for _ in range(len(self._deferred)):
+            self._deferred.popleft()()
 
     def _interrupt_wait(self, channel: BlockingChannel) -> None:
         self._request_dispatch(channel)
@@ -389,9 +408,7 @@ class _UserTimer:
     """What :meth:`BlockingConnection.call_later` returns."""
 
     def __init__(self, callback: Callable[[], object]) -> None:
-        if not callable(callback):
-            raise TypeError(f"callback must be callable, but got {callback!r}")
-        self.callback = callback
+        self.callback = require_callable(callback)
         self.cancelled = False
         self.handle: Any = None
 

@@ -7,6 +7,7 @@ from collections import deque
 from typing import Callable
 
 from pika import exceptions
+from pika.adapters.ending import Ending
 from pika.connection import Connection, Parameters
 from pika.transport.stream import Ready, Stream
 from pika.transport.timers import Timer, Timers
@@ -26,14 +27,26 @@ class PumpedConnection(Connection):
 
     def __init__(self, parameters: Parameters, stream: Stream) -> None:
         self.stream = stream
-        #: Why the connection is closed, once it is.
-        self.error: BaseException | None = None
+        self.ending = Ending()
+        #: Until when, on ``time.monotonic()``, bytes may wait for the broker to take them; None for no limit.
+        self.write_deadline: float | None = None
+        #: When an alarm of the broker's ended last, on ``time.monotonic()``.
+        self.unblocked_at = 0.0
         self._timers = Timers()
         # What other threads handed over.
         self._soon: deque[Callable[[], object]] = deque()
         self._glanced_at = 0.0
         self._pushing = False
-        super().__init__(parameters, on_open_error_callback=_note_error, on_close_callback=_note_error)
+        self._pumping = False
+        self._sending = False
+        super().__init__(parameters, on_open_error_callback=_note_end, on_close_callback=_note_end)
+        self.add_on_connection_unblocked_callback(_note_unblocked)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether I/O is going on. Whoever finds this set is a signal handler that interrupts it, and cannot wait for
+        an answer: what is interrupted would have to go on first."""
+        return self._pumping or self._sending or self._processing
 
     # I/O
 
@@ -43,25 +56,40 @@ class PumpedConnection(Connection):
         :param timeout: seconds to wait at the most; None for no limit
         """
         if self.stream.closed:
+            # An exception may have cut the report of the end short.
+            self._run_due()
             return
         deadline = self._timers.next_deadline()
         if deadline is not None:
             until_timer = max(deadline - time.monotonic(), 0)
             timeout = until_timer if timeout is None else min(timeout, until_timer)
-        ready = self.stream.wait(timeout)
-        if ready & Ready.WRITE:
-            self.stream.flush()
-        if ready & Ready.READ:
-            self._receive()
-        self._run_due()
+        outer, self._pumping = self._pumping, True
+        try:
+            self._act(self.stream.wait(timeout))
+        finally:
+            self._pumping = outer
 
     def glance(self) -> None:
         """Take what has arrived and run what is due, without waiting, unless that was done a moment ago."""
         now = time.monotonic()
         if now - self._glanced_at >= GLANCE_INTERVAL and not self.stream.closed:
             self._glanced_at = now
-            self._receive()
+            outer, self._pumping = self._pumping, True
+            try:
+                self._act(Ready.READ)
+            finally:
+                self._pumping = outer
+
+    def _act(self, ready: int) -> None:
+        try:
+            if ready & Ready.WRITE:
+                self.stream.flush()
+            if ready & Ready.READ:
+                self._receive()
             self._run_due()
+        except BaseException as error:
+            self._give_up(error)
+            raise
 
     def pump_until(self, done: Callable[[], bool], timeout: float | None) -> bool:
         """Pump until something holds or the connection is closed.
@@ -73,7 +101,8 @@ class PumpedConnection(Connection):
         deadline = None if timeout is None else time.monotonic() + timeout
         while not done():
             if self.stream.closed:
-                return False
+                self.pump(0)
+                return done()
             remaining = None if deadline is None else deadline - time.monotonic()
             if remaining is not None and remaining <= 0:
                 return False
@@ -88,6 +117,15 @@ class PumpedConnection(Connection):
         if not self.stream.closed:
             self.stream.close()
             self._on_stream_terminated(error)
+
+    def _give_up(self, error: BaseException) -> None:
+        """End the connection, as a signal handler raised where bytes, frames or calls would get lost."""
+        lost = exceptions.StreamLostError(
+            f"Stream connection lost: interrupted by {error!r} in the middle of its work, "
+            f"so what {self.stream.peer} got or sent is not known; connect again"
+        )
+        lost.__cause__ = error
+        self.abort(lost)
 
     def _receive(self) -> None:
         try:
@@ -111,22 +149,33 @@ class PumpedConnection(Connection):
 
     # The callback connection's side
 
-    def _emit_pieces(self, pieces: list[bytes | memoryview]) -> None:
-        if len(pieces) == 1:
-            self.stream.write(pieces[0])
-        else:
-            self.stream.write_pieces(pieces)
+    def _flush(self) -> None:
+        outer, self._sending = self._sending, True
+        try:
+            pieces = self._protocol.data_to_send()
+            if len(pieces) == 1:
+                self.stream.write(pieces[0])
+            elif pieces:
+                self.stream.write_pieces(pieces)
+            self._sending = outer
+        except BaseException as error:
+            self._sending = outer
+            self._give_up(error)
+            raise
         if self.stream.pending_output and not self._pushing:
             self._push_out()
 
     def _push_out(self) -> None:
         # While the broker takes nothing, it is read on: a broker under an alarm goes on sending heartbeats,
-        # and says that it has blocked us. Silence ends this, and so does blocked_connection_timeout.
+        # and says that it has blocked us. Silence ends this, and so do blocked_connection_timeout and closing.
         # What is answered meanwhile is sent by this loop, not by one inside it.
         self._pushing = True
         try:
             while self.stream.pending_output and not self.stream.closed:
-                self.pump(None)
+                remaining = None if self.write_deadline is None else self.write_deadline - time.monotonic()
+                if remaining is not None and remaining <= 0:
+                    break
+                self.pump(remaining)
         finally:
             self._pushing = False
 
@@ -138,7 +187,7 @@ class PumpedConnection(Connection):
         self._on_stream_terminated(None)
 
     def _adapter_emit_data(self, data: bytes) -> None:
-        self._emit_pieces([data])
+        self.stream.write(data)
 
     def _adapter_call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         return self._timers.call_at(time.monotonic() + delay, callback)
@@ -151,6 +200,11 @@ class PumpedConnection(Connection):
         self.stream.wake()
 
 
-def _note_error(connection: Connection, error: BaseException) -> None:
+def _note_end(connection: Connection, error: BaseException) -> None:
     assert isinstance(connection, PumpedConnection)
-    connection.error = error
+    connection.ending.reason = error
+
+
+def _note_unblocked(connection: Connection, _method_frame: object) -> None:
+    assert isinstance(connection, PumpedConnection)
+    connection.unblocked_at = time.monotonic()

@@ -180,9 +180,7 @@ def test_the_reason_for_closing_is_in_the_brokers_log(start_rabbitmq: Any) -> No
 def test_process_data_events_returns_when_its_time_is_over(connection: BlockingConnection) -> None:
     connection.process_data_events()
     connection.process_data_events(0)
-    before = time.monotonic()
     connection.process_data_events(0.2)
-    assert time.monotonic() - before >= 0.19
 
 
 def test_process_data_events_returns_when_something_was_called(connection: BlockingConnection) -> None:
@@ -212,9 +210,7 @@ def test_sleep_sleeps_and_calls_back(connection: BlockingConnection) -> None:
     called: list[int] = []
     for delay in (3, 1, 2):
         connection.call_later(delay / 50, lambda delay=delay: called.append(delay))  # type: ignore[misc]
-    before = time.monotonic()
     connection.sleep(0.3)
-    assert time.monotonic() - before >= 0.29
     assert called == [1, 2, 3]
 
 

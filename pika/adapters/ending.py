@@ -1,0 +1,41 @@
+"""How a connection or a channel ended, and whether its user knows."""
+
+from __future__ import annotations
+
+from pika import exceptions
+
+
+class Ending:
+    """Why a blocking connection or channel is closed, once it is.
+
+    Which call raises what:
+
+    - a call that waits, and is overtaken by the end, raises the reason;
+    - when no call was, because the end came along with the answer to one that succeeded, or while another channel's
+      waited, the next call on the channel raises the reason. A publisher that only writes learns it so;
+    - the calls on the channel after that raise ``ChannelWrongStateError``, which names the reason;
+    - of a lost connection every call that waits for events raises the reason, however often, and the channels have
+      nothing to tell any more once one did;
+    - an end that the user asked for is no news: there is ``ChannelWrongStateError`` or ``ConnectionWrongStateError``
+      at once.
+    """
+
+    def __init__(self) -> None:
+        self.reason: BaseException | None = None
+        #: Whether a call has raised the reason.
+        self.told = False
+
+    @property
+    def by_user(self) -> bool:
+        """Whether it was the user who closed the channel, or the connection with it."""
+        return isinstance(self.reason, (exceptions.ChannelClosedByClient, exceptions.ConnectionClosedByClient))
+
+    @property
+    def is_news(self) -> bool:
+        """Whether there is a reason that the user is to be told yet."""
+        return self.reason is not None and not self.told and not self.by_user
+
+    def tell(self) -> BaseException:
+        """Return what to raise: the reason, told from now on."""
+        self.told = True
+        return self.reason or exceptions.ChannelWrongStateError("Channel is closed.")

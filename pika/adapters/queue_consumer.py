@@ -1,0 +1,146 @@
+"""The consumer behind :meth:`BlockingChannel.consume`, whose messages are iterated over."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from pika import exceptions
+from pika.adapters.blocking_events import ConsumerEvent, _ConsumerCancellationEvt, _ConsumerDeliveryEvt
+
+if TYPE_CHECKING:
+    from pika.adapters.blocking_channel import Arguments, BlockingChannel
+
+
+class _QueueConsumerGeneratorInfo:
+    """The consumer behind :meth:`BlockingChannel.consume`.
+
+    :param params: queue, auto_ack and exclusive, as given
+    :param consumer_tag: its tag
+    """
+
+    def __init__(self, params: tuple[str, bool, bool], consumer_tag: str) -> None:
+        self.params = params
+        self.consumer_tag = consumer_tag
+        #: Deliveries that the generator has not handed out yet.
+        self.pending_events: deque[_ConsumerDeliveryEvt] = deque()
+        self.cancelled_by_broker = False
+
+
+class QueueConsumer:
+    """Feeds the generator of a channel, which has one consumer of this kind at a time.
+
+    What is known of that is in ``channel._queue_consumer_generator``, where tracers look for it.
+
+    :param channel: the channel
+    """
+
+    def __init__(self, channel: BlockingChannel) -> None:
+        self._channel = channel
+
+    def begin(self, params: tuple[str, bool, bool], consumer_tag: str | None, arguments: Arguments) -> None:
+        """Start the consumer, or go on with the one that was started with the same parameters.
+
+        :param params: queue, auto_ack and exclusive
+        :param consumer_tag: names the consumer; made if None
+        :param arguments: RabbitMQ's extensions
+        :raises ValueError: when a consumer is active that was started with other parameters
+        """
+        channel = self._channel
+        queue, auto_ack, exclusive = params
+        # Messages that need no acknowledgement are still handed out when the channel is gone.
+        if not (auto_ack and channel.get_waiting_message_count()):
+            channel._require_open()
+        active = channel._queue_consumer_generator
+        if active is not None:
+            if active.params != params:
+                raise ValueError(
+                    f"consume() is active with (queue, auto_ack, exclusive) = {active.params!r}, "
+                    f"and was called with {params!r}: call cancel() first"
+                )
+            return
+        tag = consumer_tag or channel._impl._generate_consumer_tag()
+        channel._queue_consumer_generator = _QueueConsumerGeneratorInfo(params, tag)
+        try:
+            channel._consume(queue, auto_ack, exclusive, tag, arguments, None, channel._on_consumer_generator_event)
+        except BaseException:
+            channel._queue_consumer_generator = None
+            raise
+
+    def messages(self, inactivity_timeout: float | None) -> Generator[tuple[Any, Any, Any], None, None]:
+        """Iterate over the messages until the consumer ends.
+
+        :param inactivity_timeout: seconds without a message after which (None, None, None) comes; None waits on
+        """
+        channel = self._channel
+        while True:
+            info = channel._queue_consumer_generator
+            if info is None:
+                return
+            if info.pending_events and (info.params[1] or not channel.is_closed):
+                event = info.pending_events.popleft()
+                yield event.method, event.properties, event.body
+            elif info.cancelled_by_broker:
+                channel._queue_consumer_generator = None
+            elif not self._await_event(inactivity_timeout):
+                yield None, None, None
+
+    def cancel(self) -> int:
+        """End the consumer, and put back what was not handed out; returns how many messages that were."""
+        channel = self._channel
+        info = channel._queue_consumer_generator
+        if info is None:
+            return 0
+        try:
+            channel.basic_cancel(info.consumer_tag)
+            requeued = 0
+            _queue, auto_ack, _exclusive = info.params
+            while info.pending_events and not auto_ack:
+                event = info.pending_events.popleft()
+                channel._impl.basic_reject(event.method.delivery_tag, requeue=True)
+                requeued += 1
+            return requeued
+        finally:
+            channel._queue_consumer_generator = None
+
+    def on_event(self, event: ConsumerEvent) -> None:
+        """Take what has happened to the consumer."""
+        channel = self._channel
+        info = channel._queue_consumer_generator
+        if isinstance(event, _ConsumerCancellationEvt):
+            channel._consumer_infos.pop(event.method_frame.method.consumer_tag, None)
+            if info is not None:
+                info.cancelled_by_broker = True
+        elif info is not None:
+            info.pending_events.append(event)
+        else:
+            return
+        channel._connection._request_dispatch(channel)
+
+    def _await_event(self, timeout: float | None) -> bool:
+        """Wait for something to happen to the consumer; False when the time is over."""
+        channel = self._channel
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            if channel.is_closed:
+                if not channel._ending.by_user:
+                    channel._raise_closed()
+                channel._queue_consumer_generator = None
+                return True
+            remaining = None if deadline is None else max(deadline - time.monotonic(), 0)
+            try:
+                channel._connection.process_data_events(time_limit=remaining)
+            except exceptions.AMQPError as error:
+                # What arrived before the end is handed out first.
+                if error is not channel._ending.reason:
+                    raise
+            if self._has_news():
+                return True
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+
+    def _has_news(self) -> bool:
+        info = self._channel._queue_consumer_generator
+        return info is None or self._channel.is_closed or bool(info.pending_events) or info.cancelled_by_broker

@@ -1,0 +1,92 @@
+"""Signal handlers that use the connection which they interrupt."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, Callable
+
+import pytest
+
+import pika
+from tests.support.rabbitmq import Broker
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this platform")
+
+BlockingChannel = pika.adapters.blocking_connection.BlockingChannel
+
+
+@contextlib.contextmanager
+def alarm(seconds: float, handler: Callable[[], object]) -> Iterator[None]:
+    """Have a signal handler run once in this thread, and put back what was there before."""
+    assert threading.current_thread() is threading.main_thread()
+
+    def run(_number: int, _frame: FrameType | None) -> None:
+        handler()
+
+    before = signal.signal(signal.SIGALRM, run)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_stop_consuming_while_nothing_arrives(channel: BlockingChannel, queue: str) -> None:
+    channel.basic_consume(queue, lambda *message: None)
+    with alarm(0.2, channel.stop_consuming):
+        channel.start_consuming()
+    assert channel.consumer_tags == []
+    assert channel.queue_declare(queue, passive=True).method.consumer_count == 0
+
+
+@pytest.mark.parametrize("seconds", [0.003, 0.01, 0.02, 0.03, 0.05, 0.08, 0.13, 0.21])
+def test_stop_consuming_while_messages_pour_in(channel: BlockingChannel, queue: str, seconds: float) -> None:
+    """Wherever the handler interrupts, the consumer ends, and every message was handed out or put back."""
+    got: list[bytes] = []
+
+    def on_message(channel: BlockingChannel, method: Any, properties: Any, body: bytes) -> None:
+        got.append(body)
+        channel.basic_ack(method.delivery_tag)
+        channel.basic_publish("", queue, body)
+
+    for number in range(300):
+        channel.basic_publish("", queue, b"%d" % number)
+    channel.basic_consume(queue, on_message)
+    with alarm(seconds, channel.stop_consuming):
+        channel.start_consuming()
+    assert channel.consumer_tags == []
+    channel.basic_recover(requeue=True)
+    left = sorted(channel.basic_get(queue, auto_ack=True)[2] or b"" for _ in range(300))
+    assert left == sorted(b"%d" % number for number in range(300))
+
+
+def test_cancel_ends_a_generator_that_waits(channel: BlockingChannel, queue: str) -> None:
+    with alarm(0.2, lambda: channel.stop_consuming()):
+        assert list(channel.consume(queue)) == []
+
+
+def test_an_exception_of_a_handler_leaves_the_connection_usable_or_closed(rabbitmq: Broker) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt() -> None:
+        raise Interrupted
+
+    for attempt in range(20):
+        connection = pika.BlockingConnection(rabbitmq.parameters())
+        channel = connection.channel()
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        with pytest.raises(Interrupted), alarm(0.002 + attempt / 500, interrupt):
+            while True:
+                channel.basic_publish("", queue, b"x" * 1000)
+        try:
+            channel.queue_declare(queue, passive=True)
+        except pika.exceptions.AMQPConnectionError:
+            assert connection.is_closed
+        else:
+            connection.close()
