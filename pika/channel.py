@@ -431,7 +431,8 @@ class Channel:
         if consumer_tag not in self._consumers or consumer_tag in self._protocol.cancelled:
             LOGGER.warning("basic_cancel - consumer not found or already cancelled: %s", consumer_tag)
             return
-        # Without acknowledgements a late delivery has left its queue for good: it still goes to the consumer.
+        # Without acknowledgements a late delivery has left its queue for good: it still goes to the consumer, until
+        # cancel-ok says that there are no more. With nowait nothing says so, and late ones are dropped.
         reply = self._protocol.basic_cancel(consumer_tag, nowait)
         if nowait:
             del self._consumers[consumer_tag]

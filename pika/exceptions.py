@@ -326,8 +326,7 @@ class UnsupportedAMQPFieldException(ProtocolSyntaxError):
     """A Python value has no AMQP field type; the arguments are the pieces encoded so far and the value."""
 
     _meaning = (
-        "A value has no AMQP field type; "
-        "use None, bool, int, float, Decimal, str, bytes, datetime, list or dict."
+        "A value has no AMQP field type; use None, bool, int, float, Decimal, str, bytes, datetime, list or dict."
     )
     _summary = "Unsupported field kind {1}"
     _value_needs_summary = True

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Draw the state diagrams of the architecture page from the tables in pika/protocol/states.py.
 
-    draw_states.py           write them into docs/architecture.md
-    draw_states.py --check   exit 1 if those in the page are not what the tables say
+draw_states.py           write them into docs/architecture.md
+draw_states.py --check   exit 1 if those in the page are not what the tables say
 """
 
 from __future__ import annotations

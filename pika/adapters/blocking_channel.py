@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections import deque
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, Union
@@ -28,6 +29,8 @@ from pika.protocol import Confirmation, Outcome
 
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingConnection
+
+LOGGER = logging.getLogger(__name__)
 
 Arguments = Union[Mapping[str, Any], None]
 
@@ -57,8 +60,10 @@ class BlockingChannel:
         self._on_cancel: list[Callable[[frame.Method[spec.Basic.Cancel]], object]] = []
         self._on_return: list[OnReturn] = []
         self._ending = Ending()
-        # Told when the queue of the get that is going on is empty.
-        self._get_empty = _CallbackResult()
+        # The get whose answer is awaited: what is told of a message, of an empty queue, and whether it acknowledges.
+        self._get: tuple[_CallbackResult, _CallbackResult, bool] | None = None
+        # The consumer that was cancelled last.
+        self._cancelled_last: _ConsumerInfo | None = None
         channel_impl.add_on_close_callback(self._on_closed)
         channel_impl.add_on_cancel_callback(self._on_consumer_cancelled_by_broker)
         channel_impl.add_on_return_callback(self._on_message_returned)
@@ -134,11 +139,19 @@ class BlockingChannel:
         :param reply_text: for the broker's log
         :raises pika.exceptions.ChannelClosedByBroker: when the broker closed it first, over something sent before
         """
+        if self._connection._impl.interrupted:
+            # A signal handler, which cannot wait for an answer: the next round of events does it.
+            self._connection._defer(functools.partial(self._close_if_open, reply_code, reply_text))
+            return
         self._require_open()
         self._impl.close(reply_code, reply_text)
         self._connection._wait_until(lambda: self._impl.is_closed, f"closing channel {self.channel_number}")
         if not isinstance(self._ending.reason, exceptions.ChannelClosedByClient):
             self._raise_closed()
+
+    def _close_if_open(self, reply_code: int, reply_text: str) -> None:
+        if self.is_open:
+            self.close(reply_code, reply_text)
 
     def flow(self, active: bool) -> bool:
         """Ask the broker to pause deliveries (False) or to go on (True) (channel.flow). RabbitMQ refuses to pause.
@@ -295,6 +308,9 @@ class BlockingChannel:
             self._call("basic.consume", consume)
         except BaseException:
             self._consumer_infos.pop(tag, None)
+            if self._impl.is_open and tag in self._impl._consumers:
+                # A signal handler raised while the answer was awaited: the broker must not deliver to nobody.
+                self._impl.basic_cancel(tag)
             raise
         return tag
 
@@ -310,8 +326,14 @@ class BlockingChannel:
         if info is None or self.is_closed:
             return []
         # Cancelled first: what is put back while the consumer is active comes straight back to it.
-        self._call("basic.cancel", functools.partial(self._impl.basic_cancel, consumer_tag))
+        if consumer_tag in self._impl._protocol.cancelled:
+            # By a call that this one interrupts, or that was interrupted itself.
+            self._wait(lambda: consumer_tag not in self._impl._protocol.cancelled, "basic.cancel")
+        elif consumer_tag in self._impl._consumers:
+            self._call("basic.cancel", functools.partial(self._impl.basic_cancel, consumer_tag))
+        # Otherwise the broker has cancelled it, and its callback has not been told yet.
         self._consumer_infos.pop(consumer_tag, None)
+        self._cancelled_last = info
         pending = self._take_pending(consumer_tag)
         if info.auto_ack:
             return [(event.method, event.properties, event.body) for event in pending]
@@ -347,11 +369,14 @@ class BlockingChannel:
 
         :param consumer_tag: the consumer; None for all of them
         """
+        tags = list(self._consumer_infos) if consumer_tag is None else [consumer_tag]
         if self._connection._impl.interrupted:
             # A signal handler, which cannot wait for an answer: the next round of events does it.
-            self._connection._defer(functools.partial(self.stop_consuming, consumer_tag))
-            return
-        tags = list(self._consumer_infos) if consumer_tag is None else [consumer_tag]
+            self._connection._defer(functools.partial(self._stop, tags))
+        else:
+            self._stop(tags)
+
+    def _stop(self, tags: list[str]) -> None:
         generator = self._queue_consumer_generator
         for tag in tags:
             if generator is not None and tag == generator.consumer_tag:
@@ -403,14 +428,34 @@ class BlockingChannel:
         :returns: method, properties and body; three Nones when the queue is empty
         """
         self._require_open()
-        message = _CallbackResult()
-        empty = self._get_empty = _CallbackResult()
-        self._impl.basic_get(queue, message.set_value_once, auto_ack)
-        self._wait(lambda: message.ready or empty.ready, "basic.get")
+        if self._get is not None:
+            self._finish_interrupted_get(*self._get)
+        message, empty = _CallbackResult(), _CallbackResult()
+        self._get = (message, empty, auto_ack)
+        try:
+            self._impl.basic_get(queue, message.set_value_once, auto_ack)
+            self._wait(lambda: message.ready or empty.ready, "basic.get")
+        except exceptions.AMQPError:
+            self._get = None
+            raise
+        self._get = None
         if message.ready:
             _channel, method, properties, body = message.value
             return method, properties, body
         return None, None, None
+
+    def _finish_interrupted_get(self, message: _CallbackResult, empty: _CallbackResult, auto_ack: bool) -> None:
+        """Await the answer that a signal handler kept the last get from awaiting, and put its message back."""
+        if self._impl._on_getok_callback is not None:
+            self._wait(lambda: message.ready or empty.ready, "basic.get")
+        self._get = None
+        if not message.ready:
+            return
+        method = message.value[1]
+        if auto_ack:
+            LOGGER.warning("basic_get was interrupted: the message that it took from its queue is lost: %r", method)
+        else:
+            self._impl.basic_reject(method.delivery_tag, requeue=True)
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """Acknowledge a delivery (basic.ack).
@@ -572,12 +617,14 @@ class BlockingChannel:
     def _dispatch_events(self) -> None:
         """Hand what is pending to its callbacks; a callback that cancels its consumer takes the rest back."""
         connection = self._connection
-        while self._pending_events:
-            event = self._pending_events.popleft()
+        while True:
+            try:
+                event = self._pending_events.popleft()
+            except IndexError:
+                # Asked for no sooner: a signal handler that cancels takes events back at any moment.
+                break
             if isinstance(event, _ConsumerDeliveryEvt):
-                info = self._consumer_infos.get(event.method.consumer_tag)
-                if info is not None and info.on_message_callback is not None:
-                    info.on_message_callback(self, event.method, event.properties, event.body)
+                self._dispatch_delivery(event)
             elif isinstance(event, _ConsumerCancellationEvt):
                 self._consumer_infos.pop(event.method_frame.method.consumer_tag, None)
                 for on_cancel in self._on_cancel:
@@ -592,6 +639,20 @@ class BlockingChannel:
         if self.is_closed:
             self._consumer_infos.clear()
 
+    def _dispatch_delivery(self, event: _ConsumerDeliveryEvt) -> None:
+        info = self._consumer_infos.get(event.method.consumer_tag)
+        if info is None:
+            # A signal handler cancelled the consumer when the message had just left the queue of events.
+            info = self._cancelled_last
+            if info is None or info.consumer_tag != event.method.consumer_tag:
+                return
+            if not info.auto_ack:
+                if self.is_open:
+                    self._impl.basic_reject(event.method.delivery_tag, requeue=True)
+                return
+        if info.on_message_callback is not None:
+            info.on_message_callback(self, event.method, event.properties, event.body)
+
     def _on_consumer_message_delivery(
         self,
         channel: channel_module.Channel,
@@ -600,11 +661,11 @@ class BlockingChannel:
         body: bytes,
     ) -> None:
         event = _ConsumerDeliveryEvt(method, properties, body)
-        sink = self._consumer_infos[method.consumer_tag].alternate_event_sink
-        if sink is None:
+        info = self._consumer_infos.get(method.consumer_tag)
+        if info is None or info.alternate_event_sink is None:
             self._add_pending_event(event)
         else:
-            sink(event)
+            info.alternate_event_sink(event)
 
     def _on_consumer_cancelled_by_broker(self, method_frame: frame.Method[spec.Basic.Cancel]) -> None:
         event = _ConsumerCancellationEvt(method_frame)
@@ -644,11 +705,14 @@ class BlockingChannel:
             for event in pending
             if not isinstance(event, _ConsumerDeliveryEvt) or event.method.consumer_tag in kept
         )
-        if self._pending_events or not by_user:
-            self._connection._request_dispatch(self)
+        if self._pending_events or not by_user or self._connection.is_open:
+            # Whoever waits for this channel's events is to look up, also when it was a signal handler that closed it.
+            self._connection._interrupt_wait(self)
 
     def _on_get_empty(self, method_frame: frame.Method[spec.Basic.GetEmpty]) -> None:
-        self._get_empty.set_value_once(method_frame)
+        if self._get is not None:
+            _message, empty, _auto_ack = self._get
+            empty.set_value_once(method_frame)
 
 
 def close_after(close: Callable[[], object], exc_type: object) -> None:

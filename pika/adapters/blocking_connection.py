@@ -136,13 +136,18 @@ class BlockingConnection:
         :param reply_text: for the broker's log
         :raises pika.exceptions.ConnectionWrongStateError: when it is closed already
         """
-        if not self.is_open:
+        if self._impl.interrupted:
+            # A signal handler, which cannot wait for an answer: the next round of events does it.
+            self._defer(functools.partial(self._close_if_open, reply_code, reply_text))
+            return
+        if self.is_closed:
             raise exceptions.ConnectionWrongStateError(
                 f"BlockingConnection.close({reply_code!r}, {reply_text!r}) called on closed connection."
             )
         # Also what was written before, and is stuck, has no longer than this.
         deadline = self._impl.write_deadline = time.monotonic() + self.CLOSE_TIMEOUT
-        self._impl.close(reply_code, reply_text)
+        if self.is_open:
+            self._impl.close(reply_code, reply_text)
         if not self._impl.pump_until(lambda: self._impl.is_closed, deadline - time.monotonic()):
             LOGGER.warning(
                 "%s did not answer connection.close within %s seconds: dropping the connection",
@@ -150,6 +155,10 @@ class BlockingConnection:
                 self.CLOSE_TIMEOUT,
             )
             self._impl.abort(exceptions.ConnectionClosedByClient(reply_code, reply_text))
+
+    def _close_if_open(self, reply_code: int, reply_text: str) -> None:
+        if self.is_open:
+            self.close(reply_code, reply_text)
 
     def update_secret(self, new_secret: str, reason: str) -> None:
         """Give the broker a new secret before the present one expires (RabbitMQ's connection.update-secret).
@@ -330,6 +339,11 @@ class BlockingConnection:
         :raises pika.exceptions.AMQPConnectionError: of the class that says why, when the connection ends before
         """
         impl = self._impl
+        if impl.interrupted:
+            raise exceptions.ReentrancyError(
+                f"{what}: called by a signal handler in the middle of I/O, where no answer can be awaited; "
+                f"stop_consuming() and close() can be called there, and add_callback_threadsafe() does the rest"
+            )
         began = time.monotonic()
         while True:
             # What an alarm has held up has the whole time again after it.

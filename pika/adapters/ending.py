@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pika import exceptions
+from pika import exceptions, spec
 
 
 class Ending:
@@ -28,7 +28,10 @@ class Ending:
     @property
     def by_user(self) -> bool:
         """Whether it was the user who closed the channel, or the connection with it."""
-        return isinstance(self.reason, (exceptions.ChannelClosedByClient, exceptions.ConnectionClosedByClient))
+        if isinstance(self.reason, exceptions.ChannelClosedByClient):
+            # Over a message that is too large the library closes the channel by itself.
+            return self.reason.reply_code != spec.CONTENT_TOO_LARGE
+        return isinstance(self.reason, exceptions.ConnectionClosedByClient)
 
     @property
     def is_news(self) -> bool:

@@ -37,7 +37,7 @@ class PumpedConnection(Connection):
         self._soon: deque[Callable[[], object]] = deque()
         self._glanced_at = 0.0
         self._pushing = False
-        self._pumping = False
+        self._acting = False
         self._sending = False
         super().__init__(parameters, on_open_error_callback=_note_end, on_close_callback=_note_end)
         self.add_on_connection_unblocked_callback(_note_unblocked)
@@ -46,7 +46,7 @@ class PumpedConnection(Connection):
     def interrupted(self) -> bool:
         """Whether I/O is going on. Whoever finds this set is a signal handler that interrupts it, and cannot wait for
         an answer: what is interrupted would have to go on first."""
-        return self._pumping or self._sending or self._processing
+        return self._acting or self._sending or self._processing
 
     # I/O
 
@@ -63,25 +63,20 @@ class PumpedConnection(Connection):
         if deadline is not None:
             until_timer = max(deadline - time.monotonic(), 0)
             timeout = until_timer if timeout is None else min(timeout, until_timer)
-        outer, self._pumping = self._pumping, True
-        try:
-            self._act(self.stream.wait(timeout))
-        finally:
-            self._pumping = outer
+        # While it waits, a signal handler may do all that a program may do.
+        self._act(self.stream.wait(timeout))
 
     def glance(self) -> None:
         """Take what has arrived and run what is due, without waiting, unless that was done a moment ago."""
         now = time.monotonic()
         if now - self._glanced_at >= GLANCE_INTERVAL and not self.stream.closed:
             self._glanced_at = now
-            outer, self._pumping = self._pumping, True
-            try:
-                self._act(Ready.READ)
-            finally:
-                self._pumping = outer
+            self._act(Ready.READ)
 
     def _act(self, ready: int) -> None:
+        outer = self._acting
         try:
+            self._acting = True
             if ready & Ready.WRITE:
                 self.stream.flush()
             if ready & Ready.READ:
@@ -90,6 +85,8 @@ class PumpedConnection(Connection):
         except BaseException as error:
             self._give_up(error)
             raise
+        finally:
+            self._acting = outer
 
     def pump_until(self, done: Callable[[], bool], timeout: float | None) -> bool:
         """Pump until something holds or the connection is closed.
@@ -125,6 +122,8 @@ class PumpedConnection(Connection):
             f"so what {self.stream.peer} got or sent is not known; connect again"
         )
         lost.__cause__ = error
+        # What was interrupted is over, even if it could not say so.
+        self._processing = False
         self.abort(lost)
 
     def _receive(self) -> None:
@@ -150,8 +149,9 @@ class PumpedConnection(Connection):
     # The callback connection's side
 
     def _flush(self) -> None:
-        outer, self._sending = self._sending, True
+        outer = self._sending
         try:
+            self._sending = True
             pieces = self._protocol.data_to_send()
             if len(pieces) == 1:
                 self.stream.write(pieces[0])
@@ -169,8 +169,8 @@ class PumpedConnection(Connection):
         # While the broker takes nothing, it is read on: a broker under an alarm goes on sending heartbeats,
         # and says that it has blocked us. Silence ends this, and so do blocked_connection_timeout and closing.
         # What is answered meanwhile is sent by this loop, not by one inside it.
-        self._pushing = True
         try:
+            self._pushing = True
             while self.stream.pending_output and not self.stream.closed:
                 remaining = None if self.write_deadline is None else self.write_deadline - time.monotonic()
                 if remaining is not None and remaining <= 0:

@@ -328,15 +328,16 @@ class ServerChannel:
             self.cancel(self._reply_consumer[0])
         # Consumers first, so that nothing that goes back is sent here again; what goes back next, so that it keeps
         # its place before what others get.
-        queues: dict[Queue, None] = {}
+        consumed = {consumer.queue: None for consumer in self.consumers.values()}
         for consumer in self.consumers.values():
             consumer.queue.remove_consumer(consumer)
-            queues[consumer.queue] = None
         self.consumers.clear()
+        queues = dict(consumed)
         for queue, entry, _ in self._unsettled.values():
             queue.give_back(entry)
             queues[queue] = None
         self._unsettled.clear()
         for queue in queues:
             queue.dispatch()
+        for queue in consumed:
             self.vhost.consumer_left(queue)

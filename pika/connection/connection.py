@@ -334,8 +334,8 @@ class Connection(abc.ABC):
             return
         next_event = self._protocol.next_event
         finished = False
-        self._processing = True
         try:
+            self._processing = True
             while True:
                 event = next_event()
                 if event is None:
@@ -390,8 +390,14 @@ class Connection(abc.ABC):
         self._remove_blocked_timer()
         call_each(self._on_unblocked, self, frame.Method(0, event.method))
 
-    def _on_blocked_timeout(self) -> None:
+    def _on_blocked_timeout(self, seen: float | None = None) -> None:
         self._blocked_timer = None
+        received_at = self._protocol.received_at
+        if received_at != seen:
+            # The end of the alarm may be among what has arrived and was not read yet, while the program was busy.
+            judge = functools.partial(self._on_blocked_timeout, received_at)
+            self._blocked_timer = self._adapter_call_later(0, judge)
+            return
         timeout = self.params.blocked_connection_timeout
         self._protocol.stream_lost(
             exceptions.ConnectionBlockedTimeout(f"Blocked connection timeout expired: {timeout} seconds.")

@@ -65,7 +65,8 @@ class Connection:
         self._output: list[bytes | memoryview] = []
         self._owed = Expectations()
         self._heartbeat: Heartbeat | None = None
-        self._now = 0.0
+        #: When bytes arrived last, or the handshake began.
+        self.received_at = 0.0
         self._lost: BaseException | None = None
         self._closing_error: exceptions.ConnectionClosedByClient | None = None
         # Our connection.close, until it is sent.
@@ -89,7 +90,7 @@ class Connection:
 
         :param now: the time in seconds, by any clock that does not jump
         """
-        self._now = now
+        self.received_at = now
         self._advance(Action.CONNECT)
         self._output.append(frame.ProtocolHeader().marshal())
 
@@ -99,7 +100,7 @@ class Connection:
         :param data: the bytes, in any split
         :param now: the time
         """
-        self._now = now
+        self.received_at = now
         if self._heartbeat is not None:
             self._heartbeat.last_received = now
         if self.state is not ConnectionState.CLOSED:
@@ -332,7 +333,7 @@ class Connection:
         self.heartbeat_interval = answer.heartbeat
         self._reader.max_frame_size = self._largest_frame(method)
         if answer.heartbeat:
-            self._heartbeat = Heartbeat(answer.heartbeat, self._now)
+            self._heartbeat = Heartbeat(answer.heartbeat, self.received_at)
         self._output.append(encoded)
         return None
 

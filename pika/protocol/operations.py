@@ -79,13 +79,27 @@ class Operations(abc.ABC):
 
     @overload
     def exchange_declare(
-        self, exchange: str, exchange_type: str = ..., passive: bool = ..., durable: bool = ...,
-        auto_delete: bool = ..., internal: bool = ..., nowait: Literal[False] = ..., arguments: Arguments = ...,
+        self,
+        exchange: str,
+        exchange_type: str = ...,
+        passive: bool = ...,
+        durable: bool = ...,
+        auto_delete: bool = ...,
+        internal: bool = ...,
+        nowait: Literal[False] = ...,
+        arguments: Arguments = ...,
     ) -> Reply[spec.Exchange.DeclareOk]: ...
     @overload
     def exchange_declare(
-        self, exchange: str, exchange_type: str = ..., passive: bool = ..., durable: bool = ...,
-        auto_delete: bool = ..., internal: bool = ..., nowait: bool = ..., arguments: Arguments = ...,
+        self,
+        exchange: str,
+        exchange_type: str = ...,
+        passive: bool = ...,
+        durable: bool = ...,
+        auto_delete: bool = ...,
+        internal: bool = ...,
+        nowait: bool = ...,
+        arguments: Arguments = ...,
     ) -> Reply[spec.Exchange.DeclareOk] | None: ...
     def exchange_declare(
         self,
@@ -137,7 +151,11 @@ class Operations(abc.ABC):
 
     @overload
     def exchange_bind(
-        self, destination: str, source: str, routing_key: str = ..., nowait: Literal[False] = ...,
+        self,
+        destination: str,
+        source: str,
+        routing_key: str = ...,
+        nowait: Literal[False] = ...,
         arguments: Arguments = ...,
     ) -> Reply[spec.Exchange.BindOk]: ...
     @overload
@@ -160,7 +178,11 @@ class Operations(abc.ABC):
 
     @overload
     def exchange_unbind(
-        self, destination: str, source: str, routing_key: str = ..., nowait: Literal[False] = ...,
+        self,
+        destination: str,
+        source: str,
+        routing_key: str = ...,
+        nowait: Literal[False] = ...,
         arguments: Arguments = ...,
     ) -> Reply[spec.Exchange.UnbindOk]: ...
     @overload
@@ -185,13 +207,25 @@ class Operations(abc.ABC):
 
     @overload
     def queue_declare(
-        self, queue: str = ..., passive: bool = ..., durable: bool = ..., exclusive: bool = ...,
-        auto_delete: bool = ..., nowait: Literal[False] = ..., arguments: Arguments = ...,
+        self,
+        queue: str = ...,
+        passive: bool = ...,
+        durable: bool = ...,
+        exclusive: bool = ...,
+        auto_delete: bool = ...,
+        nowait: Literal[False] = ...,
+        arguments: Arguments = ...,
     ) -> Reply[spec.Queue.DeclareOk]: ...
     @overload
     def queue_declare(
-        self, queue: str = ..., passive: bool = ..., durable: bool = ..., exclusive: bool = ...,
-        auto_delete: bool = ..., nowait: bool = ..., arguments: Arguments = ...,
+        self,
+        queue: str = ...,
+        passive: bool = ...,
+        durable: bool = ...,
+        exclusive: bool = ...,
+        auto_delete: bool = ...,
+        nowait: bool = ...,
+        arguments: Arguments = ...,
     ) -> Reply[spec.Queue.DeclareOk] | None: ...
     def queue_declare(
         self,
@@ -219,7 +253,11 @@ class Operations(abc.ABC):
 
     @overload
     def queue_bind(
-        self, queue: str, exchange: str, routing_key: str = ..., nowait: Literal[False] = ...,
+        self,
+        queue: str,
+        exchange: str,
+        routing_key: str = ...,
+        nowait: Literal[False] = ...,
         arguments: Arguments = ...,
     ) -> Reply[spec.Queue.BindOk]: ...
     @overload
@@ -303,13 +341,25 @@ class Operations(abc.ABC):
 
     @overload
     def basic_consume(
-        self, queue: str, consumer_tag: str = ..., no_local: bool = ..., no_ack: bool = ..., exclusive: bool = ...,
-        nowait: Literal[False] = ..., arguments: Arguments = ...,
+        self,
+        queue: str,
+        consumer_tag: str = ...,
+        no_local: bool = ...,
+        no_ack: bool = ...,
+        exclusive: bool = ...,
+        nowait: Literal[False] = ...,
+        arguments: Arguments = ...,
     ) -> Reply[spec.Basic.ConsumeOk]: ...
     @overload
     def basic_consume(
-        self, queue: str, consumer_tag: str = ..., no_local: bool = ..., no_ack: bool = ..., exclusive: bool = ...,
-        nowait: bool = ..., arguments: Arguments = ...,
+        self,
+        queue: str,
+        consumer_tag: str = ...,
+        no_local: bool = ...,
+        no_ack: bool = ...,
+        exclusive: bool = ...,
+        nowait: bool = ...,
+        arguments: Arguments = ...,
     ) -> Reply[spec.Basic.ConsumeOk] | None: ...
     def basic_consume(
         self,

@@ -454,3 +454,28 @@ def test_a_generator_inside_a_callback(channel: BlockingChannel, queue: str) -> 
     channel.basic_consume(queue, on_message)
     channel.start_consuming()
     assert seen == [[b"0", b"0", b"1", b"2"]]
+
+
+def test_cancelling_a_consumer_that_the_broker_has_cancelled(channel: BlockingChannel, queue: str) -> None:
+    """The broker's word has come with the answer to the delete, and waits for its callback."""
+    cancelled: list[str] = []
+    channel.add_on_cancel_callback(lambda method_frame: cancelled.append(method_frame.method.consumer_tag))
+    tag = channel.basic_consume(queue, lambda *message: None)
+    channel.queue_delete(queue)
+    channel.connection.process_data_events(0)
+    assert channel.basic_cancel(tag) == []
+    assert channel.consumer_tags == []
+    other = channel.basic_consume(channel.queue_declare("", exclusive=True).method.queue, lambda *message: None)
+    channel.stop_consuming()
+    assert other not in channel.consumer_tags
+
+
+def test_a_callback_that_deletes_its_queue_and_stops(channel: BlockingChannel, queue: str) -> None:
+    def on_message(channel: BlockingChannel, *_message: object) -> None:
+        channel.queue_delete(queue)
+        channel.stop_consuming()
+
+    channel.basic_consume(queue, on_message, auto_ack=True)
+    channel.basic_publish("", queue, b"last")
+    channel.start_consuming()
+    assert channel.consumer_tags == []

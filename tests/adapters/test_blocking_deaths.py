@@ -73,6 +73,7 @@ UNKNOWN_METHOD = raw_frame(1, 0, b"\x00\x63\x00\x63")
 OVERSIZED = b"\x01\x00\x00\xff\xff\xff\xff"
 GARBAGE = b"no frame at all."
 
+
 def reset_on_header(session: Session) -> None:
     session.expect_header()
     session.peer.reset()

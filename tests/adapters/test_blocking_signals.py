@@ -12,7 +12,6 @@ from typing import Any, Callable
 import pytest
 
 import pika
-from tests.support.rabbitmq import Broker
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this platform")
 
@@ -70,23 +69,21 @@ def test_cancel_ends_a_generator_that_waits(channel: BlockingChannel, queue: str
         assert list(channel.consume(queue)) == []
 
 
-def test_an_exception_of_a_handler_leaves_the_connection_usable_or_closed(rabbitmq: Broker) -> None:
-    class Interrupted(Exception):
-        pass
+@pytest.mark.parametrize("seconds", [0.01, 0.05, 0.2])
+@pytest.mark.parametrize("pouring", [False, True])
+@pytest.mark.parametrize("what", ["channel", "connection"])
+def test_closing_ends_start_consuming(
+    channel: BlockingChannel, queue: str, what: str, pouring: bool, seconds: float
+) -> None:
+    def on_message(channel: BlockingChannel, method: Any, properties: Any, body: bytes) -> None:
+        if channel.is_open:
+            channel.basic_publish("", queue, body)
 
-    def interrupt() -> None:
-        raise Interrupted
-
-    for attempt in range(20):
-        connection = pika.BlockingConnection(rabbitmq.parameters())
-        channel = connection.channel()
-        queue = channel.queue_declare("", exclusive=True).method.queue
-        with pytest.raises(Interrupted), alarm(0.002 + attempt / 500, interrupt):
-            while True:
-                channel.basic_publish("", queue, b"x" * 1000)
-        try:
-            channel.queue_declare(queue, passive=True)
-        except pika.exceptions.AMQPConnectionError:
-            assert connection.is_closed
-        else:
-            connection.close()
+    channel.basic_consume(queue, on_message, auto_ack=True)
+    for _ in range(200 if pouring else 0):
+        channel.basic_publish("", queue, b"message")
+    close = channel.close if what == "channel" else channel.connection.close
+    with alarm(seconds, close), contextlib.suppress(pika.exceptions.AMQPError):
+        channel.start_consuming()
+    assert channel.is_closed
+    assert channel.connection.is_closed is (what == "connection")

@@ -217,3 +217,23 @@ def test_a_multiple_ack_must_name_a_tag_that_is_unsettled() -> None:
 def test_nothing_to_settle_is_fine_for_all() -> None:
     peer = filled(0)
     assert peer.send(1, B.Ack(0, True), B.Nack(0, True)) == []
+
+
+def test_an_auto_delete_queue_stays_when_a_channel_goes_that_only_got_from_it() -> None:
+    peer = connected(None, 1, 2)
+    peer.call(Q.Declare(queue="q", auto_delete=True))
+    peer.publish("", "q", b"kept")
+    peer.call(B.Get(queue="q"), 2)
+    peer.call(spec.Channel.Close(200, "", 0, 0), 2)
+    assert peer.call(B.Get(queue="q")).body == b"kept"
+
+
+def test_little_is_prepared_for_a_consumer_that_never_reads() -> None:
+    node = make_node()
+    consumer, publisher = connected(node), connected(node)
+    consumer.send(1, Q.Declare(queue="q"), B.Consume(queue="q", no_ack=True))
+    body = bytes(1 << 20)
+    for _ in range(200):
+        publisher.publish("", "q", body)
+    assert consumer.connection.output.size <= node.limits.congested + 2 * len(body)
+    assert publisher.call(Q.Declare(queue="q", passive=True)).message_count > 150

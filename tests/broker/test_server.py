@@ -83,7 +83,7 @@ def test_a_program_publishes_consumes_and_acknowledges(broker: Broker) -> None:
         channel.basic_qos(prefetch_count=20)
         seen = []
         for method, properties, body in channel.consume("work", inactivity_timeout=PATIENCE):
-            seen.append((properties.headers["n"], body))
+            seen.append(((properties.headers or {})["n"], body))
             channel.basic_ack(method.delivery_tag)
             if len(seen) == 500:
                 break
@@ -287,4 +287,35 @@ def test_a_client_that_asks_and_never_listens(broker: Broker) -> None:
             # What it is sent piles up, until nothing more is read from it.
             for _ in range(100_000):
                 sock.sendall(give + ask)
+        assert serves(broker)
+
+
+def test_a_publisher_that_never_reads_its_confirms(broker: Broker) -> None:
+    message = published("", "nobody", b"", mandatory=True)
+    with opened(broker, spec.Confirm.Select()) as sock:
+        sock.settimeout(1.0)
+        with pytest.raises(socket.timeout):
+            # Returns and confirms pile up, until nothing more is read from it.
+            for _ in range(100_000):
+                sock.sendall(message * 1000)
+        assert serves(broker)
+
+
+def test_it_stops_whatever_its_clients_do() -> None:
+    with contextlib.ExitStack() as stack:
+        broker = Broker()
+        broker.start()
+        for sent in (b"", b"AM", frame.ProtocolHeader().marshal(), frame.ProtocolHeader().marshal() + b"\x01\x00"):
+            stack.enter_context(dial(broker)).sendall(sent)
+        stack.enter_context(opened(broker, spec.Queue.Declare(queue="q"), spec.Basic.Consume(queue="q", no_ack=True)))
+        halfway = stack.enter_context(opened(broker))
+        halfway.sendall(published("", "q", bytes(100_000))[:50_000])
+        flood = stack.enter_context(opened(broker, spec.Confirm.Select()))
+        for _ in range(100):
+            flood.sendall(published("", "q", bytes(100_000)))
+        broker.stop()
+        with pytest.raises(ConnectionRefusedError):
+            dial(broker)
+        broker.start()
+        stack.callback(broker.stop)
         assert serves(broker)

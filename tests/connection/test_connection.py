@@ -216,9 +216,7 @@ def test_a_callback_that_raises_at_the_end_of_the_stream() -> None:
             connection.log.append(body)
             raise ZeroDivisionError("mine")
 
-        channel.add_callback(
-            lambda _: channel.basic_consume("queue", on_message, callback=str), [spec.Channel.OpenOk]
-        )
+        channel.add_callback(lambda _: channel.basic_consume("queue", on_message, callback=str), [spec.Channel.OpenOk])
         raised = 0
         for _ in range(2000):
             try:

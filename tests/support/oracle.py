@@ -1,4 +1,4 @@
-"""An environment with pika 1.4.4, the library that this one stands in for, to compare with by running it."""
+"""Environments with other clients to run: above all pika 1.4.4, the library that this one stands in for."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import tempfile
 #: Why the comparison is skipped where there is no such environment.
 REASON = "no pika 1.4.4 to compare with: pip could not install it; set PIKA_ORACLE_PYTHON to a Python that has it"
 
-_VERSION = "1.4.4"
-_CACHE = pathlib.Path(__file__).resolve().parents[2] / ".cache" / "oracle"
+_CACHE = pathlib.Path(__file__).resolve().parents[2] / ".cache"
 
 
 @functools.cache
@@ -25,37 +24,56 @@ def oracle_python() -> pathlib.Path | None:
 
     :raises RuntimeError: the one that the variable names does not have pika 1.4.4.
     """
-    given = os.environ.get("PIKA_ORACLE_PYTHON")
+    return environment("oracle", "pika==1.4.4")
+
+
+def environment(name: str, requirement: str) -> pathlib.Path | None:
+    """Return the interpreter of an environment that has one release of a distribution, or None where none can be made.
+
+    It is that of the environment variable ``PIKA_<NAME>_PYTHON``; without it, one is made once, in ``.cache/<name>``.
+
+    :param name: what to call the environment, e.g. ``py-amqp``, whose variable is ``PIKA_PY_AMQP_PYTHON``
+    :param requirement: the distribution and its version, e.g. ``amqp==5.3.1``
+    :raises RuntimeError: the one that the variable names does not have it.
+    """
+    variable = f"PIKA_{name.upper().replace('-', '_')}_PYTHON"
+    given = os.environ.get(variable)
     if given:
-        if not _is_oracle(pathlib.Path(given)):
-            raise RuntimeError(f"PIKA_ORACLE_PYTHON is {given}, which does not import pika {_VERSION}")
+        if not _has(pathlib.Path(given), requirement):
+            raise RuntimeError(f"{variable} is {given}, which does not have {requirement}")
         return pathlib.Path(given)
-    return _python_of(_CACHE) if _is_oracle(_python_of(_CACHE)) or _build() else None
+    return _made(name, requirement)
 
 
-def _build() -> bool:
+@functools.cache
+def _made(name: str, requirement: str) -> pathlib.Path | None:
+    python = _python_of(_CACHE / name)
+    return python if _has(python, requirement) or _build(name, requirement) else None
+
+
+def _build(name: str, requirement: str) -> bool:
     """Make the environment beside its place and move it there, so that test runs at the same time do not collide."""
-    _CACHE.parent.mkdir(exist_ok=True)
-    (_CACHE.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-    with tempfile.TemporaryDirectory(dir=_CACHE.parent) as directory:
-        made = pathlib.Path(directory) / "oracle"
-        python = _python_of(made)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"pika=={_VERSION}"]
+    _CACHE.mkdir(exist_ok=True)
+    (_CACHE / ".gitignore").write_text("*\n", encoding="utf-8")
+    with tempfile.TemporaryDirectory(dir=_CACHE) as directory:
+        made = pathlib.Path(directory) / name
+        install = [str(_python_of(made)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement]
         if not _succeeds([sys.executable, "-m", "venv", str(made)]) or not _succeeds(install):
             return False
         # Where another run was faster, its environment is as good.
         with contextlib.suppress(OSError):
-            made.rename(_CACHE)
-    return _is_oracle(_python_of(_CACHE))
+            made.rename(_CACHE / name)
+    return _has(_python_of(_CACHE / name), requirement)
 
 
 def _python_of(environment: pathlib.Path) -> pathlib.Path:
     return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def _is_oracle(python: pathlib.Path) -> bool:
+def _has(python: pathlib.Path, requirement: str) -> bool:
+    distribution, version = requirement.split("==")
     # Isolated (-I), so that it cannot find the library under test in the current directory.
-    check = f"import pika; assert pika.__version__ == '{_VERSION}'"
+    check = f"import {distribution}, importlib.metadata as m; assert m.version('{distribution}') == '{version}'"
     return python.exists() and _succeeds([str(python), "-I", "-c", check])
 
 
