@@ -100,8 +100,10 @@ class BlockingConnection:
         destinations = [configs] if isinstance(configs, Parameters) else list(configs)
         for destination in destinations:
             if not isinstance(destination, Parameters):
+                # Not what it is: a URL in it may have a password.
                 raise ArgumentTypeError(
-                    f"parameters must be pika.ConnectionParameters or pika.URLParameters, but got {configs!r:.80}"
+                    f"parameters must be pika.ConnectionParameters or pika.URLParameters, or a sequence of them, "
+                    f"but got {type(configs).__name__}: for a URL use pika.URLParameters(url)"
                 )
         return dial(destinations, functools.partial(self._open, impl_class or PumpedConnection))
 

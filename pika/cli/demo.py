@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _CODE = """\
     import pika
 
-    with pika.BlockingConnection(pika.ConnectionParameters({host!r})) as connection:
+    with pika.BlockingConnection(pika.ConnectionParameters({broker})) as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
         channel.confirm_delivery()
@@ -81,7 +81,11 @@ def _demonstrate(url: str, messages: int, what: str) -> int:
         print(f"consumed and acknowledged {messages:,} messages: {consumed:,.0f} a second")
         left = channel.queue_declare(queue, passive=True).method.message_count
         print(f"{left} messages are left in the queue, which goes with the connection")
-    print(f"\nThe lines that do the same on a RabbitMQ:\n\n{_CODE.format(host=parameters.host, messages=messages)}")
+    broker = repr(parameters.host)
+    if what == "":
+        broker += "" if parameters.port == 5672 else f", {parameters.port}"
+        broker += "" if parameters.virtual_host == "/" else f", virtual_host={parameters.virtual_host!r}"
+    print(f"\nThe lines that do the same on a RabbitMQ:\n\n{_CODE.format(broker=broker, messages=messages)}")
     return 0
 
 

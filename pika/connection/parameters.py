@@ -146,7 +146,8 @@ class Parameters:
     def credentials(self, value: Credentials) -> None:
         if not isinstance(value, tuple(_credentials.VALID_TYPES)):
             names = ", ".join(valid.__name__ for valid in _credentials.VALID_TYPES)
-            raise TypeError(f"credentials must be an instance of one of {names}, but got {value!r}")
+            # Not what it is: it may be a password.
+            raise TypeError(f"credentials must be an instance of one of {names}, but got {type(value).__name__}")
         # A copy, so that erase_on_connect leaves the credentials of other connections alone.
         self._credentials = copy.deepcopy(value)
 
@@ -178,7 +179,10 @@ class Parameters:
 
     @host.setter
     def host(self, value: str) -> None:
-        self._host = _validators.text("host", value)
+        if "://" in _validators.text("host", value):
+            # Not what it is: a URL may have a password.
+            raise ValueError("host must be a host name or an IP address, but got a URL: use pika.URLParameters(url)")
+        self._host = value
 
     @property
     def locale(self) -> str:

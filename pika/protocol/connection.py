@@ -277,6 +277,8 @@ class Connection:
             event = channel.on_method(payload)
             if isinstance(event, ChannelClosed):
                 self._free(number)
+                if isinstance(event.error, exceptions.AMQPError):
+                    event.error.context = f"{self.settings.peer}; channel {number}"
         elif frame_type == spec.FRAME_HEADER:
             event = channel.on_header(payload)
         elif frame_type == spec.FRAME_BODY:

@@ -103,3 +103,8 @@ def test_a_terminal_sees_how_far_it_is() -> None:
     os.close(primary)
     assert b"\rpublishing " in shown and b" of 3,000 (" in shown
     assert b"published 3,000 messages" in shown
+
+
+def test_the_lines_say_which_broker(rabbitmq: Broker) -> None:
+    printed = demo("--url", rabbitmq.url, "--messages", "1").stdout
+    assert f"pika.ConnectionParameters({rabbitmq.host!r}, {rabbitmq.port})" in printed

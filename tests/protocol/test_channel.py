@@ -253,6 +253,14 @@ def test_their_close(broker: Broker) -> None:
     assert_alive(broker)
 
 
+def test_what_the_broker_closes_a_channel_with_says_where(broker: Broker) -> None:
+    channel = open_channel(broker)
+    reply = channel.queue_declare("q", passive=True)
+    broker.send(method(1, spec.Channel.Close(404, "NOT_FOUND - no queue 'q'", 50, 10)))
+    with pytest.raises(exceptions.ChannelClosedByBroker, match=r"no queue 'q'.* \[rabbit\.example:5672; channel 1\]"):
+        reply.result()
+
+
 def test_their_close_while_opening(broker: Broker) -> None:
     channel = broker.connection.open_channel()
     reply = channel.open()
