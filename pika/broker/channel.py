@@ -78,20 +78,23 @@ class ServerChannel:
         if target.version != self.vhost.version:
             self._find(target)
         queues = target.queues
+        keys: tuple[str, ...] = (target.routing_key,)
         if not publishing.is_plain(header[12:]):
             reply_to = self._reply_consumer[2] if self._reply_consumer else None
             examined = publishing.examine(header, self.permissions.name, reply_to)
             header = examined.header
+            keys += tuple(examined.copies)
             if queues is None or examined.copies:
                 assert target.found is not None
-                keys = (target.routing_key, *examined.copies)
                 queues, _ = self.vhost.route(target.found, keys, examined.headers)
         elif queues is None:
             assert target.found is not None
             queues, _ = self.vhost.route(target.found, (target.routing_key,), {})
         message = Message(target.route, header, body)
-        if not target.exchange and target.routing_key.startswith(REPLY_TO):
-            self._reply(target.routing_key, message)
+        if not target.exchange:
+            for key in dict.fromkeys(keys):
+                if key.startswith(REPLY_TO):
+                    self._reply(key, message)
         if self.transaction is not None:
             self.transaction.publications.append(Publication(target, message, queues))
             return
@@ -291,10 +294,10 @@ class ServerChannel:
         transaction = self._in_transaction()
         self.transaction = Transaction()
         for target, message, queues in transaction.publications:
-            for queue in queues:
-                if not queue.deleted:
-                    queue.put(message)
-            if not queues and target.mandatory:
+            left = [queue for queue in queues if not queue.deleted]
+            for queue in left:
+                queue.put(message)
+            if not left and target.mandatory:
                 self._return(message)
         for settled, requeue in transaction.settled:
             self._apply(settled, requeue)

@@ -56,6 +56,8 @@ class ServerConnection:
         self._incoming: dict[int, Incoming] = {}
         self._with_confirms: list[ServerChannel] = []
         self._is_dirty = False
+        # Frames wait in the reader until what was written is sent.
+        self._is_paused = False
         # The broker said connection.close; only the answer to it is read.
         self._closing = False
         # The index of the method that is being handled, 0 for none: a refusal names it.
@@ -112,13 +114,15 @@ class ServerConnection:
         self.output.sent(count)
         self._sent_at = now
 
-    def flushed(self) -> None:
+    def flushed(self, now: float) -> None:
         """Take note that as much was sent as could be; what is written from here on makes it dirty again."""
         self._is_dirty = False
         if self.congested and self.output.size <= self.node.limits.congested // 2:
             self.congested = False
             for channel in list(self._channels.values()):
                 channel.wake()
+        if self._is_paused and not self.overwhelmed:
+            self._take(now)
 
     def receive_data(self, received: bytes, now: float) -> None:
         """Take bytes from the client, in any split."""
@@ -126,6 +130,11 @@ class ServerConnection:
         if self.finished:
             return
         self._reader.feed(received)
+        self._take(now)
+
+    def _take(self, now: float) -> None:
+        """Take the frames that are there, as long as their answers do not pile up."""
+        self._is_paused = False
         try:
             self._read()
         except errors.HangUp as reason:
@@ -172,11 +181,8 @@ class ServerConnection:
     def lost(self) -> None:
         """Give up what the client had: consumers, unsettled messages, exclusive queues."""
         self.finished = True
-        self._end_channels()
+        self._give_up()
         self.output.clear()
-        if self.vhost is not None:
-            self.vhost.delete_owned(self)
-        self.node.send_deferred()
 
     # Reading ---------------------------------------------------------------------------------------------------
 
@@ -186,6 +192,10 @@ class ServerConnection:
         if self._handshake.step is Step.HEADER and not self._read_header():
             return
         while not self.finished:
+            if self.overwhelmed:
+                # A get is a few octets, its answer may be millions: the rest waits until this is sent.
+                self._is_paused = True
+                return
             if not self._incoming and not self._closing:
                 published = reader.next_publish()
                 if published is not None:
@@ -268,7 +278,7 @@ class ServerConnection:
             raise _unexpected(frame_type, payload)
         method = self._decode(payload)
         if isinstance(method, spec.Connection.Close):
-            self._end_channels()
+            self._give_up()
             self.send(0, spec.Connection.CloseOk())
             self._finish()
         elif isinstance(method, spec.Connection.UpdateSecret):
@@ -395,6 +405,13 @@ class ServerConnection:
         for channel in list(self._channels.values()):
             self._end_channel(channel)
 
+    def _give_up(self) -> None:
+        """End the channels, then delete the exclusive queues; RabbitMQ does so before it says that it closes."""
+        self._end_channels()
+        if self.vhost is not None:
+            self.vhost.delete_owned(self)
+        self.node.send_deferred()
+
     # Content ---------------------------------------------------------------------------------------------------
 
     def _content_frame(self, frame_type: int, number: int, payload: bytes) -> None:
@@ -444,7 +461,7 @@ class ServerConnection:
     def _refuse(self, refusal: errors.ConnectionRefusal, now: float) -> None:
         """Close the connection, and wait for the client's answer."""
         self._confirm()
-        self._end_channels()
+        self._give_up()
         self._incoming.clear()
         self.send(0, errors.close_method(refusal, self._handled))
         self._closing = True

@@ -268,15 +268,19 @@ class _Loop:
             received = b""
         if not received:
             self._drop(client)
-        elif not client.lingering:
+        elif not (client.lingering or client.connection.finished):
             connection = client.connection
             was_open = connection.is_open
             connection.receive_data(received, now)
-            if connection.finished:
-                self._schedule(client, now + _LINGER)
-            elif not (was_open and connection.is_open):
-                # A connection that was opened or is closing has other deadlines than before.
-                self._schedule(client, connection.tick(now))
+            self._took(client, was_open, now)
+
+    def _took(self, client: _Client, was_open: bool, now: float) -> None:
+        """Schedule anew what frames have changed: a connection that was opened or is closing has other deadlines."""
+        connection = client.connection
+        if connection.finished:
+            self._schedule(client, now + _LINGER)
+        elif not (was_open and connection.is_open):
+            self._schedule(client, connection.tick(now))
 
     def _write(self, client: _Client, now: float) -> None:
         """Send as much as the socket takes."""
@@ -291,7 +295,10 @@ class _Loop:
         except OSError:
             self._drop(client)
             return
-        connection.flushed()
+        was_open, was_finished = connection.is_open, connection.finished
+        connection.flushed(now)
+        if not was_finished:
+            self._took(client, was_open, now)
         if connection.finished and not output.size:
             self._linger(client, now)
             return
@@ -355,7 +362,10 @@ class _Loop:
         """Close a socket and forget its connection."""
         if self._clients.pop(client.connection, None) is None:
             return
-        if not client.lingering:
-            client.connection.lost()
         self._selector.unregister(client.sock)
         client.sock.close()
+        if not client.lingering:
+            try:
+                client.connection.lost()
+            except Exception:
+                _LOGGER.exception("what a client had could not be given up because of a fault of the broker")

@@ -151,11 +151,14 @@ class VirtualHost:
         self._drop_exchange(exchange)
 
     def _drop_exchange(self, exchange: Exchange) -> None:
+        self._forget(exchange)
+        self._unbind_all(exchange)
+
+    def _forget(self, exchange: Exchange) -> None:
         self.version += 1
         del self.exchanges[exchange.name]
         for bound in exchange.router.bindings:
             self._sources.get(bound.destination, {}).pop(exchange, None)
-        self._unbind_all(exchange)
 
     # Queues ----------------------------------------------------------------------------------------------------
 
@@ -226,7 +229,8 @@ class VirtualHost:
             self.version += 1
             if not self._leads_elsewhere(source, destination):
                 self._sources[destination].pop(source, None)
-            self._unbound(source)
+            if self._is_over(source):
+                self._drop_exchange(source)
 
     def is_bound(self, source: Exchange, destination: Destination, routing_key: str, table: dict[str, Any]) -> bool:
         """Whether a binding exists."""
@@ -236,15 +240,21 @@ class VirtualHost:
         return any(bound.destination is destination for bound in source.router.bindings)
 
     def _unbind_all(self, destination: Destination) -> None:
-        """Remove all bindings that lead to something that is being deleted."""
-        for source in self._sources.pop(destination, {}):
-            for bound in [bound for bound in source.router.bindings if bound.destination is destination]:
-                source.router.remove(bound)
-            self._unbound(source)
+        """Remove all bindings that lead to something that is being deleted, and what goes with its last binding."""
+        # Not recursive: a chain of auto-delete exchanges may be of any length.
+        pending = [destination]
+        while pending:
+            gone = pending.pop()
+            for source in self._sources.pop(gone, {}):
+                for bound in [bound for bound in source.router.bindings if bound.destination is gone]:
+                    source.router.remove(bound)
+                if self._is_over(source):
+                    self._forget(source)
+                    pending.append(source)
 
-    def _unbound(self, source: Exchange) -> None:
-        if source.auto_delete and not source.router.bindings and self.exchanges.get(source.name) is source:
-            self._drop_exchange(source)
+    def _is_over(self, source: Exchange) -> bool:
+        """Whether an exchange wants to go with its last binding, and that one is gone."""
+        return source.auto_delete and not source.router.bindings and self.exchanges.get(source.name) is source
 
 
 def check_reserved(kind: str, name: str) -> None:

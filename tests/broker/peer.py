@@ -59,7 +59,7 @@ class Peer:
             rest = bytes(self.connection.output.peek())
             self.connection.sent(len(piece) - len(piece) // 2, self.now)
             data += piece[: len(piece) // 2] + rest[: len(piece) - len(piece) // 2]
-        self.connection.flushed()
+        self.connection.flushed(self.now)
         self.node.dirty = [other for other in self.node.dirty if other is not self.connection]
         found: list[tuple[int, Received]] = []
         if data[:4] == b"AMQP":

@@ -319,3 +319,35 @@ def test_it_stops_whatever_its_clients_do() -> None:
         broker.start()
         stack.callback(broker.stop)
         assert serves(broker)
+
+
+def test_a_long_chain_of_exchanges_that_go_with_their_last_binding() -> None:
+    """The broker is still there when the end of a client has taken them all away."""
+    with Broker() as broker:
+        connection = connect(broker)
+        channel = connection.channel()
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        for number in range(400):
+            channel.exchange_declare(f"e{number}", "fanout", auto_delete=True)
+            if number:
+                channel.exchange_bind(f"e{number}", f"e{number - 1}")
+        channel.queue_bind(queue, "e399")
+        connection.close()
+        with connect(broker) as other:
+            for name in ("e0", "e399"):
+                with pytest.raises(exceptions.ChannelClosedByBroker, match="no exchange"):
+                    other.channel().exchange_declare(name, passive=True)
+
+
+def test_a_mandatory_message_whose_queue_goes_before_the_commit_comes_back() -> None:
+    with Broker() as broker, connect(broker) as connection:
+        channel = connection.channel()
+        returned: list[bytes] = []
+        channel.add_on_return_callback(lambda _channel, _method, _properties, body: returned.append(body))
+        channel.queue_declare("short-lived")
+        channel.tx_select()
+        channel.basic_publish("", "short-lived", b"kept", mandatory=True)
+        channel.queue_delete("short-lived")
+        channel.tx_commit()
+        connection.process_data_events(0)
+        assert returned == [b"kept"]
