@@ -40,7 +40,8 @@ class Broker:
     and :meth:`stop`.
 
     Not there: message and queue TTL, dead lettering, length limits, priority queues, quorum queues, streams, TLS.
-    The arguments that ask for them are checked as RabbitMQ checks them, and have no effect.
+    The arguments that ask for them are checked as RabbitMQ checks them, and have no effect. There is no memory alarm:
+    a queue that nobody consumes grows as fast as it is fed.
 
     :param host: the address to listen on
     :param port: the port; 0 for one that is free, which is then kept over restarts
@@ -49,6 +50,7 @@ class Broker:
     :param heartbeat: seconds between heartbeats that are offered to clients, 0 for none
     :param frame_max: octets in a frame that are offered, from 4096 on
     :param channel_max: channels in a connection that are offered
+    :raises ValueError: when a number is none that AMQP can carry, or there is no user or no virtual host
     """
 
     def __init__(
@@ -62,13 +64,20 @@ class Broker:
         frame_max: int = 131072,
         channel_max: int = 2047,
     ) -> None:
-        if frame_max < 4096:
-            raise ValueError(f"frame_max must be at least 4096, which AMQP demands, not {frame_max}")
+        for name, value, least, most in (
+            ("frame_max", frame_max, 4096, 2**32 - 1),
+            ("channel_max", channel_max, 0, 65535),
+            ("heartbeat", heartbeat, 0, 65535),
+        ):
+            if not least <= value <= most:
+                raise ValueError(f"{name} must be from {least} to {most}, which AMQP demands, not {value}")
+        self._vhosts = tuple(vhosts)
+        if not self._vhosts or (users is not None and not users):
+            raise ValueError("a broker needs at least one user and one virtual host")
         self._host = host
         self._port = port
         given: Mapping[str, str | User] = {"guest": "guest"} if users is None else users
         self._users = {name: User(user) if isinstance(user, str) else user for name, user in given.items()}
-        self._vhosts = tuple(vhosts)
         self._limits = Limits(heartbeat=heartbeat, frame_max=frame_max, channel_max=channel_max)
         self._loop: _Loop | None = None
 

@@ -351,3 +351,21 @@ def test_a_mandatory_message_whose_queue_goes_before_the_commit_comes_back() -> 
         channel.tx_commit()
         connection.process_data_events(0)
         assert returned == [b"kept"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"frame_max": 4095},
+        {"frame_max": 2**32},
+        {"channel_max": -1},
+        {"channel_max": 65536},
+        {"heartbeat": -1},
+        {"heartbeat": 65536},
+        {"vhosts": ()},
+        {"users": {}},
+    ],
+)
+def test_settings_that_no_client_could_be_offered(options: Any) -> None:
+    with pytest.raises(ValueError, match=r"must be from|at least one"):
+        Broker(**options)
