@@ -14,6 +14,7 @@ import pytest
 from pika import spec
 from pika.broker import Broker, User
 from tests.contract.blocking_driver import BlockingDriverConnection
+from tests.contract.callback_driver import CallbackConnection
 from tests.contract.drivers import Channel, Connection
 from tests.contract.profiles import Profile, profile_for
 from tests.contract.protocol_driver import ProtocolConnection
@@ -21,7 +22,11 @@ from tests.contract.users import USERS, add_users, delete_users
 from tests.contract.wire import Wire
 
 BROKERS = [pytest.param("embedded"), pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)]
-DRIVERS = {"protocol": ProtocolConnection, "blocking": BlockingDriverConnection}
+DRIVERS: dict[str, Callable[[str], Connection]] = {
+    "protocol": ProtocolConnection,
+    "blocking": BlockingDriverConnection,
+    "callback": CallbackConnection,
+}
 
 
 class Contractor:

@@ -70,9 +70,20 @@ class PlainConnection(Connection):
             self.sock.close()
             self.sock = None
 
-    def turn(self) -> None:
-        """Go once round: read, then call what is due."""
-        if self.sock is not None and select.select([self.sock], [], [], 0.005)[0]:
+    def drop(self) -> None:
+        """Close the socket, if it is open, without a word to anybody."""
+        self._close_socket()
+
+    def turn(self, timeout: float = 0.005) -> None:
+        """Go once round: read, then call what is due.
+
+        :param timeout: how many seconds to wait for something to read, at the most
+        """
+        if self._soon:
+            timeout = 0
+        elif self._timers:
+            timeout = min(timeout, max(self._timers[0][0] - time.monotonic(), 0))
+        if self.sock is not None and select.select([self.sock], [], [], timeout)[0]:
             try:
                 data = self.sock.recv(1 << 16)
             except OSError as error:
@@ -118,4 +129,4 @@ def opened(parameters: Parameters) -> Iterator[PlainConnection]:
             connection.close()
             connection.run(lambda: connection.is_closed and connection.sock is None)
     finally:
-        connection._close_socket()
+        connection.drop()
