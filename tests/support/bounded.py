@@ -1,0 +1,67 @@
+"""Calls that must end: what hangs fails with the stacks of all threads, long before the time of a test is over."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from typing import Any, Callable, Generic, TypeVar
+
+T = TypeVar("T")
+
+PATIENCE = 30.0
+
+
+class Running(Generic[T]):
+    """A call that runs in a daemon thread of its own.
+
+    :param function: what to call, without arguments
+    :param name: the name of the thread
+    """
+
+    def __init__(self, function: Callable[[], T], name: str = "bounded") -> None:
+        self._function = function
+        self._returned: list[T] = []
+        self._raised: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._returned.append(self._function())
+        except BaseException as error:
+            self._raised = error
+
+    def result(self, seconds: float = PATIENCE) -> T:
+        """Wait for its end, and return what it returned or raise what it raised.
+
+        :param seconds: how long to wait for it
+        :raises AssertionError: when it is still running then; the text has the stacks of all threads
+        """
+        self.thread.join(seconds)
+        if self.thread.is_alive():
+            raise AssertionError(f"{self.thread.name} has not ended within {seconds} seconds:\n{stacks()}")
+        if self._raised is not None:
+            raise self._raised
+        return self._returned[0]
+
+
+def bounded(function: Callable[[], T], seconds: float = PATIENCE) -> T:
+    """Call a function that must end within some seconds, in a thread of its own, and return what it returns."""
+    return Running(function).result(seconds)
+
+
+def side_by_side(functions: Sequence[Callable[[], Any]], seconds: float = PATIENCE) -> list[Any]:
+    """Call functions at the same time, each in a thread of its own, and return what they return, in their order."""
+    running = [Running(function, f"bounded-{index}") for index, function in enumerate(functions)]
+    return [one.result(seconds) for one in running]
+
+
+def stacks() -> str:
+    """Return the stacks of all threads, as text."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    pieces = []
+    for ident, top in sys._current_frames().items():
+        pieces.append(f"--- {names.get(ident, ident)}\n{''.join(traceback.format_stack(top))}")
+    return "\n".join(pieces)

@@ -1,0 +1,56 @@
+"""The two brokers that tests of the clients run on, seen alike: the embedded one and RabbitMQ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import pika
+from pika.broker import Broker as EmbeddedBroker
+from tests.support.rabbitmq import Broker
+
+#: What to parametrize a fixture with: its test runs on both brokers.
+BOTH = [pytest.param("embedded"), pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)]
+
+# What a node takes at most before its alarm, as a part of the machine's memory: RabbitMQ's default, and next to nothing.
+_WATERMARK = "0.4"
+_LOW_WATERMARK = "0.00001"
+
+
+class Target:
+    """A broker, and what can be done to it.
+
+    :param broker: the embedded one, or RabbitMQ; it runs
+    """
+
+    def __init__(self, broker: EmbeddedBroker | Broker) -> None:
+        self.broker = broker
+        self.url = broker.url
+
+    def parameters(self, **attributes: Any) -> pika.URLParameters:
+        """Return new connection parameters for it, with `attributes` set on them."""
+        parameters = pika.URLParameters(self.url)
+        for name, value in attributes.items():
+            setattr(parameters, name, value)
+        return parameters
+
+    def connect(self, *, background_heartbeats: bool = True, **attributes: Any) -> pika.BlockingConnection:
+        """Open a connection, with `attributes` set on its parameters."""
+        return pika.BlockingConnection(
+            self.parameters(**attributes), background_heartbeats=background_heartbeats
+        )
+
+    def raise_alarm(self) -> None:
+        """Have it take no more messages."""
+        if isinstance(self.broker, EmbeddedBroker):
+            self.broker.block("low on memory")
+        else:
+            self.broker.ctl("set_vm_memory_high_watermark", _LOW_WATERMARK)
+
+    def clear_alarm(self) -> None:
+        """Have it take messages again."""
+        if isinstance(self.broker, EmbeddedBroker):
+            self.broker.unblock()
+        else:
+            self.broker.ctl("set_vm_memory_high_watermark", _WATERMARK)
