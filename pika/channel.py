@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import uuid
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from pika.protocol import ChannelState
 
 if TYPE_CHECKING:
     from pika.connection import Connection
+    from pika.connection.callbacks import Callbacks
 
 LOGGER = logging.getLogger(__name__)
 
@@ -22,6 +24,12 @@ MAX_CHANNELS = 65535
 OnMethod = Callable[["frame.Method[Any]"], object]
 ChannelEvent = Union[protocol.Returned, protocol.Confirmed, protocol.ConsumerCancelled, protocol.ChannelFlow]
 OnMessage = Callable[["Channel", Any, "spec.BasicProperties", bytes], object]
+Content = tuple["spec.BasicProperties", bytes]
+
+#: The names of a channel's events that are no method's, in the connection's registry of callbacks.
+_ON_CLOSE = "_on_channel_close"
+_ON_CLEANUP = "_on_channel_cleanup"
+_ON_RETURN = "_on_return"
 
 
 class Channel:
@@ -50,20 +58,21 @@ class Channel:
     ) -> None:
         if on_open_callback is not None:
             require_callable(on_open_callback, "on_open_callback")
-        self._protocol = connection._protocol.open_channel(channel_number)
+        self._protocol = _protocol_for(self, connection, channel_number)
         self._protocol.pipelining = False
         self.connection = connection
         self.channel_number = self._protocol.number
+        #: The connection's registry of what is called at which event; the channel's are under its number.
+        self.callbacks: Callbacks = _callbacks_of(connection)
+        #: Whether the broker takes messages, as far as it has said (channel.flow).
+        self.flow_active = True
         self._on_open_callback = on_open_callback
         self._consumers: dict[str, OnMessage] = {}
+        self._consumers_with_noack: set[str] = set()
+        self._cancelled: set[str] = set()
         self._on_getok_callback: OnMessage | None = None
-        self._callbacks_by_reply: dict[protocol.Reply[Any], OnMethod] = {}
-        self._callbacks_by_method: dict[type[Method], list[tuple[Callable[..., object], bool]]] = {}
-        self._on_cancel: list[OnMethod] = []
-        self._on_close: list[Callable[[Channel, BaseException], object]] = []
-        self._on_flow: list[Callable[[bool], object]] = []
-        self._on_return_callbacks: list[OnMessage] = []
-        self._on_ack_nack: OnMethod | None = None
+        # Each with its place in the order in which callbacks were added.
+        self._callbacks_by_reply: dict[protocol.Reply[Any], tuple[int, OnMethod]] = {}
         # For the next publish: what is told of its outcome, if anything is.
         self._confirmation: protocol.Confirmation | None = None
 
@@ -112,43 +121,46 @@ class Channel:
         """
         require_callable(callback)
         for reply in replies:
-            self._callbacks_by_method.setdefault(reply, []).append((callback, one_shot))
+            self.callbacks.add(self.channel_number, reply, callback, one_shot)
 
     def add_on_cancel_callback(self, callback: OnMethod) -> None:
         """Have a function called when the broker cancels a consumer (RabbitMQ's consumer_cancel_notify).
 
         :param callback: called as ``callback(method_frame)``, with basic.cancel
         """
-        self._on_cancel.append(require_callable(callback))
+        self.callbacks.add(self.channel_number, spec.Basic.Cancel, require_callable(callback), False)
 
     def add_on_close_callback(self, callback: Callable[[Channel, BaseException], object]) -> None:
         """Have a function called when the channel is closed, by whichever side or with its connection.
 
         :param callback: called as ``callback(channel, reason)``
         """
-        self._on_close.append(require_callable(callback))
+        self.callbacks.add(self.channel_number, _ON_CLOSE, require_callable(callback), False, self)
 
     def add_on_flow_callback(self, callback: Callable[[bool], object]) -> None:
         """Have a function called when the broker asks to pause publishing or to go on (channel.flow).
 
         :param callback: called as ``callback(active)``
         """
-        self._on_flow.append(require_callable(callback))
+        require_callable(callback)
+
+        def on_flow(method_frame: frame.Method[spec.Channel.Flow]) -> None:
+            callback(method_frame.method.active)
+
+        self.callbacks.add(self.channel_number, spec.Channel.Flow, on_flow, False)
 
     def add_on_return_callback(self, callback: OnMessage) -> None:
         """Have a function called when a mandatory message that no queue took comes back (basic.return).
 
         :param callback: called as ``callback(channel, method, properties, body)``
         """
-        self._on_return_callbacks.append(require_callable(callback))
+        self.callbacks.add(self.channel_number, _ON_RETURN, require_callable(callback), False)
 
     # Opening and closing
 
     def open(self) -> None:
         """Open the channel; ``connection.channel()`` does it."""
-        reply = self._protocol.open()
-        self._callbacks_by_reply[reply] = self._on_openok
-        self.connection._flush()
+        self._rpc(self._protocol.open(), self._on_openok)
 
     def close(self, reply_code: int = 0, reply_text: str = "Normal shutdown") -> None:
         """Close the channel; the close callback reports the end.
@@ -158,7 +170,7 @@ class Channel:
         :raises pika.exceptions.ChannelWrongStateError: when it is closing or closed already
         """
         self._protocol.close(reply_code, reply_text)
-        self.connection._flush()
+        self._rpc(None, None)
 
     def flow(self, active: bool, callback: OnMethod | None = None) -> None:
         """Ask the broker to pause deliveries (False) or to go on (True) (channel.flow). RabbitMQ refuses to pause.
@@ -409,9 +421,11 @@ class Channel:
         self._raise_if_not_open()
         tag = consumer_tag or self._generate_consumer_tag()
         reply = self._protocol.basic_consume(
-            queue, tag, no_ack=auto_ack, exclusive=exclusive, nowait=callback is None, arguments=arguments
+            queue, tag, no_ack=auto_ack, exclusive=exclusive, nowait=callback is None, arguments=arguments or {}
         )
         self._consumers[tag] = on_message_callback
+        if auto_ack:
+            self._consumers_with_noack.add(tag)
         self._rpc(reply, callback)
         return tag
 
@@ -435,7 +449,9 @@ class Channel:
         # cancel-ok says that there are no more. With nowait nothing says so, and late ones are dropped.
         reply = self._protocol.basic_cancel(consumer_tag, nowait)
         if nowait:
-            del self._consumers[consumer_tag]
+            self._forget_consumer(consumer_tag)
+        else:
+            self._cancelled.add(consumer_tag)
         self._rpc(reply, callback)
 
     def basic_get(self, queue: str, callback: OnMessage, auto_ack: bool = False) -> None:
@@ -463,6 +479,10 @@ class Channel:
         :param multiple: whether everything up to it is acknowledged as well
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
+        if self._is_tapped():
+            self._raise_if_not_open()
+            self._send_method(spec.Basic.Ack(delivery_tag, multiple))
+            return
         self._protocol.basic_ack(delivery_tag, multiple)
         self.connection._flush()
 
@@ -474,6 +494,10 @@ class Channel:
         :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
+        if self._is_tapped():
+            self._raise_if_not_open()
+            self._send_method(spec.Basic.Nack(delivery_tag, multiple, requeue))
+            return
         self._protocol.basic_nack(delivery_tag, multiple, requeue)
         self.connection._flush()
 
@@ -484,6 +508,10 @@ class Channel:
         :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
+        if self._is_tapped():
+            self._raise_if_not_open()
+            self._send_method(spec.Basic.Reject(delivery_tag, requeue))
+            return
         self._protocol.basic_reject(delivery_tag, requeue)
         self.connection._flush()
 
@@ -523,6 +551,11 @@ class Channel:
             body = as_body(body)
         if properties is not None and not isinstance(properties, spec.BasicProperties):
             raise ArgumentTypeError(f"properties must be a pika.BasicProperties, but got {properties!r}")
+        if self._is_tapped():
+            self._raise_if_not_open()
+            method = spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)
+            self._send_method(method, (properties or spec.BasicProperties(), body))
+            return
         self._protocol.basic_publish(exchange, routing_key, body, properties, mandatory, self._confirmation)
         self.connection._flush()
 
@@ -538,7 +571,8 @@ class Channel:
             raise ValueError(f"confirm_delivery requires a callback to receive ack/nack, but got {ack_nack_callback!r}")
         nowait = nowait_unless(callback)
         reply = self._protocol.confirm_select(nowait)
-        self._on_ack_nack = ack_nack_callback
+        for method in (spec.Basic.Ack, spec.Basic.Nack):
+            self.callbacks.add(self.channel_number, method, ack_nack_callback, False)
         self._rpc(reply, callback)
 
     # Transactions
@@ -575,10 +609,55 @@ class Channel:
     def _raise_if_not_open(self) -> None:
         self._protocol.require_open()
 
+    def _set_state(self, state: int) -> None:
+        """Put the channel into a state: for tests of programs, which have no broker to open it.
+
+        :param state: one of ``OPEN`` and its siblings
+        """
+        self._protocol.state = ChannelState(state)
+
+    def _is_tapped(self) -> bool:
+        """Whether what is sent goes through :meth:`_send_method`: somebody has put a patch on that, or there is no
+        broker behind the connection."""
+        return (
+            type(self)._send_method is not _SEND_METHOD
+            or "_send_method" in self.__dict__
+            or type(self._protocol) is not protocol.Channel
+        )
+
+    def _send_method(self, method: Method, content: Content | None = None) -> None:
+        """Send a method as it is, with its content if it has one.
+
+        :param method: the method
+        :param content: properties and body
+        """
+        if type(self._protocol) is not protocol.Channel:
+            self.connection._send_method(self.channel_number, method, content)
+            return
+        if isinstance(method, spec.Basic.Publish):
+            properties, body = content or (None, b"")
+            self._protocol.basic_publish(
+                method.exchange, method.routing_key, body, properties, method.mandatory, self._confirmation
+            )
+        elif type(method) not in spec.replies:
+            self._raise_if_not_open()
+            self._protocol.send(frame.encode_method(self.channel_number, method))
+        elif getattr(method, "nowait", False):
+            self._protocol.call_nowait(method)
+        else:
+            self._protocol.call(method)
+        self.connection._flush()
+
     def _rpc(self, reply: protocol.Reply[Any] | None, callback: OnMethod | None) -> None:
         if reply is not None and callback is not None:
-            self._callbacks_by_reply[reply] = callback
-        self.connection._flush()
+            self._callbacks_by_reply[reply] = self.callbacks.next_order(), callback
+        if type(self._protocol) is protocol.Channel:
+            self.connection._flush()
+
+    def _forget_consumer(self, consumer_tag: str) -> None:
+        self._consumers.pop(consumer_tag, None)
+        self._consumers_with_noack.discard(consumer_tag)
+        self._cancelled.discard(consumer_tag)
 
     def _on_openok(self, method_frame: frame.Method[Any]) -> None:
         if self._on_open_callback is not None:
@@ -595,7 +674,11 @@ class Channel:
             on_message_callback(self, event.method, event.properties, event.body)
 
     def _on_deliver(self, method_frame: frame.Method[Any], header_frame: frame.Header, body: bytes) -> None:
-        on_message_callback = self._consumers.get(method_frame.method.consumer_tag)
+        tag = method_frame.method.consumer_tag
+        if tag in self._cancelled and tag not in self._consumers_with_noack:
+            self.basic_reject(method_frame.method.delivery_tag, requeue=True)
+            return
+        on_message_callback = self._consumers.get(tag)
         if on_message_callback is not None:
             on_message_callback(self, method_frame.method, header_frame.properties, body)
 
@@ -605,17 +688,19 @@ class Channel:
             callback(self, method_frame.method, header_frame.properties, body)
 
     def _on_return(self, method_frame: frame.Method[Any], header_frame: frame.Header, body: bytes) -> None:
-        call_each(self._on_return_callbacks, self, method_frame.method, header_frame.properties, body)
+        message = (method_frame.method, header_frame.properties, body)
+        self.callbacks.process(self.channel_number, _ON_RETURN, self, self, *message)
 
     def _on_replied(self, reply: protocol.Reply[Any]) -> None:
         method = reply.result()
         if isinstance(method, spec.Basic.CancelOk):
-            self._consumers.pop(method.consumer_tag, None)
+            self._forget_consumer(method.consumer_tag)
         method_frame = frame.Method(self.channel_number, method)
-        callbacks = self._callbacks_for(method)
-        callback = self._callbacks_by_reply.pop(reply, None)
-        if callback is not None:
-            callbacks.insert(0, callback)
+        due = self.callbacks.take(self.channel_number, method, self.connection, method_frame)
+        own = self._callbacks_by_reply.pop(reply, None)
+        if own is not None:
+            due = sorted([own, *due], key=_first)
+        callbacks = [callback for _, callback in due]
         if reply.content is not None:
             properties, body = reply.content
             header = frame.Header(self.channel_number, len(body), properties)
@@ -626,31 +711,112 @@ class Channel:
 
     def _on_event(self, event: ChannelEvent) -> None:
         if isinstance(event, protocol.ChannelFlow):
-            call_each(self._on_flow, event.active)
-            return
-        callbacks = self._callbacks_for(event.method)
-        if isinstance(event, protocol.Returned):
+            self.flow_active = event.active
+            self._process(spec.Channel.Flow(event.active))
+        elif isinstance(event, protocol.Returned):
             header, body = frame.Header(self.channel_number, len(event.body), event.properties), event.body
-            callbacks.insert(0, lambda method_frame: self._on_return(method_frame, header, body))
-        elif isinstance(event, protocol.ConsumerCancelled):
-            self._consumers.pop(event.method.consumer_tag, None)
-            callbacks[:0] = self._on_cancel
-        elif self._on_ack_nack is not None:
-            callbacks.insert(0, self._on_ack_nack)
-        call_each(callbacks, frame.Method(self.channel_number, event.method))
+            method_frame = frame.Method(self.channel_number, event.method)
+            call_each([lambda: self._on_return(method_frame, header, body), lambda: self._process(event.method)])
+        else:
+            if isinstance(event, protocol.ConsumerCancelled):
+                self._forget_consumer(event.method.consumer_tag)
+            self._process(event.method)
 
-    def _callbacks_for(self, method: Method) -> list[Callable[..., object]]:
-        """Return what :meth:`add_callback` was given for a method's class, and forget what is called only once."""
-        entries = self._callbacks_by_method.get(type(method), [])
-        entries[:], callbacks = [entry for entry in entries if not entry[1]], [callback for callback, _ in entries]
-        return callbacks
+    def _process(self, method: Method) -> None:
+        number = self.channel_number
+        self.callbacks.process(number, method, self.connection, frame.Method(number, method))
 
     def _on_closed(self, reason: BaseException) -> None:
         self._consumers.clear()
+        self._consumers_with_noack.clear()
+        self._cancelled.clear()
         self._callbacks_by_reply.clear()
-        self._callbacks_by_method.clear()
         self._on_getok_callback = None
-        call_each(self._on_close, self, reason)
+        number, callbacks = self.channel_number, self.callbacks
+        due = [
+            *_bound(callbacks.take(number, _ON_CLOSE, self, self, reason), self, reason),
+            *_bound(callbacks.take(number, _ON_CLEANUP, self, self), self),
+        ]
+        method = _closing_method(reason)
+        if method is not None:
+            method_frame = frame.Method(number, method)
+            due += _bound(callbacks.take(number, method, self.connection, method_frame), method_frame)
+        # Before they are called: they may open another channel, which can get the number.
+        callbacks.cleanup(number)
+        call_each(due)
 
 
 _ON_DELIVER = Channel._on_deliver
+_SEND_METHOD = Channel._send_method
+
+
+def _first(pair: tuple[int, object]) -> int:
+    return pair[0]
+
+
+def _bound(due: list[tuple[int, Callable[..., object]]], *arguments: object) -> list[Callable[[], object]]:
+    return [functools.partial(callback, *arguments) for _, callback in due]
+
+
+def _closing_method(reason: BaseException) -> Method | None:
+    """The method that closed a channel with a reason, if it was not its connection's end."""
+    if isinstance(reason, exceptions.ChannelClosedByBroker):
+        return spec.Channel.Close(reason.reply_code, reason.reply_text, 0, 0)
+    return spec.Channel.CloseOk() if isinstance(reason, exceptions.ChannelClosedByClient) else None
+
+
+def _protocol_for(channel: Channel, connection: Any, number: int | None) -> protocol.Channel:
+    rules = getattr(connection, "_protocol", None)
+    if isinstance(rules, protocol.Connection):
+        return rules.open_channel(number)
+    # A stand-in, such as tests of tracers make: not worth loading for anybody else.
+    from pika.connection.detached import DetachedChannel
+
+    return DetachedChannel(number, channel)
+
+
+def _callbacks_of(connection: Any) -> Callbacks:
+    callbacks: Callbacks | None = getattr(connection, "callbacks", None)
+    if callbacks is None:
+        from pika.connection.callbacks import Callbacks
+
+        return Callbacks()
+    return callbacks
+
+
+class ContentFrameAssembler:
+    """Puts a method's frame, its content header's and its body's together; what the library uses itself is in
+    :mod:`pika.protocol`."""
+
+    def __init__(self) -> None:
+        self._method_frame: frame.Method[Any] | None = None
+        self._header_frame: frame.Header | None = None
+        self._fragments: list[bytes] = []
+        self._received = 0
+
+    def process(self, frame_value: frame.Frame) -> tuple[frame.Method[Any] | None, frame.Header, bytes] | None:
+        """Take the next frame.
+
+        :param frame_value: a method's frame that announces content, a header's or a body's
+        :returns: the three parts when the content is complete, else None
+        :raises pika.exceptions.UnexpectedFrameError: when it is another frame, or a body that no header announced
+        :raises pika.exceptions.BodyTooLongError: when the body is longer than the header announced
+        """
+        if isinstance(frame_value, frame.Method) and spec.has_content(frame_value.method.INDEX):
+            self._method_frame = frame_value
+            return None
+        if isinstance(frame_value, frame.Header):
+            self._header_frame = frame_value
+        elif isinstance(frame_value, frame.Body) and self._header_frame is not None:
+            self._fragments.append(frame_value.fragment)
+            self._received += len(frame_value.fragment)
+        else:
+            raise exceptions.UnexpectedFrameError(frame_value)
+        header = self._header_frame
+        if self._received > header.body_size:
+            raise exceptions.BodyTooLongError(self._received, header.body_size)
+        if self._received < header.body_size:
+            return None
+        complete = self._method_frame, header, b"".join(self._fragments)
+        self.__init__()  # type: ignore[misc]  # as new, for the next content
+        return complete

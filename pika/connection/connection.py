@@ -5,12 +5,14 @@ from __future__ import annotations
 import abc
 import functools
 import time
-from typing import Any, Callable, ClassVar
+from typing import Any, Callable, ClassVar, NamedTuple
 
 from pika import channel as channel_module
-from pika import exceptions, frame, protocol
+from pika import exceptions, frame, protocol, spec
 from pika._arguments import call_each, nowait_unless, require_callable
 from pika._version import __version__
+from pika.amqp_object import Method
+from pika.connection.callbacks import Callbacks
 from pika.connection.parameters import ConnectionParameters, Parameters
 from pika.protocol import ConnectionState
 
@@ -21,6 +23,22 @@ OnOpen = Callable[["Connection"], object]
 OnClose = Callable[["Connection", BaseException], object]
 OnOpenError = Callable[["Connection", Any], object]
 OnBlocked = Callable[["Connection", "frame.Method[Any]"], object]
+
+#: Seconds that pika 1.x adds to the heartbeat interval when it judges silence, which programs know it by.
+_CHECK_MARGIN = 5
+
+
+class HeartbeatChecker(NamedTuple):
+    """How often a connection's liveness is seen to, for programs that fit their own work in between.
+
+    :param interval: the negotiated heartbeat interval, in seconds
+    """
+
+    interval: int
+
+    @property
+    def _check_interval(self) -> int:
+        return self.interval + _CHECK_MARGIN
 
 
 class Connection(abc.ABC):
@@ -57,6 +75,8 @@ class Connection(abc.ABC):
         internal_connection_workflow: bool = True,
     ) -> None:
         self.params: Parameters = parameters if parameters is not None else ConnectionParameters()
+        #: What is called at which event, of this connection and of its channels.
+        self.callbacks = Callbacks()
         self._channels: dict[int, channel_module.Channel] = {}
         self._protocol = protocol.Connection(self._settings())
         self._was_open = False
@@ -68,11 +88,6 @@ class Connection(abc.ABC):
         self._heartbeat_timer: Any = None
         self._blocked_timer: Any = None
         self._callbacks_by_reply: dict[protocol.Reply[Any], Callable[[frame.Method[Any]], object]] = {}
-        self._on_open: list[OnOpen] = []
-        self._on_open_error: list[OnOpenError] = []
-        self._on_close: list[OnClose] = []
-        self._on_blocked: list[OnBlocked] = []
-        self._on_unblocked: list[OnBlocked] = []
         if on_open_callback is not None:
             self.add_on_open_callback(on_open_callback)
         if on_open_error_callback is not None:
@@ -178,7 +193,7 @@ class Connection(abc.ABC):
         :param callback: called as ``callback(connection)``
         :raises TypeError: when it is not callable
         """
-        self._on_open.append(require_callable(callback))
+        self.callbacks.add(0, self.ON_CONNECTION_OPEN_OK, require_callable(callback), False)
 
     def add_on_open_error_callback(self, callback: OnOpenError, remove_default: bool = True) -> None:
         """Have a function called when the connection could not be opened.
@@ -187,7 +202,7 @@ class Connection(abc.ABC):
         :param remove_default: there is no default to remove; kept for programs that pass it
         :raises TypeError: when it is not callable
         """
-        self._on_open_error.append(require_callable(callback))
+        self.callbacks.add(0, self.ON_CONNECTION_ERROR, require_callable(callback), False)
 
     def add_on_close_callback(self, callback: OnClose) -> None:
         """Have a function called when the connection, once open, is closed.
@@ -195,7 +210,7 @@ class Connection(abc.ABC):
         :param callback: called as ``callback(connection, exception)``
         :raises TypeError: when it is not callable
         """
-        self._on_close.append(require_callable(callback))
+        self.callbacks.add(0, self.ON_CONNECTION_CLOSED, require_callable(callback), False)
 
     def add_on_connection_blocked_callback(self, callback: OnBlocked) -> None:
         """Have a function called when the broker blocks publishing, over a memory or disk alarm.
@@ -203,7 +218,8 @@ class Connection(abc.ABC):
         :param callback: called as ``callback(connection, method_frame)``, with RabbitMQ's connection.blocked
         :raises TypeError: when it is not callable
         """
-        self._on_blocked.append(require_callable(callback))
+        blocked = functools.partial(require_callable(callback), self)
+        self.callbacks.add(0, spec.Connection.Blocked, blocked, False)
 
     def add_on_connection_unblocked_callback(self, callback: OnBlocked) -> None:
         """Have a function called when publishing is possible again.
@@ -211,7 +227,8 @@ class Connection(abc.ABC):
         :param callback: called as ``callback(connection, method_frame)``, with RabbitMQ's connection.unblocked
         :raises TypeError: when it is not callable
         """
-        self._on_unblocked.append(require_callable(callback))
+        unblocked = functools.partial(require_callable(callback), self)
+        self.callbacks.add(0, spec.Connection.Unblocked, unblocked, False)
 
     # Operations
 
@@ -233,13 +250,13 @@ class Connection(abc.ABC):
             raise exceptions.ConnectionWrongStateError(f"Channel allocation requires an open connection: {self!r}")
         if channel_number is not None and not isinstance(channel_number, int):
             raise exceptions.InvalidChannelNumber(channel_number)
-        channel = self._create_channel(channel_number, on_open_callback)
+        channel = self._create_channel(channel_number or self._protocol._free_number(), on_open_callback)
         self._channels[channel.channel_number] = channel
         channel.open()
         return channel
 
     def _create_channel(
-        self, channel_number: int | None, on_open_callback: Callable[[channel_module.Channel], object] | None
+        self, channel_number: int, on_open_callback: Callable[[channel_module.Channel], object] | None
     ) -> channel_module.Channel:
         return channel_module.Channel(self, channel_number, on_open_callback)
 
@@ -317,7 +334,22 @@ class Connection(abc.ABC):
         """Whether the broker has publisher confirms."""
         return bool(self.server_capabilities.get("publisher_confirms", False))
 
+    @property
+    def connection_state(self) -> int:
+        """The state as a number: one of ``CONNECTION_OPEN`` and its siblings."""
+        return self._protocol.state.value
+
+    @property
+    def _heartbeat_checker(self) -> HeartbeatChecker | None:
+        interval = self._protocol.heartbeat_interval
+        return HeartbeatChecker(interval) if interval and not self.is_closed else None
+
     # Insides
+
+    def _send_method(
+        self, channel_number: int, method: Method, content: tuple[spec.BasicProperties, bytes] | None = None
+    ) -> None:
+        self._channels[channel_number]._send_method(method, content)
 
     def _flush(self) -> None:
         pieces = self._protocol.data_to_send()
@@ -363,7 +395,7 @@ class Connection(abc.ABC):
         self._was_open = True
         if self._protocol.next_deadline() is not None:
             self._arm_heartbeat()
-        call_each(self._on_open, self)
+        self.callbacks.process(0, self.ON_CONNECTION_OPEN_OK, self, self)
 
     def _arm_heartbeat(self) -> None:
         deadline = self._protocol.next_deadline()
@@ -384,11 +416,11 @@ class Connection(abc.ABC):
         timeout = self.params.blocked_connection_timeout
         if timeout is not None and self._blocked_timer is None:
             self._blocked_timer = self._adapter_call_later(timeout, self._on_blocked_timeout)
-        call_each(self._on_blocked, self, frame.Method(0, event.method))
+        self.callbacks.process(0, event.method, self, frame.Method(0, event.method))
 
     def _on_connection_unblocked(self, event: protocol.ConnectionUnblocked) -> None:
         self._remove_blocked_timer()
-        call_each(self._on_unblocked, self, frame.Method(0, event.method))
+        self.callbacks.process(0, event.method, self, frame.Method(0, event.method))
 
     def _on_blocked_timeout(self, seen: float | None = None) -> None:
         self._blocked_timer = None
@@ -413,9 +445,11 @@ class Connection(abc.ABC):
         if event.channel is not None:
             self._channels[event.channel.number]._on_replied(event.reply)
             return
-        callback = self._callbacks_by_reply.pop(event.reply, None)
-        if callback is not None:
-            callback(frame.Method(0, event.reply.result()))
+        method = event.reply.result()
+        callbacks = [callback for _, callback in self.callbacks.take(0, method, self, method)]
+        if event.reply in self._callbacks_by_reply:
+            callbacks.insert(0, self._callbacks_by_reply.pop(event.reply))
+        call_each(callbacks, frame.Method(0, method))
 
     def _on_channel_event(self, event: channel_module.ChannelEvent) -> None:
         assert isinstance(
@@ -438,11 +472,11 @@ class Connection(abc.ABC):
         closed, self._closed = self._closed, None
         assert closed is not None
         channels, self._channels = self._channels, {}
-        mine: list[OnClose] = self._on_close if self._was_open else self._on_open_error
+        key = self.ON_CONNECTION_CLOSED if self._was_open else self.ON_CONNECTION_ERROR
         call_each(
             [
                 *(functools.partial(channel._on_closed, closed.error) for channel in channels.values()),
-                *(functools.partial(callback, self, closed.error) for callback in mine),
+                functools.partial(self.callbacks.process, 0, key, self, self, closed.error),
             ]
         )
 
