@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, NoReturn, Union
 
 from pika import channel as channel_module
 from pika import exceptions, frame, spec
-from pika._arguments import as_body, require_callable, require_text
+from pika._arguments import as_body, require_callable
 from pika.adapters.blocking_events import (
     ConsumerEvent,
     OnMessage,
@@ -321,7 +321,6 @@ class BlockingChannel:
         :returns: of a consumer with `auto_ack`, whose messages cannot be put back, those messages as
             (method, properties, body); else an empty list
         """
-        require_text("consumer_tag", consumer_tag)
         info = self._consumer_infos.get(consumer_tag)
         if info is None or self.is_closed:
             return []
@@ -347,7 +346,11 @@ class BlockingChannel:
         for event in self._pending_events:
             if isinstance(event, _ConsumerDeliveryEvt) and event.method.consumer_tag == consumer_tag:
                 taken.append(event)
-            else:
+            # That the broker has cancelled the consumer as well is no news then.
+            elif (
+                not isinstance(event, _ConsumerCancellationEvt)
+                or event.method_frame.method.consumer_tag != consumer_tag
+            ):
                 rest.append(event)
         self._pending_events.clear()
         self._pending_events.extend(rest)
@@ -359,29 +362,35 @@ class BlockingChannel:
         :raises pika.exceptions.ReentrancyError: when called from inside a callback
         """
         self._connection._require_outermost("start_consuming")
+        known = self._ending.told
         if not self._consumer_infos:
             self._require_open()
         while self._consumer_infos:
-            self._process_data_events(time_limit=None)
+            try:
+                self._process_data_events(time_limit=None)
+            except exceptions.ChannelClosed:
+                if not known:
+                    raise
+                # The last messages of a channel whose end was raised before are out.
+                self._require_open()
 
     def stop_consuming(self, consumer_tag: str | None = None) -> None:
         """Cancel a consumer, or all of them, so that :meth:`start_consuming` returns.
 
         :param consumer_tag: the consumer; None for all of them
         """
-        tags = list(self._consumer_infos) if consumer_tag is None else [consumer_tag]
         if self._connection._impl.interrupted:
             # A signal handler, which cannot wait for an answer: the next round of events does it.
-            self._connection._defer(functools.partial(self._stop, tags))
+            self._connection._defer(functools.partial(self._stop, consumer_tag))
         else:
-            self._stop(tags)
+            self._stop(consumer_tag)
 
-    def _stop(self, tags: list[str]) -> None:
-        generator = self._queue_consumer_generator
-        for tag in tags:
-            if generator is not None and tag == generator.consumer_tag:
-                self.cancel()
-            else:
+    def _stop(self, consumer_tag: str | None) -> None:
+        if consumer_tag is not None:
+            self.basic_cancel(consumer_tag)
+        else:
+            self.cancel()
+            for tag in list(self._consumer_infos):
                 self.basic_cancel(tag)
         # A signal handler may have called this just before start_consuming waits, which must not begin now.
         self._connection._interrupt_wait(self)
@@ -698,6 +707,9 @@ class BlockingChannel:
         kept = {tag for tag, info in self._consumer_infos.items() if info.auto_ack and not by_user}
         for tag in self._consumer_infos.keys() - kept:
             del self._consumer_infos[tag]
+        generator = self._queue_consumer_generator
+        if generator is not None and (by_user or not generator.params[1]):
+            generator.pending_events.clear()
         pending = list(self._pending_events)
         self._pending_events.clear()
         self._pending_events.extend(

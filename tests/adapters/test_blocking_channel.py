@@ -1,4 +1,4 @@
-"""The operations of a BlockingChannel on a real broker, and their errors."""
+"""The operations of a BlockingChannel on both brokers, and their errors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import pytest
 import pika
 from pika import exceptions, spec
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+from tests.adapters.conftest import only_rabbitmq
+from tests.support.consuming import count
 from tests.support.rabbitmq import Broker
 
 PRECISE = datetime.datetime(2024, 2, 29, 12, 30, 15, tzinfo=datetime.timezone.utc)
@@ -26,10 +28,6 @@ def take(channel: BlockingChannel, queue: str, auto_ack: bool = True) -> tuple[A
             return method, properties, body
         time.sleep(0.01)
     raise AssertionError(f"no message in {queue!r}")
-
-
-def count(channel: BlockingChannel, queue: str) -> int:
-    return int(channel.queue_declare(queue, passive=True).method.message_count or 0)
 
 
 # Declaring
@@ -103,8 +101,8 @@ def test_a_refused_operation_closes_the_channel_and_no_more(
     assert count(connection.channel(), queue) == 0
 
 
-def test_an_exclusive_queue_is_refused_to_others(rabbitmq: Broker, channel: BlockingChannel, queue: str) -> None:
-    with pika.BlockingConnection(rabbitmq.parameters()) as other:
+def test_an_exclusive_queue_is_refused_to_others(broker: Broker, channel: BlockingChannel, queue: str) -> None:
+    with pika.BlockingConnection(broker.parameters()) as other:
         with pytest.raises(exceptions.ChannelClosedByBroker) as caught:
             other.channel().basic_get(queue)
         assert caught.value.reply_code == 405
@@ -134,9 +132,9 @@ def test_bodies_of_every_size_come_back(channel: BlockingChannel, queue: str, si
 
 
 @pytest.mark.parametrize("size", [0, 1, 8183, 8184, 8185, 16_368, 100_001])
-def test_small_frames(rabbitmq: Broker, size: int) -> None:
+def test_small_frames(broker: Broker, size: int) -> None:
     """8,192 octets are the smallest frames that RabbitMQ 4 takes; AMQP's minimum is 4,096."""
-    with pika.BlockingConnection(rabbitmq.parameters(frame_max=8192)) as connection:
+    with pika.BlockingConnection(broker.parameters(frame_max=8192)) as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
         body = bytes(index % 251 for index in range(size))
@@ -234,6 +232,7 @@ def test_without_confirms_a_return_is_called_back(connection: BlockingConnection
     ]
 
 
+@only_rabbitmq  # the embedded broker's queues have no limits
 def test_a_full_queue_nacks(channel: BlockingChannel) -> None:
     arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
     queue = channel.queue_declare("", exclusive=True, arguments=arguments).method.queue
@@ -338,7 +337,6 @@ def test_a_publish_that_cannot_be_encoded(
         (lambda channel: channel.basic_consume(5, print), TypeError),
         (lambda channel: channel.basic_get(5), TypeError),
         (lambda channel: channel.basic_qos(prefetch_count=-1), ValueError),
-        (lambda channel: channel.basic_cancel(5), TypeError),
     ],
 )
 def test_an_operation_that_cannot_be_encoded(channel: BlockingChannel, queue: str, operation: Any, error: Any) -> None:

@@ -1,4 +1,4 @@
-"""BlockingConnection on a real broker: connecting, channels, events, timers, threads, closing."""
+"""BlockingConnection on both brokers: connecting, channels, events, timers, threads, closing."""
 
 from __future__ import annotations
 
@@ -14,25 +14,17 @@ import pytest
 import pika
 from pika import exceptions, frame, spec
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+from tests.support.consuming import pump
 from tests.support.peer import free_port
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import Broker, RabbitMQ
 from tests.support.scripted_broker import Session, scripted_broker
 
-
-def pump(connection: BlockingConnection, done: Any) -> None:
-    for _ in range(400):
-        if done():
-            return
-        connection.process_data_events(0.05)
-    raise AssertionError("it never came to it")
-
-
 # Connecting
 
 
-def test_connecting_with_one_or_several_parameters(rabbitmq: Broker) -> None:
-    good = rabbitmq.parameters()
+def test_connecting_with_one_or_several_parameters(broker: Broker) -> None:
+    good = broker.parameters()
     refused = pika.ConnectionParameters("127.0.0.1", free_port())
     for parameters in (good, [good], (refused, good), [refused, refused, good]):
         with pika.BlockingConnection(parameters) as connection:
@@ -63,23 +55,23 @@ def test_what_are_no_parameters(bad: Any) -> None:
     assert str(caught.value)
 
 
-def test_attempts_wait_for_a_broker_that_comes(rabbitmq: Broker) -> None:
-    parameters = rabbitmq.parameters(connection_attempts=3, retry_delay=0.01)
+def test_attempts_wait_for_a_broker_that_comes(broker: Broker) -> None:
+    parameters = broker.parameters(connection_attempts=3, retry_delay=0.01)
     refused = pika.ConnectionParameters("127.0.0.1", free_port(), connection_attempts=3, retry_delay=0.01)
     with pytest.raises(exceptions.AMQPConnectionError, match="3 times"):
         pika.BlockingConnection(refused)
     pika.BlockingConnection([refused, parameters]).close()
 
 
-def test_wrong_credentials_and_virtual_host(rabbitmq: Broker) -> None:
-    where = f"{rabbitmq.host}:{rabbitmq.port}"
+def test_wrong_credentials_and_virtual_host(broker: Broker) -> None:
+    where = f"{broker.host}:{broker.port}"
     for credentials in (pika.PlainCredentials("guest", "wrong"), pika.PlainCredentials("pika-nobody", "guest")):
         with pytest.raises(exceptions.ProbableAuthenticationError) as caught:
-            pika.BlockingConnection(rabbitmq.parameters(credentials=credentials))
+            pika.BlockingConnection(broker.parameters(credentials=credentials))
         for word in (where, "ACCESS_REFUSED", "403", "authentication"):
             assert word in str(caught.value)
     with pytest.raises(exceptions.ProbableAccessDeniedError) as denied:
-        pika.BlockingConnection(rabbitmq.parameters(virtual_host="pika-missing"))
+        pika.BlockingConnection(broker.parameters(virtual_host="pika-missing"))
     for word in (where, "NOT_ALLOWED", "pika-missing", "530"):
         assert word in str(denied.value)
 
@@ -107,8 +99,8 @@ def test_channel_numbers(connection: BlockingConnection) -> None:
     assert repr(channels[0]).startswith("<BlockingChannel") and channels[0].connection is connection
 
 
-def test_the_channels_of_a_connection_come_to_an_end(rabbitmq: Broker) -> None:
-    with pika.BlockingConnection(rabbitmq.parameters(channel_max=2)) as connection:
+def test_the_channels_of_a_connection_come_to_an_end(broker: Broker) -> None:
+    with pika.BlockingConnection(broker.parameters(channel_max=2)) as connection:
         first = connection.channel()
         connection.channel()
         with pytest.raises(exceptions.NoFreeChannels):
@@ -149,11 +141,11 @@ def test_closing(connection: BlockingConnection) -> None:
             call()
 
 
-def test_with_closes_the_connection_and_lets_the_error_out(rabbitmq: Broker) -> None:
-    with pytest.raises(ZeroDivisionError, match="mine"), pika.BlockingConnection(rabbitmq.parameters()) as connection:
+def test_with_closes_the_connection_and_lets_the_error_out(broker: Broker) -> None:
+    with pytest.raises(ZeroDivisionError, match="mine"), pika.BlockingConnection(broker.parameters()) as connection:
         raise ZeroDivisionError("mine")
     assert connection.is_closed
-    with pika.BlockingConnection(rabbitmq.parameters()) as connection:
+    with pika.BlockingConnection(broker.parameters()) as connection:
         connection.close()
 
 
@@ -370,8 +362,8 @@ def test_a_new_secret(connection: BlockingConnection) -> None:
 
 
 @pytest.mark.slow
-def test_heartbeats_of_an_idle_connection(rabbitmq: Broker) -> None:
-    with pika.BlockingConnection(rabbitmq.parameters(heartbeat=1)) as connection:
+def test_heartbeats_of_an_idle_connection(broker: Broker) -> None:
+    with pika.BlockingConnection(broker.parameters(heartbeat=1)) as connection:
         end = time.monotonic() + 5
         while time.monotonic() < end:
             connection.process_data_events(1)
@@ -379,8 +371,8 @@ def test_heartbeats_of_an_idle_connection(rabbitmq: Broker) -> None:
 
 
 @pytest.mark.slow
-def test_heartbeats_of_one_that_only_waits(rabbitmq: Broker) -> None:
-    with pika.BlockingConnection(rabbitmq.parameters(heartbeat=1)) as connection:
+def test_heartbeats_of_one_that_only_waits(broker: Broker) -> None:
+    with pika.BlockingConnection(broker.parameters(heartbeat=1)) as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
         connection.call_later(4, channel.stop_consuming)
@@ -390,9 +382,9 @@ def test_heartbeats_of_one_that_only_waits(rabbitmq: Broker) -> None:
 
 
 @pytest.mark.slow
-def test_heartbeats_of_one_that_only_publishes(rabbitmq: Broker) -> None:
+def test_heartbeats_of_one_that_only_publishes(broker: Broker) -> None:
     """It never pumps: its publishes look for heartbeats, and its bytes are heartbeats to the broker."""
-    with pika.BlockingConnection(rabbitmq.parameters(heartbeat=1)) as connection:
+    with pika.BlockingConnection(broker.parameters(heartbeat=1)) as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
         end = time.monotonic() + 5
@@ -404,8 +396,8 @@ def test_heartbeats_of_one_that_only_publishes(rabbitmq: Broker) -> None:
         assert channel.queue_purge(queue).method.message_count == published
 
 
-def test_a_frozen_network_is_noticed(rabbitmq: Broker) -> None:
-    with Proxy(rabbitmq.port, rabbitmq.host) as proxy:
+def test_a_frozen_network_is_noticed(broker: Broker) -> None:
+    with Proxy(broker.port, broker.host) as proxy:
         parameters = pika.URLParameters(proxy.url)
         parameters.heartbeat = 1
         connection = pika.BlockingConnection(parameters)

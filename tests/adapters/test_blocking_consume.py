@@ -1,10 +1,8 @@
-"""Consuming with a BlockingChannel on a real broker: by callback and by generator."""
+"""Consuming with a BlockingChannel on both brokers: by callback and by generator."""
 
 from __future__ import annotations
 
-import time
 import traceback
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,43 +10,7 @@ import pytest
 import pika
 from pika import exceptions, spec
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
-
-
-def publish(channel: BlockingChannel, queue: str, number: int, start: int = 0) -> list[bytes]:
-    """Publish messages that are in the queue when this returns, on a channel of their own."""
-    bodies = [b"%d" % index for index in range(start, start + number)]
-    with channel.connection.channel() as publisher:
-        publisher.confirm_delivery()
-        for body in bodies:
-            publisher.basic_publish("", queue, body)
-    return bodies
-
-
-def count(channel: BlockingChannel, queue: str) -> int:
-    return int(channel.queue_declare(queue, passive=True).method.message_count or 0)
-
-
-def drain(channel: BlockingChannel, queue: str, number: int) -> list[bytes]:
-    """Take messages that have just been put back."""
-    taken: list[bytes] = []
-    for _ in range(1000):
-        body = channel.basic_get(queue, auto_ack=True)[2]
-        if body is not None:
-            taken.append(body)
-        elif len(taken) >= number:
-            break
-        else:
-            time.sleep(0.01)
-    return taken
-
-
-def pump(connection: BlockingConnection, done: Callable[[], bool]) -> None:
-    for _ in range(200):
-        if done():
-            return
-        connection.process_data_events(0.05)
-    raise AssertionError("it never came to it")
-
+from tests.support.consuming import count, drain, publish, pump
 
 # By callback
 

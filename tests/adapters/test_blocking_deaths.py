@@ -186,12 +186,12 @@ def test_a_handshake_that_stops(script: Script, phase: str) -> None:
         assert words in str(error)
 
 
-def test_tls_on_a_plain_port_and_plain_on_a_tls_port(tmp_path: Path, rabbitmq: Broker) -> None:
+def test_tls_on_a_plain_port_and_plain_on_a_tls_port(tmp_path: Path, broker: Broker) -> None:
     authority = Authority(tmp_path)
     options = pika.SSLOptions(authority.client_context(), "localhost")
     with pytest.raises(exceptions.AMQPConnectionError, match="TLS") as caught:
-        pika.BlockingConnection(pika.ConnectionParameters(rabbitmq.host, rabbitmq.port, ssl_options=options))
-    assert f"{rabbitmq.host}:{rabbitmq.port}" in str(caught.value)
+        pika.BlockingConnection(pika.ConnectionParameters(broker.host, broker.port, ssl_options=options))
+    assert f"{broker.host}:{broker.port}" in str(caught.value)
     context = authority.server_context(authority.issue("server"))
     with scripted_broker(lambda session: session.open(), tls=context) as peer:
         # Whether its alert, which says that it speaks TLS, is there before the reset is the operating system's affair.
@@ -589,24 +589,24 @@ def session_of(url: str) -> list[str]:
     return steps
 
 
-def cut_everywhere(rabbitmq: Broker, every: int) -> None:
-    with Proxy(rabbitmq.port, rabbitmq.host) as proxy:
+def cut_everywhere(broker: Broker, every: int) -> None:
+    with Proxy(broker.port, broker.host) as proxy:
         assert session_of(proxy.url) == ["connect", "declare", "publish", "consume", "close"]
         sizes = {direction: len(proxy.record(direction)) for direction in ("to_server", "to_client")}
     for direction, size in sizes.items():
         for offset in range(1, size + 20, every):
             for failure in ("cut", "reset"):
-                with Proxy(rabbitmq.port, rabbitmq.host) as proxy:
+                with Proxy(broker.port, broker.host) as proxy:
                     proxy.limit_after(offset, direction, failure)  # type: ignore[arg-type]  # literals in a loop
                     steps = session_of(proxy.url)
                     assert steps[-1] == "close" or steps[-1].endswith("Error"), (direction, offset, failure, steps)
 
 
-def test_the_network_ends_at_sampled_bytes(rabbitmq: Broker) -> None:
-    cut_everywhere(rabbitmq, every=53)
+def test_the_network_ends_at_sampled_bytes(broker: Broker) -> None:
+    cut_everywhere(broker, every=53)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_network_ends_at_every_byte(rabbitmq: Broker) -> None:
-    cut_everywhere(rabbitmq, every=1)
+def test_the_network_ends_at_every_byte(broker: Broker) -> None:
+    cut_everywhere(broker, every=1)

@@ -1,0 +1,56 @@
+"""What tests of consumers do again and again: publish, wait, count, take back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+
+
+def publish(channel: BlockingChannel, queue: str, number: int, start: int = 0) -> list[bytes]:
+    """Publish messages that are in the queue when this returns, on a channel of their own."""
+    bodies = [b"%d" % index for index in range(start, start + number)]
+    with channel.connection.channel() as publisher:
+        publisher.confirm_delivery()
+        for body in bodies:
+            publisher.basic_publish("", queue, body)
+    return bodies
+
+
+def count(channel: BlockingChannel, queue: str) -> int:
+    """Return how many messages of a queue are ready."""
+    return int(channel.queue_declare(queue, passive=True).method.message_count or 0)
+
+
+def drain(channel: BlockingChannel, queue: str, number: int) -> list[bytes]:
+    """Take all messages, of which so many have been there or have just been put back."""
+    taken: list[bytes] = []
+    for _ in range(1000):
+        body = channel.basic_get(queue, auto_ack=True)[2]
+        if body is not None:
+            taken.append(body)
+        elif len(taken) >= number:
+            break
+        else:
+            time.sleep(0.01)
+    return taken
+
+
+def pump(connection: BlockingConnection, done: Callable[[], bool]) -> None:
+    """Process data events until something holds."""
+    for _ in range(400):
+        if done():
+            return
+        connection.process_data_events(0.05)
+    raise AssertionError("it never came to it")
+
+
+def arrive(channel: BlockingChannel, number: int) -> None:
+    """Wait, without calling a callback, until so many deliveries have arrived for the channel's callbacks."""
+    for _ in range(1000):
+        if len(channel._pending_events) >= number:
+            return
+        channel.basic_qos(prefetch_count=0)
+        time.sleep(0.002)
+    raise AssertionError(f"{len(channel._pending_events)} deliveries of {number} have arrived")
