@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pika._version import __version__
@@ -28,9 +30,10 @@ __all__ = [
     "SSLOptions",
     "URLParameters",
     "__version__",
+    "adapters",
 ]
 
-# Where the names live. They are loaded when they are used: a program pays for what it imports.
+# Where the names live, one a line. They are loaded when they are used: a program pays for what it imports.
 _HOMES = {
     "BasicProperties": "pika.spec",
     "BlockingConnection": "pika.adapters.blocking_connection",
@@ -48,6 +51,7 @@ _MODULES = frozenset(
         "amqp_object",
         "broker",
         "channel",
+        "compat",
         "connection",
         "credentials",
         "data",
@@ -72,5 +76,19 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+class _Package(ModuleType):
+    """This module. Whoever lists its names finds those too that are not loaded yet."""
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # a property stands in for the attribute
+        namespace = globals()
+        for name in _HOMES:
+            if name not in namespace:
+                getattr(self, name)
+        return namespace
+
+    def __dir__(self) -> list[str]:
+        return sorted({*globals(), *__all__, *_MODULES})
+
+
+sys.modules[__name__].__class__ = _Package
