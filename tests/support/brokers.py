@@ -13,7 +13,7 @@ from tests.support.rabbitmq import Broker
 #: What to parametrize a fixture with: its test runs on both brokers.
 BOTH = [pytest.param("embedded"), pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)]
 
-# What a node takes at most before its alarm, as a part of the machine's memory: RabbitMQ's default, and next to nothing.
+# What a node takes before its alarm, as a part of the machine's memory: RabbitMQ's default, and next to nothing.
 _WATERMARK = "0.4"
 _LOW_WATERMARK = "0.00001"
 
@@ -37,9 +37,7 @@ class Target:
 
     def connect(self, *, background_heartbeats: bool = True, **attributes: Any) -> pika.BlockingConnection:
         """Open a connection, with `attributes` set on its parameters."""
-        return pika.BlockingConnection(
-            self.parameters(**attributes), background_heartbeats=background_heartbeats
-        )
+        return pika.BlockingConnection(self.parameters(**attributes), background_heartbeats=background_heartbeats)
 
     def raise_alarm(self) -> None:
         """Have it take no more messages."""

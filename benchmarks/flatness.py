@@ -1,0 +1,169 @@
+"""See whether memory, threads and descriptors stay flat over long use: ``python benchmarks/flatness.py``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import pika
+from benchmarks import broker
+from benchmarks.options import positive
+from tests.support.rabbitmq import RabbitMQError
+
+MIB = 1 << 20
+# What the process has grown by when it is not flat any more. The allocator keeps a little more or less at each look.
+MOST_GROWTH = 1.0
+HEADING = f"{'done':>10}  {'resident MiB':>12}  {'threads':>7}  {'descriptors':>11}"
+
+
+class Reading(NamedTuple):
+    """What the process holds at some point.
+
+    :param done: how many rounds are done
+    :param resident: resident memory, in MiB
+    :param threads: how many threads run
+    :param descriptors: how many descriptors are open
+    """
+
+    done: int
+    resident: float
+    threads: int
+    descriptors: int
+
+
+def connections(url: str, count: int) -> Iterator[int]:
+    """Open and close connections, each with a channel; tells after each how many."""
+    for number in range(1, count + 1):
+        with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+            connection.channel()
+        yield number
+
+
+def channels(url: str, count: int) -> Iterator[int]:
+    """Open and close channels of one connection, each with an operation on it."""
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        for number in range(1, count + 1):
+            channel = connection.channel()
+            channel.basic_qos(prefetch_count=1)
+            channel.close()
+            yield number
+
+
+def publishes(url: str, count: int) -> Iterator[int]:
+    """Publish messages of 100 octets for nobody, which the broker drops."""
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        channel = connection.channel()
+        properties = pika.BasicProperties(headers={"key": "value"})
+        for number in range(1, count + 1):
+            channel.basic_publish("", "nobody", bytes(100), properties)
+            yield number
+
+
+def confirmed_publishes(url: str, count: int) -> Iterator[int]:
+    """Publish the same, and wait for each to be confirmed."""
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        properties = pika.BasicProperties(headers={"key": "value"})
+        for number in range(1, count + 1):
+            channel.basic_publish("", "nobody", bytes(100), properties)
+            yield number
+
+
+def read(done: int) -> Reading:
+    """Look at this process."""
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    # The one that lists them is no more when it is counted.
+    descriptors = len(os.listdir("/proc/self/fd")) - 1
+    return Reading(done, resident / MIB, threading.active_count(), descriptors)
+
+
+def follow(rounds: Iterator[int], count: int, looks: int) -> Iterator[Reading]:
+    """Go through the rounds of a workload, and look at the process at regular points of it.
+
+    :param rounds: gives after each round how many are done
+    :param count: how many there will be
+    :param looks: how often to look
+    """
+    points = {count * look // looks for look in range(1, looks + 1)}
+    for done in rounds:
+        if done in points:
+            yield read(done)
+
+
+def growth(readings: Sequence[Reading]) -> Reading:
+    """Return by how much each figure has grown since the first look, up to which the process warms up."""
+    first, last = readings[0], readings[-1]
+    return Reading(
+        last.done - first.done,
+        last.resident - first.resident,
+        last.threads - first.threads,
+        last.descriptors - first.descriptors,
+    )
+
+
+def is_flat(grown: Reading) -> bool:
+    """Tell whether what a process has grown by is nothing."""
+    return grown.resident <= MOST_GROWTH and grown.threads <= 0 and grown.descriptors <= 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write the JSON file; return the exit status, 1 when something grows."""
+    options = _parser().parse_args(arguments)
+    workloads: dict[str, tuple[Callable[[str, int], Iterator[int]], int]] = {
+        "connections opened and closed": (connections, options.connections),
+        "channels opened and closed": (channels, options.channels),
+        "publishes": (publishes, options.publishes),
+        "confirmed publishes": (confirmed_publishes, max(options.publishes // 10, options.looks)),
+    }
+    measured: dict[str, list[Reading]] = {}
+    try:
+        with broker.running_broker() as running:
+            for name, (workload, count) in workloads.items():
+                measured[name] = _show(name, workload(running.url, count), count, options.looks)
+    except (RabbitMQError, pika.exceptions.AMQPError) as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    if options.json is not None:
+        shape: dict[str, Any] = {name: [one._asdict() for one in readings] for name, readings in measured.items()}
+        options.json.write_text(json.dumps(shape, indent=2) + "\n", encoding="utf-8")
+    return 0 if all(is_flat(growth(readings)) for readings in measured.values()) else 1
+
+
+def _show(name: str, rounds: Iterator[int], count: int, looks: int) -> list[Reading]:
+    print(f"{count} {name}\n{HEADING}")
+    readings = []
+    for one in follow(rounds, count, looks):
+        readings.append(one)
+        print(f"{one.done:>10}  {one.resident:>12.2f}  {one.threads:>7}  {one.descriptors:>11}", flush=True)
+    grown = growth(readings)
+    print(
+        f"{'FLAT' if is_flat(grown) else 'GROWS'}: {grown.resident:+.2f} MiB, {grown.threads:+} threads, "
+        f"{grown.descriptors:+} descriptors since the first look\n",
+        flush=True,
+    )
+    return readings
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="See whether memory, threads and descriptors stay flat. Needs Linux.")
+    parser.add_argument("--connections", type=positive, default=10_000, metavar="N", help="default %(default)s")
+    parser.add_argument("--channels", type=positive, default=10_000, metavar="N", help="default %(default)s")
+    parser.add_argument(
+        "--publishes", type=positive, default=1_000_000, metavar="N", help="default %(default)s; a tenth with confirms"
+    )
+    parser.add_argument("--looks", type=positive, default=10, metavar="N", help="how often to look; default 10")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
