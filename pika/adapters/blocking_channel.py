@@ -124,7 +124,7 @@ class BlockingChannel:
         self._on_cancel.append(callback)
 
     def add_on_return_callback(self, callback: OnReturn) -> None:
-        """Have a function called when a mandatory message comes back, on a channel without confirms.
+        """Have a function called when a mandatory message comes back; with confirms its publish raises as well.
 
         :param callback: called as ``callback(channel, method, properties, body)``
         """
@@ -694,10 +694,9 @@ class BlockingChannel:
         properties: spec.BasicProperties,
         body: bytes,
     ) -> None:
-        if not self._delivery_confirmation:
-            message = ReturnedMessage(method, properties, body)
-            for callback in self._on_return:
-                self._add_pending_event(_ReturnedMessageEvt(callback, message))
+        message = ReturnedMessage(method, properties, body)
+        for callback in self._on_return:
+            self._add_pending_event(_ReturnedMessageEvt(callback, message))
 
     def _on_closed(self, channel: channel_module.Channel, reason: BaseException) -> None:
         self._ending.reason = reason

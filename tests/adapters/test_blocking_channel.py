@@ -201,7 +201,7 @@ def test_confirmed_publishes_are_in_the_queue_when_they_return(channel: Blocking
 
 def test_an_unroutable_mandatory_publish_raises_with_the_message(channel: BlockingChannel, queue: str) -> None:
     channel.confirm_delivery()
-    seen: list[object] = []
+    seen: list[tuple[Any, ...]] = []
     channel.add_on_return_callback(lambda *message: seen.append(message))
     properties = pika.BasicProperties(message_id="five")
     with pytest.raises(exceptions.UnroutableError) as caught:
@@ -213,7 +213,10 @@ def test_an_unroutable_mandatory_publish_raises_with_the_message(channel: Blocki
     channel.basic_publish("amq.direct", "nowhere", b"body")
     channel.basic_publish("", queue, b"body", mandatory=True)
     assert count(channel, queue) == 1
+    # A callback is told of it too, when it is its turn.
     assert seen == []
+    channel.connection.process_data_events(0)
+    assert [(message[0], message[1].reply_code, message[3]) for message in seen] == [(channel, 312, b"body")]
 
 
 def test_without_confirms_a_return_is_called_back(connection: BlockingConnection, channel: BlockingChannel) -> None:
