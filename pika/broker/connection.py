@@ -11,6 +11,7 @@ from pika.broker import errors
 from pika.broker.channel import ServerChannel
 from pika.broker.content import Incoming, UnexpectedFrame
 from pika.broker.handshake import PROTOCOL_HEADER, Handshake, Step
+from pika.broker.heartbeat import Heartbeat
 from pika.broker.node import Node
 from pika.broker.operations import OPERATIONS, Operation
 from pika.broker.publishing import Target
@@ -46,6 +47,8 @@ class ServerConnection:
         self.frame_max = node.limits.frame_max
         #: Whether so much waits to be sent that its consumers get nothing more.
         self.congested = False
+        #: Whether it published under an alarm, so that nothing more is taken from it until the alarm is over.
+        self.blocked = False
         #: Whether there is nothing more to say, so that the connection ends when all is sent.
         self.finished = False
         self._reader = Reader(node.limits.frame_max)
@@ -56,15 +59,13 @@ class ServerConnection:
         self._incoming: dict[int, Incoming] = {}
         self._with_confirms: list[ServerChannel] = []
         self._is_dirty = False
-        # Frames wait in the reader until what was written is sent.
+        # Frames wait in the reader until what was written is sent, or the alarm is over.
         self._is_paused = False
         # The broker said connection.close; only the answer to it is read.
         self._closing = False
         # The index of the method that is being handled, 0 for none: a refusal names it.
         self._handled = 0
-        self._heartbeat = 0
-        self._received_at = now
-        self._sent_at = now
+        self._heartbeat = Heartbeat(0, now)
         self._deadline = now + node.limits.handshake
 
     # What channels ask for -------------------------------------------------------------------------------------
@@ -79,6 +80,11 @@ class ServerConnection:
     def notifies_cancel(self) -> bool:
         """Whether the client wants to hear of consumers that the broker cancels."""
         return bool(self._handshake.capabilities.get("consumer_cancel_notify"))
+
+    @property
+    def _notifies_blocked(self) -> bool:
+        """Whether the client wants to hear that it is blocked."""
+        return bool(self._handshake.capabilities.get("connection.blocked"))
 
     def send(self, number: int, method: Method) -> None:
         """Send a method on a channel."""
@@ -109,10 +115,15 @@ class ServerConnection:
         """Whether so much waits to be sent that nothing more should be read."""
         return self.output.size > self.node.limits.overwhelmed
 
+    @property
+    def takes_more(self) -> bool:
+        """Whether more of what the client sends should be read."""
+        return not (self.blocked or self.overwhelmed)
+
     def sent(self, count: int, now: float) -> None:
         """Take note that bytes were sent, the first of what ``output.peek()`` returned."""
         self.output.sent(count)
-        self._sent_at = now
+        self._heartbeat.sent_at = now
 
     def flushed(self, now: float) -> None:
         """Take note that as much was sent as could be; what is written from here on makes it dirty again."""
@@ -121,16 +132,27 @@ class ServerConnection:
             self.congested = False
             for channel in list(self._channels.values()):
                 channel.wake()
-        if self._is_paused and not self.overwhelmed:
+        if self._is_paused and self.takes_more:
             self._take(now)
 
     def receive_data(self, received: bytes, now: float) -> None:
         """Take bytes from the client, in any split."""
-        self._received_at = now
+        self._heartbeat.heard_at = now
         if self.finished:
             return
         self._reader.feed(received)
         self._take(now)
+
+    def unblock(self, now: float) -> None:
+        """Take from the client again what it sends, and tell it; called when an alarm is over."""
+        if not self.blocked:
+            return
+        self.blocked = False
+        self._heartbeat.restart(now)
+        if self._notifies_blocked:
+            self.send(0, spec.Connection.Unblocked())
+        # What waits in the reader is taken when this was sent.
+        self.wrote()
 
     def _take(self, now: float) -> None:
         """Take the frames that are there, as long as their answers do not pile up."""
@@ -153,23 +175,22 @@ class ServerConnection:
 
     def tick(self, now: float) -> float:
         """Do what is due at this time, and return when to be called next at the latest."""
-        if not self.is_open:
-            if now >= self._deadline:
-                self._finish()
+        if not self.is_open and now >= self._deadline:
+            self._finish()
+        if self.finished or self._closing:
             return self._deadline
-        if not self._heartbeat:
-            return float("inf")
-        if self.overwhelmed:
+        heartbeat = self._heartbeat
+        if not self.takes_more:
             # Nothing is read from it, so its silence says nothing.
-            self._received_at = now
-        if now >= self._received_at + 2 * self._heartbeat:
+            heartbeat.heard_at = now
+        if heartbeat.look(now):
             self.output.clear()
             self._finish()
-        elif now >= self._sent_at + self._heartbeat / 2:
-            self._sent_at = now
+        elif heartbeat.is_due(now):
+            heartbeat.sent_at = now
             self.output.write(frame.HEARTBEAT_FRAME)
             self.wrote()
-        return min(self._received_at + 2 * self._heartbeat, self._sent_at + self._heartbeat / 2)
+        return heartbeat.next_at() if self.is_open else min(heartbeat.next_at(), self._deadline)
 
     def shut_down(self, reason: str, now: float) -> None:
         """Close the connection as the broker's operator does."""
@@ -192,11 +213,11 @@ class ServerConnection:
         if self._handshake.step is Step.HEADER and not self._read_header():
             return
         while not self.finished:
-            if self.overwhelmed:
+            if not self.takes_more:
                 # A get is a few octets, its answer may be millions: the rest waits until this is sent.
                 self._is_paused = True
                 return
-            if not self._incoming and not self._closing:
+            if not self._incoming and not self._closing and self.node.alarm is None:
                 published = reader.next_publish()
                 if published is not None:
                     self._handled = _PUBLISH
@@ -256,7 +277,7 @@ class ServerConnection:
         reply = handshake.take(method)
         if handshake.tuned is not None and handshake.step is Step.OPEN:
             self.frame_max = self._reader.max_frame_size = handshake.tuned.frame_max
-            self._heartbeat = handshake.tuned.heartbeat
+            self._heartbeat = Heartbeat(handshake.tuned.heartbeat, self._heartbeat.heard_at)
         self.vhost = handshake.vhost
         if reply is not None:
             self.send(0, reply)
@@ -421,6 +442,8 @@ class ServerConnection:
             complete = incoming.take(frame_type, payload)
         except UnexpectedFrame as error:
             raise errors.ConnectionRefusal(error.code, str(error)) from None
+        if self.node.alarm is not None:
+            self._block(self.node.alarm)
         if not complete:
             return
         del self._incoming[number]
@@ -450,6 +473,16 @@ class ServerConnection:
         except errors.Refusal as refusal:
             self._refuse_channel(channel, refusal)
 
+    def _block(self, reason: str) -> None:
+        """Take nothing more from the client than the frame at hand, and tell it why."""
+        if self.blocked:
+            return
+        self.blocked = True
+        if self._notifies_blocked:
+            self.send(0, spec.Connection.Blocked(reason))
+        # A client that is not told has nothing to be sent, but no more must be read from it either.
+        self.wrote()
+
     def _confirm(self) -> None:
         if self._with_confirms:
             channels, self._with_confirms = self._with_confirms, []
@@ -465,6 +498,7 @@ class ServerConnection:
         self._incoming.clear()
         self.send(0, errors.close_method(refusal, self._handled))
         self._closing = True
+        self.blocked = False
         self._deadline = now + self.node.limits.closing
 
     def _finish(self) -> None:

@@ -67,6 +67,8 @@ class Node:
     vhosts: Mapping[str, VirtualHost]
     limits: Limits = field(default_factory=Limits)
     server_properties: dict[str, Any] = field(default_factory=dict)
+    #: Why connections that publish are blocked, None while they are not.
+    alarm: str | None = None
     #: The connections that have something to send since the list was last emptied, each once.
     dirty: list[ServerConnection] = field(default_factory=list)
     #: Methods that must not overtake the reply to the operation that caused them.

@@ -8,6 +8,7 @@ import selectors
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -28,6 +29,8 @@ _READ_SIZE = 262144
 _ACCEPTED_AT_ONCE = 64
 # How long a client whose connection is over may take to read the last of it and hang up, before the broker does.
 _LINGER = 1.0
+# How often someone who waits for the thread sees whether it still runs.
+_WATCH = 0.1
 # How long no connection is accepted after the system had no more descriptors.
 _ACCEPT_PAUSE = 0.1
 
@@ -40,8 +43,8 @@ class Broker:
     and :meth:`stop`.
 
     Not there: message and queue TTL, dead lettering, length limits, priority queues, quorum queues, streams, TLS.
-    The arguments that ask for them are checked as RabbitMQ checks them, and have no effect. There is no memory alarm:
-    a queue that nobody consumes grows as fast as it is fed.
+    The arguments that ask for them are checked as RabbitMQ checks them, and have no effect. No alarm rises by itself:
+    a queue that nobody consumes grows as fast as it is fed, until :meth:`block` is called.
 
     :param host: the address to listen on
     :param port: the port; 0 for one that is free, which is then kept over restarts
@@ -115,14 +118,50 @@ class Broker:
         )
         loop = _Loop(node, _listen(self._host, self._port))
         self._port = loop.port
-        self._loop = loop
         loop.start()
+        self._loop = loop
 
     def stop(self) -> None:
         """Close all connections as RabbitMQ does when it is stopped, and end the thread. Once is enough."""
         loop, self._loop = self._loop, None
         if loop is not None:
             loop.stop()
+
+    def block(self, reason: str = "low on memory") -> None:
+        """Raise an alarm, as RabbitMQ does when it runs out of memory or disk: connections that publish are blocked.
+
+        A connection is blocked when it publishes, and not before, however much it published earlier: it is sent
+        connection.blocked, if it says in its capabilities that it knows it, and nothing more is read from it. Of the
+        message, the broker has taken the content header at least; one with a body waits. Deliveries and heartbeats
+        are sent to it all the same, and its own silence is no death; that it hung up shows when something is sent
+        to it. Connections that publish nothing go on as ever, and new ones can be opened.
+
+        It holds when this returns, for what is published from then on; called again it changes the reason for the
+        connections to be blocked next. Any thread may call it.
+
+        :param reason: what connection.blocked says, at most 255 bytes of UTF-8; RabbitMQ says ``low on memory``,
+            ``low on disk`` or ``low on disk & memory``
+        :raises TypeError: when the reason is no text
+        :raises ValueError: when the reason is too long
+        :raises RuntimeError: when the broker does not run
+        """
+        if not isinstance(reason, str):
+            raise TypeError(f"reason must be str, not {type(reason).__name__}")
+        if len(reason.encode(errors="surrogateescape")) > 255:
+            raise ValueError("reason must take at most 255 bytes, which connection.blocked can carry")
+        loop = self._loop
+        if loop is None:
+            raise RuntimeError(f"the broker at {self._host}:{self._port} does not run: start it first")
+        loop.set_alarm(reason)
+
+    def unblock(self) -> None:
+        """End the alarm: blocked connections are sent connection.unblocked, and what they sent meanwhile is read.
+
+        Any thread may call it. Without an alarm it does nothing; a broker that is stopped has none.
+        """
+        loop = self._loop
+        if loop is not None:
+            loop.set_alarm(None)
 
     def __enter__(self) -> Self:
         self.start()
@@ -185,6 +224,8 @@ class _Loop:
         self._next_tick = float("inf")
         self._accept_at: float | None = None
         self._stopping = False
+        # Alarms to raise, None to end the one there is; and who waits for that.
+        self._alarms: deque[tuple[str | None, threading.Event]] = deque()
         self._wake_up, self._woken = socket.socketpair()
         self._wake_up.setblocking(False)
         self._woken.setblocking(False)
@@ -199,10 +240,23 @@ class _Loop:
     def stop(self) -> None:
         """End the thread, and wait until it is gone with all it had."""
         self._stopping = True
-        with contextlib.suppress(OSError):
-            self._wake_up.send(b"\x00")
+        self._wake()
         self._thread.join()
         self._wake_up.close()
+
+    def set_alarm(self, reason: str | None) -> None:
+        """Raise an alarm, or end it with None, and wait until that was done or the thread has ended."""
+        done = threading.Event()
+        self._alarms.append((reason, done))
+        self._wake()
+        # No lock, so that a signal handler may call this in the middle of another call.
+        while not done.wait(_WATCH) and self._thread.is_alive():
+            pass
+
+    def _wake(self) -> None:
+        # When no more fits, the thread has been woken; when it is closed, there is none.
+        with contextlib.suppress(OSError):
+            self._wake_up.send(b"\x00")
 
     def _run(self) -> None:
         try:
@@ -230,9 +284,26 @@ class _Loop:
                 self._attempt(client, ready, now)
             elif key.fileobj is self._listener:
                 self._accept(now)
+            else:
+                self._apply_alarms(now)
         if now >= self._next_tick:
             self._tick(now)
         self._flush(now)
+
+    def _apply_alarms(self, now: float) -> None:
+        self._woken.recv(_READ_SIZE)
+        while self._alarms:
+            reason, done = self._alarms.popleft()
+            self._node.alarm = reason
+            if reason is None:
+                for client in list(self._clients.values()):
+                    self._attempt(client, self._unblock, now)
+            done.set()
+
+    def _unblock(self, client: _Client, now: float) -> None:
+        if client.connection.blocked:
+            client.connection.unblock(now)
+            self._schedule(client, client.connection.tick(now))
 
     # Connections -----------------------------------------------------------------------------------------------
 
@@ -311,12 +382,23 @@ class _Loop:
         if connection.finished and not output.size:
             self._linger(client, now)
             return
-        events = 0 if connection.overwhelmed else selectors.EVENT_READ
+        events = selectors.EVENT_READ if connection.takes_more else 0
         if output.size:
             events |= selectors.EVENT_WRITE
-        if events != client.events:
-            client.events = events
+        self._watch(client, events)
+
+    def _watch(self, client: _Client, events: int) -> None:
+        """Wait for these events on a client's socket, and for nothing with 0."""
+        if events == client.events:
+            return
+        if not events:
+            # Some selectors report a socket that was reset whatever they were asked for: it would never be quiet.
+            self._selector.unregister(client.sock)
+        elif not client.events:
+            self._selector.register(client.sock, events, client)
+        else:
             self._selector.modify(client.sock, events, client)
+        client.events = events
 
     def _flush(self, now: float) -> None:
         """Send what was written in this turn."""
@@ -364,14 +446,14 @@ class _Loop:
         except OSError:
             self._drop(client)
             return
-        self._selector.modify(client.sock, selectors.EVENT_READ, client)
+        self._watch(client, selectors.EVENT_READ)
         self._schedule(client, now + _LINGER)
 
     def _drop(self, client: _Client) -> None:
         """Close a socket and forget its connection."""
         if self._clients.pop(client.connection, None) is None:
             return
-        self._selector.unregister(client.sock)
+        self._watch(client, 0)
         client.sock.close()
         if not client.lingering:
             try:

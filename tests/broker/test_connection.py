@@ -144,19 +144,52 @@ def test_no_handshake_within_the_limit() -> None:
 # Heartbeats ----------------------------------------------------------------------------------------------------
 
 
-def test_heartbeats_are_sent_when_nothing_else_is_and_silence_is_death() -> None:
+def run_until(peer: Peer, end: float) -> None:
+    """Let time pass as the server does: tick when it is due."""
+    due = peer.connection.tick(peer.now)
+    while due <= end and not peer.connection.finished:
+        peer.now = due
+        due = peer.connection.tick(due)
+    if not peer.connection.finished:
+        peer.now = end
+
+
+def test_heartbeats_are_sent_when_nothing_else_is() -> None:
     peer = Peer(make_node())
     peer.handshake(heartbeat=10)
-    assert peer.connection.tick(4) == 5
+    run_until(peer, 4.9)
     assert peer.received() == []
-    peer.connection.tick(5)
+    run_until(peer, 5)
     assert peer.received() == [(0, "heartbeat")]
-    peer.now = 15
-    assert peer.feed(frame.HEARTBEAT_FRAME) == []
-    peer.connection.tick(34.9)
-    assert not peer.connection.finished
-    peer.connection.tick(35)
+    run_until(peer, 8)
+    assert [type(method) for _, method in peer.send(1, spec.Channel.Open())] == [spec.Channel.OpenOk]
+    run_until(peer, 12.9)
+    assert peer.received() == []
+    run_until(peer, 13)
+    assert peer.received() == [(0, "heartbeat")]
+
+
+@pytest.mark.parametrize(("last_sent", "death"), [(0, 30), (3, 30), (9, 30), (11, 40), (19, 40), (21, 50)])
+def test_silence_between_three_looks_is_death(last_sent: float, death: float) -> None:
+    """RabbitMQ looks at a client once in an interval, from connection.tune-ok on."""
+    peer = Peer(make_node())
+    peer.handshake(heartbeat=10)
+    run_until(peer, last_sent)
+    peer.feed(b"\x08")
+    run_until(peer, 100)
     assert peer.connection.finished
+    assert peer.now == death
+
+
+def test_heartbeats_begin_before_the_connection_is_open() -> None:
+    peer = Peer(make_node(handshake=100))
+    peer.feed(frame.ProtocolHeader().marshal())
+    peer.send(0, C.StartOk({}, "PLAIN", "\0guest\0guest", "en_US"), C.TuneOk(2047, 131072, 10))
+    run_until(peer, 5)
+    assert peer.received() == [(0, "heartbeat")]
+    run_until(peer, 100)
+    assert peer.connection.finished
+    assert peer.now == 30
 
 
 def test_no_heartbeats_were_wanted() -> None:
