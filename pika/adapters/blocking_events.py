@@ -29,18 +29,33 @@ class ReturnedMessage:
         self.body = body
 
 
-class _ConsumerDeliveryEvt(NamedTuple):
-    """A message that waits for its consumer."""
+class _ConsumerDeliveryEvt:
+    """A message that waits for its consumer.
 
-    method: spec.Basic.Deliver
-    properties: spec.BasicProperties
-    body: bytes
+    :param method: the basic.deliver
+    :param properties: the message's properties
+    :param body: the message's body
+    """
+
+    def __init__(self, method: spec.Basic.Deliver, properties: spec.BasicProperties, body: bytes) -> None:
+        self.method = method
+        self.properties = properties
+        self.body = body
 
 
-class _ConsumerCancellationEvt(NamedTuple):
-    """The broker cancelled a consumer."""
+class _ConsumerCancellationEvt:
+    """The broker cancelled a consumer.
 
-    method_frame: frame.Method[spec.Basic.Cancel]
+    :param method_frame: the frame of the basic.cancel
+    """
+
+    def __init__(self, method_frame: frame.Method[spec.Basic.Cancel]) -> None:
+        self.method_frame = method_frame
+
+    @property
+    def method(self) -> spec.Basic.Cancel:
+        """The basic.cancel."""
+        return self.method_frame.method
 
 
 class _ReturnedMessageEvt(NamedTuple):
@@ -91,3 +106,6 @@ class _CallbackResult:
         """The callback."""
         self.value = values[0] if len(values) == 1 else values
         self.ready = True
+
+    # Dashboards know the callback by the name that it has in pika 1.x.
+    set_value_once.__module__ = "pika.adapters.blocking_connection"
