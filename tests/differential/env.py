@@ -1,0 +1,262 @@
+"""What a scenario has in its hands. Runs with pika 1.4.4 and with this library alike, so it knows ``pika`` only."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from typing import Any, Callable, NamedTuple
+
+import pika
+
+from .plain import Plain
+
+PATIENCE = 10.0
+
+
+class Scenario(NamedTuple):
+    """A scenario.
+
+    :param name: its name
+    :param run: the function
+    :param differs: keys of ``expected.EXPECTED``: what differs between the two libraries on purpose
+    :param node: whether it changes the whole broker, and so needs a node for itself
+    :param limit: seconds after which it hangs
+    """
+
+    name: str
+    run: Callable[[Env], None]
+    differs: tuple[str, ...]
+    node: bool
+    limit: float
+
+
+class Scenarios(dict):  # type: ignore[type-arg]
+    """The scenarios of one module, by name: call it as a decorator."""
+
+    def __call__(
+        self, *differs: str, node: bool = False, limit: float = 20.0
+    ) -> Callable[[Callable[[Env], None]], Callable[[Env], None]]:
+        """Make a scenario of a function; see :class:`Scenario`."""
+
+        def register(function: Callable[[Env], None]) -> Callable[[Env], None]:
+            self[function.__name__] = Scenario(function.__name__, function, differs, node, limit)
+            return function
+
+        return register
+
+
+class Env:
+    """Records what a scenario sees.
+
+    :param name: the scenario's name
+    :param url: the broker's
+    :param ask: asks the process of the tests to do something: a name and arguments
+    """
+
+    def __init__(self, name: str, url: str, ask: Callable[..., Any]) -> None:
+        self.url = url
+        self.records: list[dict[str, Any]] = []
+        self.logs: list[tuple[str, str, str]] = []
+        self.hidden: dict[str, str] = {}
+        self.ask = ask
+        self._name = name
+        self._plain = Plain(self.hidden)
+        self._connections: list[pika.BlockingConnection] = []
+        own = pika.URLParameters(url)
+        self.hidden[str(own.port)] = "<port>"
+        if own.virtual_host != "/":
+            self.hidden[own.virtual_host] = "<vhost>"
+
+    # Recording
+
+    def _add(self, what: str, label: str, value: object) -> None:
+        self.records.append({"what": what, "label": label, "value": self._plain.value(value)})
+
+    def do(self, label: str, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        """Call something, and record what it returns or raises. Returns the result, or the exception."""
+        try:
+            result = function(*arguments, **keywords)
+        except Exception as error:
+            self._add("raise", label, error)
+            return error
+        self._add("return", label, result)
+        return result
+
+    def until_raises(self, label: str, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call something until it raises, and record what: for errors that come some time behind their cause."""
+
+        def repeat() -> None:
+            deadline = time.monotonic() + PATIENCE
+            while time.monotonic() < deadline:
+                function(*arguments)
+                time.sleep(0.02)
+
+        self.do(label, repeat)
+
+    def note(self, label: str, value: object) -> None:
+        """Record a value."""
+        self._add("value", label, value)
+
+    def states(self, label: str, *things: Any) -> None:
+        """Record whether connections or channels are open and closed."""
+        self._add("state", label, [(thing.is_open, thing.is_closed) for thing in things])
+
+    def callback(self, label: str, action: Callable[..., Any] | None = None) -> Callable[..., Any]:
+        """Return a callback that records its arguments, and then does something with them."""
+
+        def called(*arguments: Any, **keywords: Any) -> Any:
+            self._add("call", label, (*arguments, keywords) if keywords else arguments)
+            return None if action is None else action(*arguments, **keywords)
+
+        return called
+
+    # The broker
+
+    def name(self, suffix: str = "queue") -> str:
+        """Return a name that is this scenario's own."""
+        return f"{self._name}-{suffix}"
+
+    def parameters(self, **attributes: Any) -> pika.URLParameters:
+        """Return parameters for the broker, with attributes set on them."""
+        parameters = pika.URLParameters(self.url)
+        for name, value in attributes.items():
+            setattr(parameters, name, value)
+        return parameters
+
+    def connect(self, **attributes: Any) -> pika.BlockingConnection:
+        """Connect; it is closed behind the scenario."""
+        return self.keep(pika.BlockingConnection(self.parameters(**attributes)))
+
+    def keep(self, connection: Any) -> Any:
+        """Have a connection closed behind the scenario; anything else is ignored."""
+        if isinstance(connection, pika.BlockingConnection):
+            self._connections.append(connection)
+        return connection
+
+    def channel(self, **attributes: Any) -> Any:
+        """Return a channel of a new connection."""
+        return self.connect(**attributes).channel()
+
+    def queue(self, channel: Any, suffix: str = "queue", messages: int = 0, **arguments: Any) -> str:
+        """Declare a queue that goes with the connection, fill it with messages b"0", b"1", …, and return its name."""
+        name = self.name(suffix)
+        channel.queue_declare(name, exclusive=True, arguments=arguments)
+        self.fill(channel, name, messages)
+        return name
+
+    def fill(self, channel: Any, queue: str, messages: int, first: int = 0) -> None:
+        """Publish messages to a queue, and return when they are there."""
+        other = channel.connection.channel()
+        other.confirm_delivery()
+        for number in range(first, first + messages):
+            other.basic_publish("", queue, str(number).encode())
+        other.close()
+
+    def pump(self, connection: Any, until: Callable[[], object], patience: float = PATIENCE) -> None:
+        """Process events until something holds. What comes out of it is recorded by callbacks."""
+        deadline = time.monotonic() + patience
+        while not until() and time.monotonic() < deadline:
+            connection.process_data_events(0.02)
+
+    def until_dead(self, label: str, connection: Any, patience: float = PATIENCE) -> None:
+        """Process events until the connection says that it is over, and record that."""
+        self.do(label, self.pump, connection, lambda: False, patience)
+
+    def later(self, delay: float, function: Callable[..., Any], *arguments: Any) -> threading.Thread:
+        """Do something in another thread, after a while."""
+        thread = threading.Timer(delay, function, arguments)
+        thread.daemon = True
+        thread.start()
+        return thread
+
+    # What the process of the tests does
+
+    def proxy(self) -> Proxy:
+        """Return a network to the broker that fails on command."""
+        return Proxy(self, *self.ask("proxy"))
+
+    def peer(self, script: str) -> Peer:
+        """Return a server that follows a script of ``peers.SCRIPTS``."""
+        return Peer(self, *self.ask("peer", script))
+
+    def free_port(self) -> int:
+        """Return a port where nobody listens."""
+        port: int = self.ask("free_port")
+        self.hidden[str(port)] = "<free port>"
+        return port
+
+    def finish(self) -> None:
+        """Close what is open."""
+        for connection in self._connections:
+            if connection.is_open:
+                with contextlib.suppress(Exception):
+                    connection.close()
+
+
+class Proxy:
+    """A proxy in the process of the tests; see tests/support/proxy.py.
+
+    :param env: the scenario's
+    :param number: which
+    :param port: its port
+    """
+
+    def __init__(self, env: Env, number: int, port: int) -> None:
+        self.port = port
+        self._env = env
+        self._number = number
+        env.hidden[str(port)] = "<proxy>"
+
+    def connect(self, **attributes: Any) -> pika.BlockingConnection:
+        """Connect through it."""
+        return self._env.connect(port=self.port, host="127.0.0.1", **attributes)
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        return lambda *arguments: self._env.ask("proxy_call", self._number, method, *arguments)
+
+
+class Peer:
+    """A scripted server in the process of the tests.
+
+    :param env: the scenario's
+    :param number: which
+    :param port: its port
+    """
+
+    def __init__(self, env: Env, number: int, port: int) -> None:
+        self.port = port
+        self._env = env
+        self._number = number
+        env.hidden[str(port)] = "<peer>"
+
+    def parameters(self, **attributes: Any) -> pika.ConnectionParameters:
+        """Return parameters for it."""
+        return pika.ConnectionParameters("127.0.0.1", self.port, **attributes)
+
+    def connect(self, **attributes: Any) -> pika.BlockingConnection:
+        """Connect to it."""
+        return self._env.keep(pika.BlockingConnection(self.parameters(**attributes)))  # type: ignore[no-any-return]
+
+    def accepted(self) -> int:
+        """Return how many connections it has accepted."""
+        count: int = self._env.ask("peer_accepted", self._number)
+        return count
+
+    def go(self) -> None:
+        """Let a script that waits go on."""
+        self._env.ask("peer_go", self._number)
+
+
+class LogHandler(logging.Handler):
+    """Gives log records to the scenario that runs; those of one that hangs are dropped."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.env: Env | None = None
+        self.abandoned: set[int | None] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.env is not None and record.thread not in self.abandoned:
+            self.env.logs.append((record.name, record.levelname, record.getMessage()))

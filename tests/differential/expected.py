@@ -1,0 +1,50 @@
+"""The differences from pika 1.4.4 that are on purpose, by the keys with which scenarios declare them."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from .compare import FORBIDDEN, Difference
+
+
+class Expected(NamedTuple):
+    """A difference on purpose.
+
+    :param what: what differs
+    :param row: the sentence or the beginning of the table's row in docs/compatibility.md that lists it
+    :param kind: the kind of differences that it covers
+    :param theirs: a regular expression for what pika 1.4.4 has there
+    :param ours: a regular expression for what this library has there
+    """
+
+    what: str
+    row: str
+    kind: str
+    theirs: str
+    ours: str
+
+    def covers(self, difference: Difference) -> bool:
+        """Tell whether a difference is this one."""
+        if difference.kind != self.kind or difference.kind in FORBIDDEN:
+            return False
+        pairs = ((self.theirs, difference.theirs), (self.ours, difference.ours))
+        return all(re.search(pattern, str(value)) for pattern, value in pairs)
+
+
+EXPECTED: dict[str, Expected] = {
+    "reason": Expected(
+        "the error of a call on a closed channel says how it was closed",
+        "| a call on a closed channel | `ChannelWrongStateError: Channel is closed.` | the same class, with the reason",
+        "args",
+        r"^Channel is closed\.$",
+        r"^Channel is closed: .*\.$",
+    ),
+    "unresolved": Expected(
+        "a host name that does not resolve does not end the round",
+        "| a host name that does not resolve, in a list of parameters | ends the round",
+        "returns instead",
+        "gaierror",
+        "<BlockingConnection>",
+    ),
+}
