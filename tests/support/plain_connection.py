@@ -12,8 +12,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pika.connection import Connection, Parameters
+from pika.channel import Channel
+from pika.connection import Connection, ConnectionParameters, Parameters
 from pika.exceptions import StreamLostError
+from tests.support.scripted_broker import Session, scripted_broker
 
 PATIENCE = 20.0
 
@@ -130,3 +132,36 @@ def opened(parameters: Parameters) -> Iterator[PlainConnection]:
             connection.run(lambda: connection.is_closed and connection.sock is None)
     finally:
         connection.drop()
+
+
+@contextlib.contextmanager
+def opened_on(script: Callable[[Session], object], **options: Any) -> Iterator[PlainConnection]:
+    """A connection that is open to a broker made of a script.
+
+    :param script: what the broker does, from the client's protocol header on
+    :param options: those of :class:`ConnectionParameters`
+    """
+    with scripted_broker(script) as peer, opened(ConnectionParameters(peer.host, peer.port, **options)) as connection:
+        yield connection
+
+
+def open_channel(connection: PlainConnection) -> Channel:
+    """Open a channel, and return it when it is open."""
+    channel = connection.channel()
+    connection.run(lambda: channel.is_open)
+    return channel
+
+
+def call(connection: PlainConnection, operation: Callable[..., object], *arguments: Any, **options: Any) -> Any:
+    """Call an operation, wait for its callback, and return what that was called with."""
+    answers: list[Any] = []
+    operation(*arguments, callback=answers.append, **options)
+    assert answers == [], "called back before the operation returned"
+    connection.run(lambda: answers)
+    (answer,) = answers
+    return answer
+
+
+def states(it: Connection | Channel) -> list[str]:
+    """Return which states a connection or a channel says that it is in."""
+    return [name for name in ("opening", "open", "closing", "closed") if getattr(it, f"is_{name}", False)]
