@@ -209,7 +209,7 @@ def test_a_channel_whose_number_is_used_again_in_its_close_callback(
 ) -> None:
     opened: list[Any] = []
 
-    def reopen(impl: Any, reason: Exception) -> None:
+    def reopen(impl: Any, reason: BaseException) -> None:
         opened.append(connection._impl.channel())
         opened[0].add_callback(log.of("answered"), [spec.Queue.PurgeOk])
 

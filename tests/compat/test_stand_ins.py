@@ -51,7 +51,7 @@ def test_states(connection: Any) -> None:
         names = ("is_opening", "is_open", "is_closing", "is_closed")
         assert [each for each in names if getattr(channel, each)] == [name]
     with pytest.raises(exceptions.InvalidChannelNumber):
-        Channel(connection, None, None)  # type: ignore[arg-type]  # that is the mistake
+        Channel(connection, None, None)
 
 
 def test_opening_and_closing(connection: Any) -> None:
@@ -107,7 +107,7 @@ def test_methods_are_replaced_by_mocks(channel: Channel) -> None:
     with mock.patch("pika.spec.Basic.Get"):
         channel.basic_get("queue", callback)
     properties = pika.BasicProperties()
-    method_frame: Any = frame.Method(1, spec.Basic.GetOk)  # type: ignore[type-var]  # a class, as it is done
+    method_frame: Any = frame.Method(1, spec.Basic.GetOk)  # a class, as it is done
     channel._on_getok(method_frame, frame.Header(1, 6, properties), "Hello!")  # type: ignore[arg-type]
     callback.assert_called_once_with(channel, spec.Basic.GetOk, properties, "Hello!")
     assert channel._on_getok_callback is None
