@@ -6,11 +6,13 @@ import functools
 import logging
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Union
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, TypeVar, Union, cast
 
 from pika import exceptions, frame, protocol, spec
 from pika._arguments import ArgumentTypeError, as_body, call_each, nowait_unless, require_callable, require_text
+from pika._threads import Inside, refuse
 from pika.amqp_object import Method
+from pika.connection.assembler import ContentFrameAssembler
 from pika.protocol import ChannelState
 
 if TYPE_CHECKING:
@@ -25,11 +27,36 @@ OnMethod = Callable[["frame.Method[Any]"], object]
 ChannelEvent = Union[protocol.Returned, protocol.Confirmed, protocol.ConsumerCancelled, protocol.ChannelFlow]
 OnMessage = Callable[["Channel", Any, "spec.BasicProperties", bytes], object]
 Content = tuple["spec.BasicProperties", bytes]
+Operation = TypeVar("Operation", bound=Callable[..., Any])
+
+__all__ = ["MAX_CHANNELS", "Channel", "ContentFrameAssembler"]
 
 #: The names of a channel's events that are no method's, in the connection's registry of callbacks.
 _ON_CLOSE = "_on_channel_close"
 _ON_CLEANUP = "_on_channel_cleanup"
 _ON_RETURN = "_on_return"
+
+
+def _operation(method: Operation) -> Operation:
+    """Decorate what acts on a channel: one thread at a time may, and all of it is done or nothing."""
+
+    @functools.wraps(method)
+    def guarded(self: Channel, *args: Any, **kwargs: Any) -> Any:
+        inside = self._inside
+        if not inside.acquire(False):
+            refuse(self, method.__name__)
+        busy, begun = inside.busy, self._protocol.begun
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException as error:
+            if self._protocol.begun != begun:
+                inside.give_up(error)
+            inside.require_order(busy, error)
+            raise
+        finally:
+            inside.release()
+
+    return cast(Operation, guarded)
 
 
 class Channel:
@@ -60,6 +87,7 @@ class Channel:
             require_callable(on_open_callback, "on_open_callback")
         self._protocol = _protocol_for(self, connection, channel_number)
         self._protocol.pipelining = False
+        self._inside = _inside_of(connection)
         self.connection = connection
         self.channel_number = self._protocol.number
         #: The connection's registry of what is called at which event; the channel's are under its number.
@@ -158,10 +186,12 @@ class Channel:
 
     # Opening and closing
 
+    @_operation
     def open(self) -> None:
         """Open the channel; ``connection.channel()`` does it."""
         self._rpc(self._protocol.open(), self._on_openok)
 
+    @_operation
     def close(self, reply_code: int = 0, reply_text: str = "Normal shutdown") -> None:
         """Close the channel; the close callback reports the end.
 
@@ -172,6 +202,7 @@ class Channel:
         self._protocol.close(reply_code, reply_text)
         self._rpc(None, None)
 
+    @_operation
     def flow(self, active: bool, callback: OnMethod | None = None) -> None:
         """Ask the broker to pause deliveries (False) or to go on (True) (channel.flow). RabbitMQ refuses to pause.
 
@@ -185,6 +216,7 @@ class Channel:
 
     # Exchanges
 
+    @_operation
     def exchange_declare(
         self,
         exchange: str,
@@ -216,6 +248,7 @@ class Channel:
         )
         self._rpc(reply, callback)
 
+    @_operation
     def exchange_delete(
         self, exchange: str | None = None, if_unused: bool = False, callback: OnMethod | None = None
     ) -> None:
@@ -228,6 +261,7 @@ class Channel:
         """
         self._rpc(self._protocol.exchange_delete(exchange or "", if_unused, nowait_unless(callback)), callback)
 
+    @_operation
     def exchange_bind(
         self,
         destination: str,
@@ -250,6 +284,7 @@ class Channel:
         nowait = nowait_unless(callback)
         self._rpc(self._protocol.exchange_bind(destination, source, routing_key, nowait, arguments), callback)
 
+    @_operation
     def exchange_unbind(
         self,
         destination: str | None = None,
@@ -273,6 +308,7 @@ class Channel:
 
     # Queues
 
+    @_operation
     def queue_declare(
         self,
         queue: str,
@@ -299,6 +335,7 @@ class Channel:
         reply = self._protocol.queue_declare(queue, passive, durable, exclusive, auto_delete, nowait, arguments)
         self._rpc(reply, callback)
 
+    @_operation
     def queue_bind(
         self,
         queue: str,
@@ -322,6 +359,7 @@ class Channel:
         key = queue if routing_key is None else routing_key
         self._rpc(self._protocol.queue_bind(queue, exchange, key, nowait, arguments), callback)
 
+    @_operation
     def queue_unbind(
         self,
         queue: str,
@@ -344,6 +382,7 @@ class Channel:
         key = queue if routing_key is None else routing_key
         self._rpc(self._protocol.queue_unbind(queue, exchange or "", key, arguments), callback)
 
+    @_operation
     def queue_purge(self, queue: str, callback: OnMethod | None = None) -> None:
         """Remove the messages of a queue that await no acknowledgement (queue.purge).
 
@@ -354,6 +393,7 @@ class Channel:
         require_text("queue", queue)
         self._rpc(self._protocol.queue_purge(queue, nowait_unless(callback)), callback)
 
+    @_operation
     def queue_delete(
         self, queue: str, if_unused: bool = False, if_empty: bool = False, callback: OnMethod | None = None
     ) -> None:
@@ -370,6 +410,7 @@ class Channel:
 
     # Consuming
 
+    @_operation
     def basic_qos(
         self,
         prefetch_size: int = 0,
@@ -392,6 +433,7 @@ class Channel:
         nowait_unless(callback)
         self._rpc(self._protocol.basic_qos(int(prefetch_size), int(prefetch_count), global_qos), callback)
 
+    @_operation
     def basic_consume(
         self,
         queue: str,
@@ -432,6 +474,7 @@ class Channel:
     def _generate_consumer_tag(self) -> str:
         return f"ctag{self.channel_number}.{uuid.uuid4().hex}"
 
+    @_operation
     def basic_cancel(self, consumer_tag: str = "", callback: OnMethod | None = None) -> None:
         """Cancel a consumer (basic.cancel). What was delivered and not acknowledged still can be.
 
@@ -454,6 +497,7 @@ class Channel:
             self._cancelled.add(consumer_tag)
         self._rpc(reply, callback)
 
+    @_operation
     def basic_get(self, queue: str, callback: OnMessage, auto_ack: bool = False) -> None:
         """Ask for one message of a queue (basic.get).
 
@@ -472,6 +516,7 @@ class Channel:
         self._on_getok_callback = callback
         self._rpc(reply, None)
 
+    @_operation
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """Acknowledge a delivery (basic.ack).
 
@@ -486,6 +531,7 @@ class Channel:
         self._protocol.basic_ack(delivery_tag, multiple)
         self.connection._flush()
 
+    @_operation
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """Refuse a delivery, or several (basic.nack, RabbitMQ's extension).
 
@@ -501,6 +547,7 @@ class Channel:
         self._protocol.basic_nack(delivery_tag, multiple, requeue)
         self.connection._flush()
 
+    @_operation
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
         """Refuse a delivery (basic.reject).
 
@@ -515,6 +562,7 @@ class Channel:
         self._protocol.basic_reject(delivery_tag, requeue)
         self.connection._flush()
 
+    @_operation
     def basic_recover(self, requeue: bool = False, callback: OnMethod | None = None) -> None:
         """Ask for the channel's unacknowledged deliveries again (basic.recover).
 
@@ -527,6 +575,7 @@ class Channel:
 
     # Publishing
 
+    @_operation
     def basic_publish(
         self,
         exchange: str,
@@ -559,6 +608,7 @@ class Channel:
         self._protocol.basic_publish(exchange, routing_key, body, properties, mandatory, self._confirmation)
         self.connection._flush()
 
+    @_operation
     def confirm_delivery(self, ack_nack_callback: OnMethod, callback: OnMethod | None = None) -> None:
         """Have the broker confirm what is published from now on (confirm.select, RabbitMQ's extension).
 
@@ -577,6 +627,7 @@ class Channel:
 
     # Transactions
 
+    @_operation
     def tx_select(self, callback: OnMethod | None = None) -> None:
         """Put the channel into transaction mode (tx.select).
 
@@ -586,6 +637,7 @@ class Channel:
         nowait_unless(callback)
         self._rpc(self._protocol.tx_select(), callback)
 
+    @_operation
     def tx_commit(self, callback: OnMethod | None = None) -> None:
         """Commit the publishes and acknowledgements since the last commit or rollback (tx.commit).
 
@@ -595,6 +647,7 @@ class Channel:
         nowait_unless(callback)
         self._rpc(self._protocol.tx_commit(), callback)
 
+    @_operation
     def tx_rollback(self, callback: OnMethod | None = None) -> None:
         """Abandon the publishes and acknowledgements since the last commit or rollback (tx.rollback).
 
@@ -775,6 +828,15 @@ def _protocol_for(channel: Channel, connection: Any, number: int | None) -> prot
     return DetachedChannel(number, channel)
 
 
+def _inside_of(connection: Any) -> Inside:
+    inside = getattr(connection, "_inside", None)
+    return inside if isinstance(inside, Inside) else Inside(_ignore)
+
+
+def _ignore(error: BaseException) -> None:
+    """A stand-in for a connection has nothing to end."""
+
+
 def _callbacks_of(connection: Any) -> Callbacks:
     callbacks: Callbacks | None = getattr(connection, "callbacks", None)
     if callbacks is None:
@@ -782,41 +844,3 @@ def _callbacks_of(connection: Any) -> Callbacks:
 
         return Callbacks()
     return callbacks
-
-
-class ContentFrameAssembler:
-    """Puts a method's frame, its content header's and its body's together; what the library uses itself is in
-    :mod:`pika.protocol`."""
-
-    def __init__(self) -> None:
-        self._method_frame: frame.Method[Any] | None = None
-        self._header_frame: frame.Header | None = None
-        self._fragments: list[bytes] = []
-        self._received = 0
-
-    def process(self, frame_value: frame.Frame) -> tuple[frame.Method[Any] | None, frame.Header, bytes] | None:
-        """Take the next frame.
-
-        :param frame_value: a method's frame that announces content, a header's or a body's
-        :returns: the three parts when the content is complete, else None
-        :raises pika.exceptions.UnexpectedFrameError: when it is another frame, or a body that no header announced
-        :raises pika.exceptions.BodyTooLongError: when the body is longer than the header announced
-        """
-        if isinstance(frame_value, frame.Method) and spec.has_content(frame_value.method.INDEX):
-            self._method_frame = frame_value
-            return None
-        if isinstance(frame_value, frame.Header):
-            self._header_frame = frame_value
-        elif isinstance(frame_value, frame.Body) and self._header_frame is not None:
-            self._fragments.append(frame_value.fragment)
-            self._received += len(frame_value.fragment)
-        else:
-            raise exceptions.UnexpectedFrameError(frame_value)
-        header = self._header_frame
-        if self._received > header.body_size:
-            raise exceptions.BodyTooLongError(self._received, header.body_size)
-        if self._received < header.body_size:
-            return None
-        complete = self._method_frame, header, b"".join(self._fragments)
-        self.__init__()  # type: ignore[misc]  # as new, for the next content
-        return complete

@@ -360,6 +360,20 @@ class ReentrancyError(_Explained):
     __repr__ = Exception.__repr__
 
 
+class WrongThreadError(_Explained, RuntimeError):
+    """A connection was called by one thread while another was inside one of its calls or callbacks.
+
+    Nothing was sent. A connection may be handed from thread to thread between calls; work for the thread that is
+    inside goes through ``add_callback_threadsafe``.
+    """
+
+    _meaning = (
+        "The connection is in use by another thread; hand the work to that thread with add_callback_threadsafe, "
+        "or give each thread a connection of its own."
+    )
+    __repr__ = Exception.__repr__
+
+
 class ShortStringTooLong(AMQPError):
     """A value is too long for AMQP's short string; the argument is the value."""
 

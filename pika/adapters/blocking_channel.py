@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, NoReturn, Union
 from pika import channel as channel_module
 from pika import exceptions, frame, spec
 from pika._arguments import as_body, require_callable
+from pika._threads import one_thread
 from pika.adapters.blocking_events import (
     ConsumerEvent,
     OnMessage,
@@ -52,6 +53,7 @@ class BlockingChannel:
     def __init__(self, channel_impl: channel_module.Channel, connection: BlockingConnection) -> None:
         self._impl = channel_impl
         self._connection = connection
+        self._inside = connection._impl._inside
         self._consumer_infos: dict[str, _ConsumerInfo] = {}
         self._pending_events: deque[PendingEvent] = deque()
         self._queue_consumer_generator: _QueueConsumerGeneratorInfo | None = None
@@ -132,6 +134,7 @@ class BlockingChannel:
 
     # Closing
 
+    @one_thread
     def close(self, reply_code: int = 0, reply_text: str = "Normal shutdown") -> None:
         """Close the channel.
 
@@ -153,6 +156,7 @@ class BlockingChannel:
         if self.is_open:
             self.close(reply_code, reply_text)
 
+    @one_thread
     def flow(self, active: bool) -> bool:
         """Ask the broker to pause deliveries (False) or to go on (True) (channel.flow). RabbitMQ refuses to pause.
 
@@ -285,6 +289,7 @@ class BlockingChannel:
         require_callable(on_message_callback, "on_message_callback")
         return self._consume(queue, auto_ack, exclusive, consumer_tag, arguments, on_message_callback, None)
 
+    @one_thread
     def _consume(
         self,
         queue: str,
@@ -314,6 +319,7 @@ class BlockingChannel:
             raise
         return tag
 
+    @one_thread
     def basic_cancel(self, consumer_tag: str) -> list[tuple[spec.Basic.Deliver, spec.BasicProperties, bytes]]:
         """Cancel a consumer (basic.cancel). Messages that have arrived for it and were not handed to it are put back.
 
@@ -356,6 +362,7 @@ class BlockingChannel:
         self._pending_events.extend(rest)
         return taken
 
+    @one_thread
     def start_consuming(self) -> None:
         """Hand messages to the consumers' callbacks until no consumer is left (see :meth:`stop_consuming`).
 
@@ -374,6 +381,7 @@ class BlockingChannel:
                 # The last messages of a channel whose end was raised before are out.
                 self._require_open()
 
+    @one_thread
     def stop_consuming(self, consumer_tag: str | None = None) -> None:
         """Cancel a consumer, or all of them, so that :meth:`start_consuming` returns.
 
@@ -420,6 +428,7 @@ class BlockingChannel:
         self._queue_consumer.begin((queue, auto_ack, exclusive), consumer_tag, arguments)
         yield from self._queue_consumer.messages(inactivity_timeout)
 
+    @one_thread
     def cancel(self) -> int:
         """End the consumer of :meth:`consume`, and put back what has arrived for it and was not handed out.
 
@@ -427,6 +436,7 @@ class BlockingChannel:
         """
         return self._queue_consumer.cancel()
 
+    @one_thread
     def basic_get(
         self, queue: str, auto_ack: bool = False
     ) -> tuple[spec.Basic.GetOk | Any, spec.BasicProperties | Any, bytes | Any]:
@@ -466,6 +476,7 @@ class BlockingChannel:
         else:
             self._impl.basic_reject(method.delivery_tag, requeue=True)
 
+    @one_thread
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """Acknowledge a delivery (basic.ack).
 
@@ -476,6 +487,7 @@ class BlockingChannel:
         self._impl.basic_ack(delivery_tag, multiple)
         self._look()
 
+    @one_thread
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """Refuse a delivery, or several (basic.nack, RabbitMQ's extension).
 
@@ -487,6 +499,7 @@ class BlockingChannel:
         self._impl.basic_nack(delivery_tag, multiple, requeue)
         self._look()
 
+    @one_thread
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
         """Refuse a delivery (basic.reject).
 
@@ -506,6 +519,7 @@ class BlockingChannel:
 
     # Publishing
 
+    @one_thread
     def basic_publish(
         self,
         exchange: str,
@@ -558,6 +572,7 @@ class BlockingChannel:
         if outcome is Outcome.RETURNED:
             raise exceptions.UnroutableError(messages)
 
+    @one_thread
     def confirm_delivery(self) -> None:
         """Have the broker confirm each publish from now on (confirm.select, RabbitMQ's extension)."""
         if self._delivery_confirmation:
@@ -582,6 +597,7 @@ class BlockingChannel:
 
     # Insides
 
+    @one_thread
     def _call(self, name: str, operation: Callable[..., object]) -> frame.Method[Any]:
         """Begin an operation that takes a completion callback, and wait for what it is called with."""
         self._require_open()

@@ -12,6 +12,7 @@ from typing import Any, Callable, ClassVar
 
 from pika import exceptions, frame, spec
 from pika._arguments import ArgumentTypeError, require_callable
+from pika._threads import one_thread
 from pika.adapters.blocking_channel import BlockingChannel, close_after
 from pika.adapters.blocking_events import (
     ReturnedMessage,
@@ -49,12 +50,19 @@ OnUnblocked = Callable[["BlockingConnection", "frame.Method[spec.Connection.Unbl
 class BlockingConnection:
     """A connection whose methods return when the broker has answered.
 
-    It is used by one thread at a time; :meth:`add_callback_threadsafe` is for the others. Callbacks
+    It is used by one thread at a time: a call that enters while another thread is inside raises
+    :class:`~pika.exceptions.WrongThreadError`. Handing it over between calls is fine, the properties that tell its
+    state can be read by any thread, and :meth:`add_callback_threadsafe` is for work from other threads. Callbacks
     are called while :meth:`process_data_events`, :meth:`sleep` or ``channel.start_consuming`` runs, and an operation
     called inside a callback queues what arrives for later.
 
+    After a fork the parent keeps the connection; in the child it is closed, and calls raise
+    :class:`~pika.exceptions.ConnectionWrongStateError`.
+
     :param parameters: where and how to connect: one, or a sequence of them that is tried in order; the defaults of
         :class:`~pika.ConnectionParameters` if None
+    :param background_heartbeats: whether heartbeats are sent while the program is busy between calls or in a callback,
+        by a daemon thread that all connections of the process share; otherwise only calls of the connection send them
     :raises pika.exceptions.AMQPConnectionError: when no broker could be reached; the text lists each address with
         its cause
     :raises pika.exceptions.ProbableAuthenticationError: when the broker refused the credentials
@@ -71,6 +79,8 @@ class BlockingConnection:
         self,
         parameters: Parameters | Sequence[Parameters] | None = None,
         _impl_class: type[PumpedConnection] | None = None,
+        *,
+        background_heartbeats: bool = True,
     ) -> None:
         # What waits to be handed to the user's callbacks.
         self._ready_events: deque[Callable[[], object]] = deque()
@@ -79,6 +89,9 @@ class BlockingConnection:
         # What signal handlers asked for that could not be done then.
         self._deferred: deque[Callable[[], object]] = deque()
         self._impl = self._create_connection(parameters, _impl_class)
+        self._inside = self._impl._inside
+        if background_heartbeats:
+            self._impl.keep_heartbeats()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} impl={self._impl!r}>"
@@ -128,6 +141,7 @@ class BlockingConnection:
             stream.close()
             raise
 
+    @one_thread
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> None:
         """Close the connection and its channels.
 
@@ -162,6 +176,7 @@ class BlockingConnection:
         if self.is_open:
             self.close(reply_code, reply_text)
 
+    @one_thread
     def update_secret(self, new_secret: str, reason: str) -> None:
         """Give the broker a new secret before the present one expires (RabbitMQ's connection.update-secret).
 
@@ -172,6 +187,7 @@ class BlockingConnection:
         self._impl.update_secret(new_secret, reason, result.set_value_once)
         self._wait_until(result.is_ready, "connection.update-secret")
 
+    @one_thread
     def channel(self, channel_number: int | None = None) -> BlockingChannel:
         """Open a channel.
 
@@ -184,11 +200,18 @@ class BlockingConnection:
         opened = _CallbackResult()
         impl = self._impl.channel(channel_number, opened.set_value_once)
         channel = BlockingChannel(impl, self)
-        channel._wait(opened.is_ready, "channel.open")
+        try:
+            channel._wait(opened.is_ready, "channel.open")
+        except BaseException:
+            if not (impl.is_closing or impl.is_closed):
+                # A signal handler raised: nobody else could ever close it.
+                impl.close()
+            raise
         return channel
 
     # Events
 
+    @one_thread
     def process_data_events(self, time_limit: float | None = 0) -> None:
         """Take what arrives, and call the callbacks that wait for it.
 
@@ -217,6 +240,7 @@ class BlockingConnection:
         self._impl.pump(0)
         self._run_deferred()
 
+    @one_thread
     def sleep(self, duration: float) -> None:
         """Sleep, while what arrives is handed to its callbacks, and heartbeats are sent.
 
@@ -229,6 +253,7 @@ class BlockingConnection:
             if time.monotonic() >= deadline:
                 return
 
+    @one_thread
     def call_later(self, delay: float, callback: Callable[[], object]) -> object:
         """Have a function called once, later.
 
@@ -245,6 +270,7 @@ class BlockingConnection:
         timer.handle = self._impl._adapter_call_later(delay, functools.partial(self._ready_events.append, timer.run))
         return timer
 
+    @one_thread
     def remove_timeout(self, timeout_id: object) -> None:
         """Take back a call that was asked for; one that was made already is ignored.
 

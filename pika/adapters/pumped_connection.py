@@ -7,8 +7,10 @@ from collections import deque
 from typing import Callable
 
 from pika import exceptions
+from pika._threads import one_thread
 from pika.adapters.ending import Ending
 from pika.connection import Connection, Parameters
+from pika.transport import keeper
 from pika.transport.stream import Ready, Stream
 from pika.transport.timers import Timer, Timers
 
@@ -37,8 +39,7 @@ class PumpedConnection(Connection):
         self._soon: deque[Callable[[], object]] = deque()
         self._glanced_at = 0.0
         self._pushing = False
-        self._acting = False
-        self._sending = False
+        self._duty: keeper.Duty | None = None
         super().__init__(parameters, on_open_error_callback=_note_end, on_close_callback=_note_end)
         self.add_on_connection_unblocked_callback(_note_unblocked)
 
@@ -46,10 +47,18 @@ class PumpedConnection(Connection):
     def interrupted(self) -> bool:
         """Whether I/O is going on. Whoever finds this set is a signal handler that interrupts it, and cannot wait for
         an answer: what is interrupted would have to go on first."""
-        return self._acting or self._sending or self._processing
+        return self._inside.busy > 0
+
+    def keep_heartbeats(self) -> None:
+        """Have heartbeats sent while nobody pumps, because the thread is busy in the program."""
+        if self._protocol.heartbeat_interval:
+            # Held here, and only here: it goes with the connection, also when that is forgotten without a close.
+            self._duty = keeper.Duty(self._protocol, self.stream)
+            keeper.keep(self._duty)
 
     # I/O
 
+    @one_thread
     def pump(self, timeout: float | None) -> None:
         """Do one round: wait for bytes, for room to send, for a timer or a wake-up, then act on it.
 
@@ -67,16 +76,20 @@ class PumpedConnection(Connection):
         self._act(self.stream.wait(timeout))
 
     def glance(self) -> None:
-        """Take what has arrived and run what is due, without waiting, unless that was done a moment ago."""
+        """Take what has arrived and run what is due, without waiting, unless that was done a moment ago.
+
+        The caller is inside already.
+        """
         now = time.monotonic()
         if now - self._glanced_at >= GLANCE_INTERVAL and not self.stream.closed:
             self._glanced_at = now
             self._act(Ready.READ)
 
     def _act(self, ready: int) -> None:
-        outer = self._acting
+        inside = self._inside
+        busy = inside.busy
         try:
-            self._acting = True
+            inside.busy = busy + 1
             if ready & Ready.WRITE:
                 self.stream.flush()
             if ready & Ready.READ:
@@ -86,7 +99,7 @@ class PumpedConnection(Connection):
             self._give_up(error)
             raise
         finally:
-            self._acting = outer
+            inside.busy = busy
 
     def pump_until(self, done: Callable[[], bool], timeout: float | None) -> bool:
         """Pump until something holds or the connection is closed.
@@ -115,16 +128,15 @@ class PumpedConnection(Connection):
             self.stream.close()
             self._on_stream_terminated(error)
 
-    def _give_up(self, error: BaseException) -> None:
-        """End the connection, as a signal handler raised where bytes, frames or calls would get lost."""
-        lost = exceptions.StreamLostError(
-            f"Stream connection lost: interrupted by {error!r} in the middle of its work, "
-            f"so what {self.stream.peer} got or sent is not known; connect again"
-        )
-        lost.__cause__ = error
-        # What was interrupted is over, even if it could not say so.
-        self._processing = False
-        self.abort(lost)
+    def _abort(self, error: BaseException) -> None:
+        self.abort(error)
+
+    def _on_fork(self, parent: int) -> None:
+        super()._on_fork(parent)
+        self.stream.abandon()
+        self.ending.reason = self._protocol.error
+        # No news: the program has forked knowingly.
+        self.ending.told = True
 
     def _receive(self) -> None:
         try:
@@ -149,17 +161,18 @@ class PumpedConnection(Connection):
     # The callback connection's side
 
     def _flush(self) -> None:
-        outer = self._sending
+        inside = self._inside
+        busy = inside.busy
         try:
-            self._sending = True
+            inside.busy = busy + 1
             pieces = self._protocol.data_to_send()
             if len(pieces) == 1:
                 self.stream.write(pieces[0])
             elif pieces:
                 self.stream.write_pieces(pieces)
-            self._sending = outer
+            inside.busy = busy
         except BaseException as error:
-            self._sending = outer
+            inside.busy = busy
             self._give_up(error)
             raise
         if self.stream.pending_output and not self._pushing:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import abc
 import functools
+import os
 import time
 from typing import Any, Callable, ClassVar, NamedTuple
 
 from pika import channel as channel_module
 from pika import exceptions, frame, protocol, spec
 from pika._arguments import call_each, nowait_unless, require_callable
+from pika._threads import Inside, one_thread
 from pika._version import __version__
 from pika.amqp_object import Method
 from pika.connection.callbacks import Callbacks
 from pika.connection.parameters import ConnectionParameters, Parameters
 from pika.protocol import ConnectionState
+from pika.transport import forks
 
 #: How this library calls itself in the properties that the broker shows of its clients.
 PRODUCT = "Pika Python Client Library"
@@ -79,6 +82,7 @@ class Connection(abc.ABC):
         self.callbacks = Callbacks()
         self._channels: dict[int, channel_module.Channel] = {}
         self._protocol = protocol.Connection(self._settings())
+        self._inside = Inside(self._give_up)
         self._was_open = False
         self._processing = False
         self._disconnecting = False
@@ -94,6 +98,7 @@ class Connection(abc.ABC):
             self.add_on_open_error_callback(on_open_error_callback)
         if on_close_callback is not None:
             self.add_on_close_callback(on_close_callback)
+        forks.watch(self)
         if internal_connection_workflow:
             self._adapter_connect_stream()
 
@@ -232,6 +237,7 @@ class Connection(abc.ABC):
 
     # Operations
 
+    @one_thread
     def channel(
         self,
         channel_number: int | None = None,
@@ -260,6 +266,7 @@ class Connection(abc.ABC):
     ) -> channel_module.Channel:
         return channel_module.Channel(self, channel_number, on_open_callback)
 
+    @one_thread
     def update_secret(
         self, new_secret: str, reason: str, callback: Callable[[frame.Method[Any]], object] | None = None
     ) -> None:
@@ -276,6 +283,7 @@ class Connection(abc.ABC):
             self._callbacks_by_reply[reply] = callback
         self._flush()
 
+    @one_thread
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> None:
         """Close the connection and its channels; the close callback reports the end.
 
@@ -283,7 +291,13 @@ class Connection(abc.ABC):
         :param reply_text: for the broker's log
         :raises pika.exceptions.ConnectionWrongStateError: when it is closing or closed already
         """
-        self._protocol.close(reply_code, reply_text)
+        open_before = self.is_open
+        try:
+            self._protocol.close(reply_code, reply_text)
+        except BaseException as error:
+            if open_before and not self.is_open:
+                self._give_up(error)
+            raise
         self._process_events()
 
     # State
@@ -359,17 +373,47 @@ class Connection(abc.ABC):
     def _emit_pieces(self, pieces: list[bytes | memoryview]) -> None:
         self._adapter_emit_data(pieces[0] if len(pieces) == 1 and isinstance(pieces[0], bytes) else b"".join(pieces))
 
+    def _give_up(self, error: BaseException) -> None:
+        """End the connection, as a signal handler raised where frames or calls would get lost."""
+        peer = self._protocol.settings.peer
+        lost = exceptions.StreamLostError(
+            f"Stream connection lost: interrupted by {error!r} in the middle of its work, "
+            f"so what {peer} got or sent is not known; connect again"
+        )
+        lost.__cause__ = error
+        # What was interrupted is over, even if it could not say so.
+        self._processing = False
+        self._abort(lost)
+
+    def _abort(self, error: BaseException) -> None:
+        self._protocol.stream_lost(error)
+        self._process_events()
+
+    def _on_fork(self, parent: int) -> None:
+        """In a child: be closed, without a word to the broker, which goes on talking to the parent."""
+        error = exceptions.ConnectionWrongStateError(
+            f"the connection to {self._protocol.settings.peer} belongs to process {parent}, and this is its child "
+            f"{os.getpid()}, where it is closed: open a connection after the fork"
+        )
+        self._protocol.abandon(error)
+
+    @one_thread
     def _process_events(self) -> None:
         if self._processing:
             # A callback closes the connection, or its bytes push others in: the loop that called it goes on after it.
             self._flush()
             return
         next_event = self._protocol.next_event
-        finished = False
+        inside = self._inside
+        busy = inside.busy
+        finished = taking = False
         try:
             self._processing = True
+            inside.busy = busy + 1
             while True:
+                taking = True
                 event = next_event()
+                taking = False
                 if event is None:
                     finished = True
                     break
@@ -377,8 +421,14 @@ class Connection(abc.ABC):
                     self._channels[event.channel.number]._deliver(event)
                 else:
                     _HANDLERS[type(event)](self, event)
+        except BaseException as error:
+            if taking:
+                # By itself it raises nothing: a signal handler did.
+                self._give_up(error)
+            raise
         finally:
             self._processing = False
+            inside.busy = busy
             self._flush()
             if not finished:
                 # A user's callback raised.  What arrived behind its event must not wait for more to arrive.

@@ -69,6 +69,16 @@ class Channel(Operations):
         return self._frame_max
 
     @property
+    def begun(self) -> int:
+        """How much was accepted and is not with the client's transport yet, in pieces.
+
+        Every operation first refuses what is wrong, then lets this grow, then keeps its books. So when an exception
+        comes out of one, and this has grown, a signal handler raised in between: what the broker will be told does not
+        fit the books, and the connection has to end.
+        """
+        return len(self._output) + len(self._waiting)
+
+    @property
     def unanswered(self) -> int:
         """How many operations await the broker's answer, those that wait their turn included."""
         return len(self._owed) + sum(waiting.reply is not None for waiting in self._waiting)
@@ -97,10 +107,10 @@ class Channel(Operations):
             self._refuse()
         method = spec.Channel.Close(reply_code, reply_text, 0, 0)
         encoded = frame.encode_method(self.number, method)
-        self._advance(Action.CLOSE)
-        self.error = exceptions.ChannelClosedByClient(reply_code, reply_text)
         reply: Reply[spec.Channel.CloseOk] = Reply(method, spec.replies[spec.Channel.Close])
         self._waiting.append(_Waiting((encoded,), method, reply))
+        self._advance(Action.CLOSE)
+        self.error = exceptions.ChannelClosedByClient(reply_code, reply_text)
         self._transmit_waiting()
         return reply
 
@@ -200,7 +210,8 @@ class Channel(Operations):
 
     def _transmit_waiting(self) -> None:
         while self._waiting and self._may_transmit(self._waiting[0].method):
-            self._transmit(self._waiting.popleft())
+            self._transmit(self._waiting[0])
+            self._waiting.popleft()
 
     def _may_transmit(self, method: Method | None) -> bool:
         if method is None:

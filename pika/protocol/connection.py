@@ -114,6 +114,15 @@ class Connection:
         if self._lost is None:
             self._lost = error
 
+    def abandon(self, error: BaseException) -> None:
+        """End the connection here and now: nothing more is sent, and no event says so.
+
+        :param error: the reason
+        """
+        if self.state is not ConnectionState.CLOSED:
+            self._finish(error, Action.LOSE)
+        self._output.clear()
+
     def data_to_send(self) -> list[bytes | memoryview]:
         """Return the pieces to send now, in order, and forget them."""
         output = self._output[:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -30,6 +31,8 @@ _SEND_LIMIT = 256 * 1024
 _SEND_BUFFERS = 64
 # Up to this size, pieces that come together are cheaper to copy into one than to gather.
 _JOIN_LIMIT = 16 * 1024
+# How many seconds closing waits for a beat that another thread sends.
+_LOCK_PATIENCE = 1.0
 
 
 class Ready:
@@ -44,7 +47,7 @@ class Ready:
 class Stream:
     """Bytes to and from a peer.
 
-    One thread at a time uses a stream; only :meth:`wake` may be called by others.
+    One thread at a time uses a stream; only :meth:`wake` and :meth:`beat` may be called by others.
 
     **Signal handlers** may interrupt any method, and call :meth:`write`, :meth:`write_pieces` and :meth:`wake`. What
     one writes in the middle of a write goes out behind it. One that raises (Ctrl-C, a time limit) out of a
@@ -74,8 +77,11 @@ class Stream:
         self._output: deque[Buffer] = deque()
         # Where writing queues: with TLS it becomes output later.
         self._written = self._output if tls is None else tls.plaintext
-        # A write is going on: whoever finds this set is a signal handler that interrupts it.
+        # The owner's thread writes, or holds the lock below: whoever finds this set there is a signal handler that
+        # interrupts it, and must not wait for the lock.
         self._writing = False
+        # Held while bytes go out, and while the TLS session is used: for beat(), which another thread calls.
+        self._lock = threading.Lock()
         self._write_error: BaseException | None = None
         self._read_error: StreamLostError | None = None
         self._waker: tuple[socket.socket, socket.socket] | None = None
@@ -188,8 +194,11 @@ class Stream:
         """As ``recv()`` of a plain socket does: b"" is the end, and BlockingIOError says that nothing is there."""
         while True:
             try:
-                data = tls.read(limit)
+                self._writing = True
+                with self._lock:
+                    data = tls.read(limit)
             finally:
+                self._writing = False
                 if tls.has_output or tls.plaintext:
                     # Reading can complete a handshake, ask for an answer (key update), or tell the peer what is wrong.
                     self.flush()
@@ -197,10 +206,15 @@ class Stream:
             if data or tls.eof:
                 return data
             ciphertext = self._recv(READ_LIMIT)
-            if ciphertext:
-                tls.receive(ciphertext)
-            else:
-                tls.receive_eof()
+            try:
+                self._writing = True
+                with self._lock:
+                    if ciphertext:
+                        tls.receive(ciphertext)
+                    else:
+                        tls.receive_eof()
+            finally:
+                self._writing = False
 
     def _lost(self, error: BaseException) -> StreamLostError:
         if self.closed:
@@ -249,16 +263,17 @@ class Stream:
         try:
             self._writing = True
             # From here on a signal handler that writes only appends to the output.
-            if self._output:
-                self._output.append(data)
-            else:
-                try:
-                    sent = self._send(data)
-                except OSError as error:
-                    sent = 0
-                    self._note(error)
-                if sent < len(data):
-                    self._output.appendleft(memoryview(data)[sent:])
+            with self._lock:
+                if self._output:
+                    self._output.append(data)
+                else:
+                    try:
+                        sent = self._send(data)
+                    except OSError as error:
+                        sent = 0
+                        self._note(error)
+                    if sent < len(data):
+                        self._output.appendleft(memoryview(data)[sent:])
             self._writing = False
         except BaseException as error:
             self._cut_short(error)
@@ -290,16 +305,39 @@ class Stream:
         if not self._writing and self._write_error is None:
             try:
                 self._writing = True
-                try:
-                    while self._send_next():
-                        pass
-                except OSError as error:
-                    self._note(error)
+                with self._lock:
+                    self._send_all()
                 self._writing = False
             except BaseException as error:
                 self._cut_short(error)
                 raise
         return not (self._writing or self._output or self._written)
+
+    def beat(self, data: bytes) -> bool:
+        """Send a few bytes that may stand between any two writes. For another thread than the one that uses the stream.
+
+        It never waits: it does nothing while the owner writes, or while something is pending.
+
+        :param data: the bytes
+        :returns: whether they are with the kernel, or are next to go there
+        """
+        if self._write_error is not None or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if self.closed or self._output or self._written:
+                return False
+            self._written.append(data)
+            self._send_all()
+            return self._write_error is None
+        finally:
+            self._lock.release()
+
+    def _send_all(self) -> None:
+        try:
+            while self._send_next():
+                pass
+        except OSError as error:
+            self._note(error)
 
     def _send_next(self) -> bool:
         """Offer the kernel what is next. Returns whether there was something and it took all of it."""
@@ -390,7 +428,8 @@ class Stream:
         with suppress(OSError, ValueError):
             self.flush()
             if self._tls is not None and self._write_error is None:
-                self._tls.shutdown()
+                with self._lock:
+                    self._tls.shutdown()
                 self.flush()
             # A copy of the descriptor in another process (fork) would keep the connection open.
             self.socket.shutdown(socket.SHUT_RDWR)
@@ -399,13 +438,25 @@ class Stream:
     def abort(self) -> None:
         """Close the descriptor only: nothing is sent, and a copy of it in another process stays usable (fork)."""
         self.closed = True
-        waker, self._waker = self._waker, None
-        for sock in (self.socket, *(waker or ())):
-            with suppress(OSError):
-                sock.close()
-        self._poller = None
-        self._output.clear()
-        self._written.clear()
+        # A beat that is going on must not end in a descriptor of the same number that somebody opens now. It takes
+        # microseconds; the bound is for a signal handler that interrupts who holds the lock.
+        locked = self._lock.acquire(timeout=_LOCK_PATIENCE)
+        try:
+            waker, self._waker = self._waker, None
+            for sock in (self.socket, *(waker or ())):
+                with suppress(OSError):
+                    sock.close()
+            self._poller = None
+            self._output.clear()
+            self._written.clear()
+        finally:
+            if locked:
+                self._lock.release()
+
+    def abandon(self) -> None:
+        """As :meth:`abort`, in the child after a fork, where the threads that held locks are gone."""
+        self._lock = threading.Lock()
+        self.abort()
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"fd {self.fileno()}"

@@ -1,0 +1,58 @@
+"""A signal handler that raises, at a moment of the test's choosing: at the n-th line that the library runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pika
+
+_LIBRARY = str(Path(pika.__file__).parent)
+
+
+class Interruption(BaseException):
+    """What the signal handler raises."""
+
+
+class Countdown:
+    """Says whether the interruption came."""
+
+    def __init__(self, lines: int) -> None:
+        self.left = lines
+
+    @property
+    def came(self) -> bool:
+        """Whether it came; otherwise less than that number of lines were run."""
+        return self.left < 0
+
+
+@contextmanager
+def interrupted_after(lines: int) -> Iterator[Countdown]:
+    """Raise :class:`Interruption` in this thread before the library runs one more line than `lines`, once.
+
+    :param lines: how many lines of the library run before
+    """
+    countdown = Countdown(lines)
+
+    def on_event(frame: FrameType, event: str, argument: object) -> Any:
+        if not frame.f_code.co_filename.startswith(_LIBRARY):
+            return None
+        if event == "line":
+            countdown.left -= 1
+            if countdown.came:
+                sys.settrace(None)
+                raise Interruption
+        return on_event
+
+    before = sys.gettrace()
+    sys.settrace(on_event)
+    try:
+        yield countdown
+    except Interruption:
+        pass
+    finally:
+        sys.settrace(before)
