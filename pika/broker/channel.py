@@ -51,6 +51,8 @@ class ServerChannel:
         #: For all deliveries to consumers of this channel together, 0 for any number.
         self.prefetch_limit = 0
         self.in_flight = 0
+        # How many of these are no deliveries to consumers: gets that were unsettled when the limit came.
+        self._counted_gets = 0
         self.confirming = False
         self.transaction: Transaction | None = None
         self._unsettled: dict[int, Unsettled] = {}
@@ -231,7 +233,17 @@ class ServerChannel:
         return True
 
     def limit_prefetch(self, limit: int) -> None:
-        """Limit the deliveries of all consumers of this channel together; 0 takes the limit away."""
+        """Limit the deliveries of all consumers of this channel together; 0 takes the limit away.
+
+        What was got before there was a limit counts, and goes on counting when it is settled, until the limit is
+        taken away: so it is in RabbitMQ.
+        """
+        if not limit:
+            self.in_flight -= self._counted_gets
+            self._counted_gets = 0
+        elif not self.prefetch_limit:
+            self._counted_gets = sum(consumer is None for _, _, consumer in self._unsettled.values())
+            self.in_flight += self._counted_gets
         self.prefetch_limit = limit
         self.wake()
 

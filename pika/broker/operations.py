@@ -147,6 +147,8 @@ def queue_declare(channel: ServerChannel, method: spec.Queue.Declare) -> Reply:
     name = method.queue.translate(_LINE_BREAKS)
     if name == REPLY_TO or name in channel.vhost.reply_channels:
         return spec.Queue.DeclareOk(name, 0, 1)
+    if name.startswith(REPLY_TO):
+        raise errors.not_found("queue", name, channel.vhost.name)
     queue = channel.vhost.queue(name, channel.connection) if method.passive else _declare(channel, method, name)
     channel.last_queue = queue.name
     return spec.Queue.DeclareOk(queue.name, len(queue), len(queue.consumers))

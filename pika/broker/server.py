@@ -6,6 +6,7 @@ import contextlib
 import logging
 import selectors
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -27,6 +28,9 @@ _LOGGER = logging.getLogger(__name__)
 _READ_SIZE = 262144
 # How many connections are accepted in one turn, so that a flood of them leaves time for those there are.
 _ACCEPTED_AT_ONCE = 64
+# How many sockets, and elsewhere than on Windows how high descriptors, a selector takes that is nothing but select().
+_SELECT_SOCKETS = 500
+_SELECT_DESCRIPTORS = 1024
 # How long a client whose connection is over may take to read the last of it and hang up, before the broker does.
 _LINGER = 1.0
 # How often someone who waits for the thread sees whether it still runs.
@@ -320,6 +324,10 @@ class _Loop:
                 self._accept_at = now + _ACCEPT_PAUSE
                 self._next_tick = min(self._next_tick, self._accept_at)
                 return
+            if not self._has_room(sock):
+                _LOGGER.warning("a connection is refused: select() takes no more than %s", len(self._clients))
+                sock.close()
+                continue
             sock.setblocking(False)
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -328,6 +336,13 @@ class _Loop:
             self._clients[connection] = client
             self._next_tick = min(self._next_tick, client.deadline)
             self._selector.register(sock, client.events, client)
+
+    def _has_room(self, sock: socket.socket) -> bool:
+        if not isinstance(self._selector, selectors.SelectSelector):
+            return True
+        if sys.platform != "win32" and sock.fileno() >= _SELECT_DESCRIPTORS:
+            return False
+        return len(self._clients) < _SELECT_SOCKETS
 
     def _attempt(self, client: _Client, action: Callable[[_Client, float], None], now: float) -> None:
         """Do something for a client; whatever goes wrong, the others are served on."""

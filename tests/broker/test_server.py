@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import selectors
 import socket
 import subprocess
 import sys
@@ -238,6 +239,31 @@ def test_a_thousand_connections(broker: Broker) -> None:
         for sock in socks:
             assert sock.recv(1) == b"\x01"
         assert serves(broker)
+
+
+def test_more_connections_than_select_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is on Windows; those there are are served on, and there is room again when they go."""
+    monkeypatch.setattr(selectors, "DefaultSelector", selectors.SelectSelector)
+    with Broker() as broker:
+        with contextlib.ExitStack() as stack:
+            refused = 0
+            for _ in range(520):
+                sock = stack.enter_context(dial(broker))
+                with contextlib.suppress(ConnectionError):
+                    sock.sendall(frame.ProtocolHeader().marshal())
+                    refused += not sock.recv(1)
+                    continue
+                refused += 1
+            assert 20 <= refused < 520
+            sock = stack.enter_context(dial(broker))
+            with contextlib.suppress(ConnectionError):
+                assert sock.recv(1) == b""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            with contextlib.suppress(exceptions.AMQPConnectionError):
+                assert serves(broker)
+                return
+        pytest.fail("there is no room, though all connections are gone")
 
 
 @pytest.mark.parametrize(
