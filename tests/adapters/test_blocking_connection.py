@@ -29,7 +29,7 @@ def test_connecting_with_one_or_several_parameters(broker: Broker) -> None:
     for parameters in (good, [good], (refused, good), [refused, refused, good]):
         with pika.BlockingConnection(parameters) as connection:
             assert state(connection) == (True, False)
-            assert connection._impl.params is good
+            assert connection._impl.params == good
             assert connection.basic_nack_supported and connection.publisher_confirms_supported
             assert connection.consumer_cancel_notify_supported and connection.exchange_exchange_bindings_supported
         assert state(connection) == (False, True)
