@@ -127,7 +127,7 @@ class Env:
 
     def connect(self, **attributes: Any) -> pika.BlockingConnection:
         """Connect; it is closed behind the scenario."""
-        return self.keep(pika.BlockingConnection(self.parameters(**attributes)))
+        return self.keep(pika.BlockingConnection(self.parameters(**attributes)))  # type: ignore[no-any-return]
 
     def keep(self, connection: Any) -> Any:
         """Have a connection closed behind the scenario; anything else is ignored."""
@@ -139,12 +139,28 @@ class Env:
         """Return a channel of a new connection."""
         return self.connect(**attributes).channel()
 
-    def queue(self, channel: Any, suffix: str = "queue", messages: int = 0, **arguments: Any) -> str:
+    def queue(
+        self, channel: Any, suffix: str = "queue", messages: int = 0, arguments: dict[str, Any] | None = None
+    ) -> str:
         """Declare a queue that goes with the connection, fill it with messages b"0", b"1", …, and return its name."""
         name = self.name(suffix)
         channel.queue_declare(name, exclusive=True, arguments=arguments)
         self.fill(channel, name, messages)
         return name
+
+    def count(self, label: str, channel: Any, queue: str) -> None:
+        """Record how many messages are ready in a queue, when what was put back is there again."""
+        channel.connection.sleep(0.1)
+        self.do(label, channel.queue_declare, queue, passive=True)
+
+    @staticmethod
+    def break_channel(channel: Any) -> None:
+        """Have the broker close a channel soon (406).
+
+        It goes past the blocking channel: whether a method that is not answered looks at once for what it has caused
+        is a matter of microseconds.
+        """
+        channel._impl.basic_ack(99)
 
     def fill(self, channel: Any, queue: str, messages: int, first: int = 0) -> None:
         """Publish messages to a queue, and return when they are there."""

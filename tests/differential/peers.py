@@ -92,6 +92,7 @@ def old(session: Session, go: threading.Event) -> None:
     session.send(method(0, spec.Connection.Start(0, 9, {"product": "Old"}, "PLAIN", "en_US")))
     session.expect(spec.Connection.StartOk, TUNE)
     session.expect(spec.Connection.Open, spec.Connection.OpenOk())
+    session.expect(spec.Channel.Open, spec.Channel.OpenOk())
     session.close_politely()
 
 
@@ -102,8 +103,9 @@ def tight(session: Session, go: threading.Event) -> None:
 
 
 def blocks(session: Session, go: threading.Event) -> None:
-    """Is blocked at once, and unblocked when it is told so."""
+    """Is blocked once a channel is open, and unblocked when it is told so."""
     session.open()
+    session.open_channel()
     session.send(method(0, spec.Connection.Blocked("low on memory")))
     go.wait(15)
     session.send(method(0, spec.Connection.Unblocked()))
@@ -155,16 +157,7 @@ def closes_channel_when_told(session: Session, go: threading.Event) -> None:
     session.close_politely()
 
 
-def garbage_when_told(session: Session, go: threading.Event) -> None:
-    """Opens a channel, and sends what is no frame when it is told to."""
-    session.open()
-    session.open_channel()
-    go.wait(15)
-    session.send(b"\xff" * 64)
-    session.hold()
-
-
-def confirms_in_bulk(session: Session, go: threading.Event) -> None:
+def confirms_one_of_two(session: Session, go: threading.Event) -> None:
     """Acknowledges a publish, and rejects the next."""
     session.open()
     number = session.open_channel()
@@ -209,8 +202,7 @@ SCRIPTS: dict[str, Script] = {
         hangs_up_on_close,
         closes_when_told,
         closes_channel_when_told,
-        garbage_when_told,
-        confirms_in_bulk,
+        confirms_one_of_two,
         pauses_the_flow,
     )
 }

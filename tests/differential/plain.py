@@ -61,10 +61,14 @@ class Plain:
 
     def _exception(self, error: BaseException) -> Any:
         attributes = {name: getattr(error, name) for name in _EXCEPTION_ATTRIBUTES if hasattr(error, name)}
+        name, arguments = type(error).__name__, list(error.args)
+        if any(kind.__name__ == "UnsupportedAMQPFieldException" for kind in type(error).__mro__):
+            # Before the value stands what was encoded until then, in pieces that are the encoder's own business.
+            arguments[0] = "<encoded>"
         return {
-            "exception": type(error).__name__,
+            "exception": name,
             "mro": [kind.__name__ for kind in type(error).__mro__],
-            "args": [self.value(item) for item in error.args],
+            "args": [self.value(item) for item in arguments],
             "attributes": {name: self.value(item) for name, item in attributes.items()},
         }
 
@@ -72,7 +76,10 @@ class Plain:
         name, module = type(value).__name__, type(value).__module__
         if name == "BlockingChannel":
             return f"<{name} {int(value)}>"  # type: ignore[call-overload]
-        if module == "pika.spec" or name in ("Method", "ReturnedMessage"):
+        if name == "ReturnedMessage":
+            parts = ("method", "properties", "body")
+            return {"object": name, "fields": {key: self.value(getattr(value, key)) for key in parts}}
+        if module == "pika.spec" or name == "Method":
             fields = {key: item for key, item in vars(value).items() if not key.startswith("_") and item is not None}
             return {"object": name, "fields": {key: self.value(item) for key, item in sorted(fields.items())}}
         return "<private>" if name.startswith("_") else f"<{name}>"

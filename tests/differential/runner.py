@@ -63,7 +63,10 @@ class Runner:
             self._logs.abandoned.add(thread.ident)
             frames = sys._current_frames().get(thread.ident or 0)
             problem.append(f"hangs after {scenario.limit} s:\n{_places(traceback.walk_stack(frames))}")
-        self.ask("end")
+        try:
+            self.ask("end")
+        except RuntimeError as error:
+            problem.append(str(error))
         seconds = round(time.monotonic() - began, 2)
         recording = {"records": list(env.records), "logs": list(env.logs), "problem": problem, "seconds": seconds}
         with self._lock:

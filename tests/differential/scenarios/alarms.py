@@ -27,7 +27,7 @@ def alarm_of_memory(env: Env) -> None:
     env.do("close", connection.close)
 
 
-@scenarios(node=True, limit=60)
+@scenarios("reason", node=True, limit=60)
 def alarm_that_takes_too_long(env: Env) -> None:
     connection = env.connect(blocked_connection_timeout=0.5)
     channel = connection.channel()
@@ -50,6 +50,7 @@ def blocked_and_unblocked(env: Env) -> None:
     connection = peer.connect(blocked_connection_timeout=5)
     connection.add_on_connection_blocked_callback(env.callback("blocked", lambda *_: peer.go()))
     connection.add_on_connection_unblocked_callback(env.callback("unblocked"))
+    connection.channel()
     env.pump(connection, lambda: len(env.records) >= 2)
     env.states("connection", connection)
 
@@ -58,6 +59,7 @@ def blocked_and_unblocked(env: Env) -> None:
 def blocked_for_too_long(env: Env) -> None:
     connection = env.peer("blocks").connect(blocked_connection_timeout=0.3)
     connection.add_on_connection_blocked_callback(env.callback("blocked"))
+    connection.channel()
     env.until_dead("wait", connection)
     env.states("connection", connection)
     env.do("wait again", connection.process_data_events)
@@ -67,7 +69,8 @@ def blocked_for_too_long(env: Env) -> None:
 @scenarios()
 def blocked_for_too_long_in_an_operation(env: Env) -> None:
     connection = env.peer("blocks").connect(blocked_connection_timeout=0.3)
-    env.do("channel", connection.channel)
+    channel = connection.channel()
+    env.do("declare", channel.queue_declare, "queue")
     env.states("connection", connection)
 
 
@@ -76,6 +79,7 @@ def blocked_with_a_timeout_of_zero(env: Env) -> None:
     peer = env.peer("blocks")
     connection = peer.connect(blocked_connection_timeout=0)
     connection.add_on_connection_blocked_callback(env.callback("blocked"))
+    connection.channel()
     env.do("wait", env.pump, connection, lambda: False, 0.5)
     env.states("connection", connection)
 
@@ -90,6 +94,7 @@ def blocked_callbacks_that_raise(env: Env) -> None:
     connection.add_on_connection_blocked_callback(env.callback("blocked", fail))
     connection.add_on_connection_blocked_callback(env.callback("behind it"))
     connection.add_on_connection_unblocked_callback(env.callback("unblocked", fail))
+    connection.channel()
     env.do("wait", env.pump, connection, lambda: False, 0.5)
     env.states("connection", connection)
     peer.go()
@@ -113,6 +118,7 @@ def blocked_callbacks_wait_for_their_turn(env: Env) -> None:
     peer = env.peer("blocks")
     connection = peer.connect()
     connection.add_on_connection_blocked_callback(env.callback("blocked"))
+    connection.channel()
     connection.call_later(0.1, env.callback("timer"))
     env.do("sleep", connection.sleep, 0.3)
     env.states("connection", connection)

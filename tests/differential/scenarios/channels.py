@@ -24,7 +24,7 @@ def aftermath(env: Env, channel: Any) -> None:
     env.states("at the end", channel, connection)
 
 
-@scenarios()
+@scenarios("reason")
 def channel_calls_after_an_error(env: Env) -> None:
     calls: dict[str, Any] = {
         "declare": lambda channel: channel.queue_declare("queue"),
@@ -32,7 +32,6 @@ def channel_calls_after_an_error(env: Env) -> None:
         "ack": lambda channel: channel.basic_ack(1),
         "nack": lambda channel: channel.basic_nack(1),
         "reject": lambda channel: channel.basic_reject(1),
-        "get": lambda channel: channel.basic_get("queue"),
         "qos": lambda channel: channel.basic_qos(prefetch_count=1),
         "recover": lambda channel: channel.basic_recover(True),
         "consume": lambda channel: channel.basic_consume("queue", print),
@@ -56,17 +55,18 @@ def channel_calls_after_an_error(env: Env) -> None:
         env.do(label, call, channel)
         env.do(f"{label}: again", call, channel)
         env.do(f"{label}: another channel", connection.channel)
-        connection.close()
+        if connection.is_open:
+            connection.close()
 
 
-@scenarios()
+@scenarios("reason")
 def channel_error_not_found(env: Env) -> None:
     channel = env.channel()
     env.do("passive declare", channel.queue_declare, env.name("missing"), passive=True)
     aftermath(env, channel)
 
 
-@scenarios()
+@scenarios("reason")
 def channel_error_access_refused(env: Env) -> None:
     vhost = env.parameters().virtual_host
     channel = env.channel(credentials=pika.PlainCredentials(f"{vhost}-user", "secret"))
@@ -91,7 +91,7 @@ def channel_error_resource_locked(env: Env) -> None:
     env.note("consumers", channel.consumer_tags)
 
 
-@scenarios()
+@scenarios("reason")
 def channel_error_precondition_failed(env: Env) -> None:
     channel = env.channel()
     queue = env.queue(channel)
@@ -108,7 +108,7 @@ def channel_error_not_implemented(env: Env) -> None:
     env.do("wait", channel.connection.process_data_events)
 
 
-@scenarios()
+@scenarios("reason")
 def channel_error_of_the_connection(env: Env) -> None:
     channel = env.channel()
     env.do("exchange type", channel.exchange_declare, env.name("exchange"), "no-such-type")
@@ -137,11 +137,11 @@ def channel_error_of_a_bad_type_for_an_argument(env: Env) -> None:
     env.states("after it", channel, channel.connection)
 
 
-@scenarios()
+@scenarios("reason")
 def channel_error_while_another_waits(env: Env) -> None:
     connection = env.connect()
     first, second = connection.channel(), connection.channel()
-    first.basic_ack(99)
+    env.break_channel(first)
     env.do("declare", second.queue_declare, env.name(), exclusive=True)
     env.states("both", first, second, connection)
     env.do("publish", first.basic_publish, env.name("missing"), "", b"x")
@@ -149,11 +149,11 @@ def channel_error_while_another_waits(env: Env) -> None:
     env.do("close", first.close)
 
 
-@scenarios()
+@scenarios("reason")
 def channel_error_seen_by_a_wait(env: Env) -> None:
     connection = env.connect()
     channel = connection.channel()
-    channel.basic_ack(99)
+    env.break_channel(channel)
     env.do("sleep", connection.sleep, 0.2)
     env.states("both", channel, connection)
     env.do("next", channel.queue_declare, env.name(), exclusive=True)
@@ -184,12 +184,34 @@ def channel_numbers_that_are_in_use(env: Env) -> None:
 
 @scenarios()
 def channel_numbers_that_are_bad(env: Env) -> None:
-    for number in (0, -1, 3000, 65536, "1", 1.5, True):
+    for number in (0, "1", 1.5, None):
         connection = env.connect()
         env.do(repr(number), connection.channel, number)
         env.states("connection", connection)
         if connection.is_open:
             env.do(f"{number!r}: close", connection.close)
+
+
+@scenarios()
+def channel_numbers_that_are_out_of_range(env: Env) -> None:
+    for number in (-1, 65536):
+        env.do(repr(number), env.connect().channel, number)
+
+
+@scenarios()
+def channel_numbers_above_the_negotiated_limit(env: Env) -> None:
+    connection = env.connect()
+    env.do("channel", connection.channel, 3000)
+    env.states("connection", connection)
+
+
+@scenarios("sent on a closed channel", "reason")
+def channel_error_before_a_get(env: Env) -> None:
+    connection = env.connect()
+    channel = connection.channel()
+    env.do("the error", channel.queue_declare, env.name("missing"), passive=True)
+    env.do("get", channel.basic_get, "queue")
+    env.do("another channel", connection.channel)
 
 
 @scenarios()
@@ -231,7 +253,7 @@ def channel_flow_of_the_broker(env: Env) -> None:
     env.states("both", channel, connection)
 
 
-@scenarios()
+@scenarios("reason")
 def channel_closed_by_the_broker_while_waiting(env: Env) -> None:
     peer = env.peer("closes_channel_when_told")
     connection = peer.connect()
@@ -242,7 +264,7 @@ def channel_closed_by_the_broker_while_waiting(env: Env) -> None:
     env.do("next", channel.queue_declare, "queue")
 
 
-@scenarios()
+@scenarios("reason")
 def channel_closed_by_the_broker_while_idle(env: Env) -> None:
     peer = env.peer("closes_channel_when_told")
     connection = peer.connect()
@@ -254,14 +276,14 @@ def channel_closed_by_the_broker_while_idle(env: Env) -> None:
     env.do("publish", channel.basic_publish, "", "queue", b"x")
 
 
-@scenarios()
+@scenarios("reason")
 def channel_closed_by_the_broker_while_consuming(env: Env) -> None:
     connection = env.connect()
     channel, other = connection.channel(), connection.channel()
     queue = env.queue(channel)
     channel.basic_consume(queue, env.callback("message"))
     other.basic_consume(queue, env.callback("other"))
-    channel.basic_ack(99)
+    env.break_channel(channel)
     env.do("start_consuming", channel.start_consuming)
     env.states("all", channel, other, connection)
     env.note("tags", channel.consumer_tags)
@@ -275,7 +297,7 @@ def channel_closed_by_the_broker_while_another_consumes(env: Env) -> None:
     channel, other = connection.channel(), connection.channel()
     queue = env.queue(channel)
     channel.basic_consume(queue, env.callback("message"))
-    other.basic_ack(99)
+    env.break_channel(other)
     connection.call_later(0.3, channel.stop_consuming)
     env.do("start_consuming", channel.start_consuming)
     env.states("all", channel, other, connection)

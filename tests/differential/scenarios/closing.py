@@ -11,7 +11,7 @@ from ..env import Env, Scenarios
 scenarios = Scenarios()
 
 
-@scenarios()
+@scenarios("reason")
 def close_a_channel_twice(env: Env) -> None:
     channel = env.channel()
     env.do("close", channel.close)
@@ -30,7 +30,7 @@ def close_a_channel_twice(env: Env) -> None:
     env.note("tags", channel.consumer_tags)
 
 
-@scenarios()
+@scenarios("reason")
 def close_a_connection_twice(env: Env) -> None:
     connection = env.connect()
     channel = connection.channel()
@@ -82,7 +82,7 @@ def close_the_channel_inside_a_message_callback(env: Env) -> None:
     env.do("wait", channel.connection.process_data_events)
 
 
-@scenarios()
+@scenarios("reason")
 def close_the_connection_inside_a_message_callback(env: Env) -> None:
     channel = env.channel()
     queue = env.queue(channel, messages=3)
@@ -166,7 +166,7 @@ def close_answered_with_an_end(env: Env) -> None:
 @scenarios()
 def close_a_channel_with_an_error_under_way(env: Env) -> None:
     channel = env.channel()
-    channel.basic_publish(env.name("missing"), "", b"x")
+    env.break_channel(channel)
     env.do("close", channel.close)
     env.states("both", channel, channel.connection)
 
@@ -174,7 +174,7 @@ def close_a_channel_with_an_error_under_way(env: Env) -> None:
 @scenarios()
 def close_a_connection_with_an_error_under_way(env: Env) -> None:
     channel = env.channel()
-    channel.basic_publish(env.name("missing"), "", b"x")
+    env.break_channel(channel)
     env.do("close", channel.connection.close)
     env.states("both", channel, channel.connection)
 
@@ -217,7 +217,7 @@ def context_managers_with_a_closed_channel(env: Env) -> None:
 
     def late() -> None:
         with connection.channel() as channel:
-            channel.basic_publish(env.name("missing"), "", b"x")
+            env.break_channel(channel)
 
     env.do("closed by the user", by_user)
     env.do("closed by the broker", by_broker)

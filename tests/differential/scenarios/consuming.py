@@ -153,8 +153,9 @@ def cancel_with_pending_messages(env: Env) -> None:
         threading.Event().wait(0.1)
         channel.basic_qos(prefetch_count=0)
         env.do(f"cancel, auto_ack {auto_ack}", channel.basic_cancel, "mine")
-        env.do("left", channel.queue_declare, queue, passive=True)
-        env.do("get", channel.basic_get, queue)
+        env.count("left", channel, queue)
+        _method, _properties, body = channel.basic_get(queue)
+        env.note("get", body)
 
 
 @scenarios()
@@ -229,35 +230,40 @@ def cancelled_by_the_broker_with_a_callback_that_raises(env: Env) -> None:
 @scenarios()
 def message_callbacks_that_raise(env: Env) -> None:
     channel = env.channel()
-    queue = env.queue(channel, messages=3)
+    queue = env.queue(channel, messages=1)
 
     def fail(_channel: Any, method: Any, _properties: Any, body: bytes) -> None:
         if body == b"0":
             raise LookupError("from a message")
         channel.basic_ack(method.delivery_tag)
-        if body == b"2":
-            channel.stop_consuming()
+        channel.stop_consuming()
 
     channel.basic_consume(queue, env.callback("message", fail), consumer_tag="mine")
     env.do("start", channel.start_consuming)
     env.states("both", channel, channel.connection)
     env.note("tags", channel.consumer_tags)
+    env.fill(channel, queue, 1, first=1)
     env.do("start again", channel.start_consuming)
     env.note("tags", channel.consumer_tags)
 
 
-@scenarios()
-def message_callbacks_that_raise_in_process_data_events(env: Env) -> None:
+@scenarios("behind an exception")
+def message_callbacks_that_raise_with_messages_behind(env: Env) -> None:
     channel = env.channel()
-    queue = env.queue(channel, messages=2)
+    queue = env.queue(channel, messages=3)
+    received = []
 
-    def fail(*_: Any) -> None:
-        raise LookupError("from a message")
+    def fail(_channel: Any, _method: Any, _properties: Any, body: bytes) -> None:
+        received.append(body)
+        if body == b"0":
+            raise LookupError("from a message")
 
-    channel.basic_consume(queue, env.callback("message", fail), consumer_tag="mine", auto_ack=True)
+    channel.basic_consume(queue, fail, consumer_tag="mine")
+    channel.connection.add_callback_threadsafe(lambda: None)
+    threading.Event().wait(0.1)
     env.do("first", env.pump, channel.connection, lambda: False, 2)
-    env.do("second", env.pump, channel.connection, lambda: False, 2)
-    env.do("third", env.pump, channel.connection, lambda: False, 0.1)
+    env.do("second", env.pump, channel.connection, lambda: False, 0.3)
+    env.note("received", received)
     env.states("both", channel, channel.connection)
 
 
@@ -301,13 +307,11 @@ def acknowledging(env: Env) -> None:
     env.do("ack several", channel.basic_ack, 3, multiple=True)
     env.do("nack", channel.basic_nack, 4, requeue=True)
     env.do("reject", channel.basic_reject, 5, requeue=False)
-    env.do("left", channel.queue_declare, queue, passive=True)
+    env.count("left", channel, queue)
     env.do("get", channel.basic_get, queue)
     env.do("ack all", channel.basic_ack, 0, True)
-    env.do("left", channel.queue_declare, queue, passive=True)
+    env.count("left", channel, queue)
     env.do("ack all of nothing", channel.basic_ack, 0, True)
-    env.do("ack without arguments", channel.basic_ack)
-    env.do("next", channel.queue_declare, queue, passive=True)
     env.states("channel", channel)
 
 
@@ -318,8 +322,8 @@ def acknowledging_twice(env: Env) -> None:
         queue = env.queue(channel, f"queue-{label}", messages=1)
         method, _properties, _body = channel.basic_get(queue)
         env.do(label, getattr(channel, label), method.delivery_tag)
-        env.do(f"{label} twice", channel.basic_ack, method.delivery_tag)
-        env.do("next", channel.queue_declare, queue, passive=True)
+        env.until_raises(f"{label} twice", channel.basic_ack, method.delivery_tag)
+        env.states(label, channel, channel.connection)
 
 
 @scenarios()

@@ -22,7 +22,7 @@ def aftermath(env: Env, channel: Any) -> None:
     env.do("close after it", connection.close)
 
 
-@scenarios()
+@scenarios("reason")
 def lost_while_idle(env: Env) -> None:
     for failure in ("cut", "reset"):
         proxy = env.proxy()
@@ -50,13 +50,13 @@ def lost_while_waiting_without_end(env: Env) -> None:
     env.states("connection", connection)
 
 
-@scenarios()
+@scenarios("reason", "consumers of a lost channel", "stopping on a lost channel")
 def lost_in_start_consuming(env: Env) -> None:
     for failure in ("cut", "reset"):
         proxy = env.proxy()
         channel = proxy.connect().channel()
         channel.add_on_cancel_callback(env.callback("cancelled"))
-        channel.basic_consume(env.queue(channel), env.callback("message"), consumer_tag="mine")
+        channel.basic_consume(env.queue(channel, failure), env.callback("message"), consumer_tag="mine")
         env.later(0.1, getattr(proxy, failure))
         env.do("start", channel.start_consuming)
         env.states("both", channel, channel.connection)
@@ -66,7 +66,7 @@ def lost_in_start_consuming(env: Env) -> None:
         env.do("cancel", channel.basic_cancel, "mine")
 
 
-@scenarios()
+@scenarios("reason", "stopping on a lost channel")
 def lost_in_a_generator(env: Env) -> None:
     proxy = env.proxy()
     channel = proxy.connect().channel()
@@ -83,7 +83,7 @@ def lost_in_a_generator(env: Env) -> None:
     env.do("loop again", loop)
 
 
-@scenarios()
+@scenarios("reason")
 def lost_in_an_operation(env: Env) -> None:
     for failure in ("cut", "reset"):
         proxy = env.proxy()
@@ -105,7 +105,7 @@ def lost_in_basic_get(env: Env) -> None:
     env.states("both", channel, channel.connection)
 
 
-@scenarios()
+@scenarios("reason")
 def lost_in_a_confirmed_publish(env: Env) -> None:
     proxy = env.proxy()
     channel = proxy.connect().channel()
@@ -118,12 +118,12 @@ def lost_in_a_confirmed_publish(env: Env) -> None:
     env.do("publish again", channel.basic_publish, "", queue, b"x")
 
 
-@scenarios()
+@scenarios("reason")
 def lost_before_a_publish(env: Env) -> None:
     for failure in ("cut", "reset"):
         proxy = env.proxy()
         channel = proxy.connect().channel()
-        queue = env.queue(channel)
+        queue = env.queue(channel, failure)
         getattr(proxy, failure)()
         env.until_raises("publish", channel.basic_publish, "", queue, b"x")
         env.states("both", channel, channel.connection)
@@ -154,7 +154,7 @@ def lost_before_closing(env: Env) -> None:
         env.states("connection", connection)
 
 
-@scenarios()
+@scenarios("reason")
 def lost_inside_a_callback(env: Env) -> None:
     proxy = env.proxy()
     channel = proxy.connect().channel()
@@ -184,15 +184,6 @@ def lost_in_a_context(env: Env) -> None:
 
 
 @scenarios()
-def lost_heartbeats(env: Env) -> None:
-    proxy = env.proxy()
-    channel = proxy.connect(heartbeat=1).channel()
-    proxy.freeze()
-    env.until_dead("wait", channel.connection)
-    aftermath(env, channel)
-
-
-@scenarios()
 def lost_heartbeats_in_an_operation(env: Env) -> None:
     proxy = env.proxy()
     channel = proxy.connect(heartbeat=1).channel()
@@ -201,25 +192,7 @@ def lost_heartbeats_in_an_operation(env: Env) -> None:
     env.states("both", channel, channel.connection)
 
 
-@scenarios()
-def lost_heartbeats_in_start_consuming(env: Env) -> None:
-    proxy = env.proxy()
-    channel = proxy.connect(heartbeat=1).channel()
-    channel.basic_consume(env.queue(channel), env.callback("message"))
-    proxy.freeze(["to_client"])
-    env.do("start", channel.start_consuming)
-    env.states("both", channel, channel.connection)
-
-
-@scenarios()
-def heartbeats_that_keep_a_connection(env: Env) -> None:
-    connection = env.connect(heartbeat=1)
-    env.do("sleep", connection.sleep, 2.5)
-    env.states("connection", connection)
-    env.do("channel", connection.channel)
-
-
-@scenarios()
+@scenarios("reason")
 def closed_by_the_operator(env: Env) -> None:
     credentials = pika.PlainCredentials(f"{env.parameters().virtual_host}-victim", "secret")
     channel = env.channel(credentials=credentials)
@@ -229,7 +202,7 @@ def closed_by_the_operator(env: Env) -> None:
     aftermath(env, channel)
 
 
-@scenarios()
+@scenarios("reason")
 def closed_by_the_broker_in_an_operation(env: Env) -> None:
     peer = env.peer("closes_when_told")
     channel = peer.connect().channel()
@@ -238,7 +211,7 @@ def closed_by_the_broker_in_an_operation(env: Env) -> None:
     aftermath(env, channel)
 
 
-@scenarios()
+@scenarios("reason")
 def closed_by_the_broker_while_idle(env: Env) -> None:
     peer = env.peer("closes_when_told")
     channel = peer.connect().channel()
@@ -247,7 +220,7 @@ def closed_by_the_broker_while_idle(env: Env) -> None:
     aftermath(env, channel)
 
 
-@scenarios()
+@scenarios("reason")
 def closed_by_the_broker_unseen(env: Env) -> None:
     peer = env.peer("closes_when_told")
     channel = peer.connect().channel()
@@ -255,12 +228,3 @@ def closed_by_the_broker_unseen(env: Env) -> None:
     env.until_raises("publish", channel.basic_publish, "", "queue", b"x")
     env.states("both", channel, channel.connection)
     env.do("next", channel.basic_publish, "", "queue", b"x")
-
-
-@scenarios()
-def garbage_from_the_broker(env: Env) -> None:
-    peer = env.peer("garbage_when_told")
-    channel = peer.connect().channel()
-    env.later(0.1, peer.go)
-    env.do("declare", channel.queue_declare, "queue")
-    env.states("both", channel, channel.connection)

@@ -44,7 +44,7 @@ def generator_cancelled_with_messages(env: Env) -> None:
         env.do(f"cancel, auto_ack {auto_ack}", channel.cancel)
         env.do("waiting", channel.get_waiting_message_count)
         env.do("next", next, generator, "the end")
-        env.do("left", channel.queue_declare, queue, passive=True)
+        env.count("left", channel, queue)
 
 
 @scenarios()
@@ -91,7 +91,7 @@ def generator_cancelled_inside_the_loop(env: Env) -> None:
         env.note("message", (method.delivery_tag, body))
         env.note("an int", isinstance(channel.cancel(), int))
     env.note("the loop has ended", True)
-    env.do("left", channel.queue_declare, queue, passive=True)
+    env.count("left", channel, queue)
 
 
 @scenarios()
@@ -132,7 +132,7 @@ def generator_closed(env: Env) -> None:
     env.do("another", next, channel.consume(queue, inactivity_timeout=5))
 
 
-@scenarios()
+@scenarios("reason")
 def generator_of_a_missing_queue(env: Env) -> None:
     channel = env.channel()
     generator = env.do("consume", channel.consume, env.name("missing"))
@@ -142,7 +142,7 @@ def generator_of_a_missing_queue(env: Env) -> None:
     env.do("again", next, channel.consume(env.name("missing")), "the end")
 
 
-@scenarios()
+@scenarios("reason")
 def generator_with_wrong_arguments(env: Env) -> None:
     channel = env.channel()
     for label, arguments, keywords in (
@@ -162,7 +162,7 @@ def first_of(channel: Any, *arguments: Any, **keywords: Any) -> Any:
     return next(channel.consume(*arguments, **keywords))
 
 
-@scenarios()
+@scenarios("consumers of a lost channel")
 def generator_whose_queue_is_deleted(env: Env) -> None:
     channel = env.channel()
     queue = env.queue(channel, messages=1)
@@ -196,7 +196,7 @@ def generator_whose_channel_ends_in_an_error(env: Env) -> None:
     def loop() -> None:
         for _method, _properties, body in channel.consume(queue, inactivity_timeout=5):
             env.note("message", body)
-            channel.basic_ack(99)
+            env.break_channel(channel)
 
     env.do("loop", loop)
     env.states("both", channel, channel.connection)

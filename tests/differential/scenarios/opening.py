@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
@@ -122,7 +121,6 @@ def open_nothing(env: Env) -> None:
     opened(env, "an empty list", [])
     opened(env, "a text", "amqp://guest:guest@localhost/")
     opened(env, "a number", 5672)
-    opened(env, "a dict", {"host": "localhost"})
     opened(env, "a list of texts", ["localhost"])
 
 
@@ -243,12 +241,12 @@ def open_a_peer_that_says_nothing_with_attempts(env: Env) -> None:
     env.note("attempts", peer.accepted())
 
 
-@scenarios()
+@scenarios("no AMQP")
 def open_a_web_server(env: Env) -> None:
     opened(env, "open", env.peer("http").parameters(**QUICK))
 
 
-@scenarios()
+@scenarios("no AMQP")
 def open_another_version(env: Env) -> None:
     opened(env, "open", env.peer("other_version").parameters(**QUICK))
 
@@ -286,6 +284,7 @@ def open_a_peer_without_a_mechanism(env: Env) -> None:
 @scenarios()
 def open_an_old_broker(env: Env) -> None:
     connection = opened(env, "open", env.peer("old").parameters(**QUICK))
+    env.do("channel", connection.channel)
     for name in ("basic_nack", "consumer_cancel_notify", "exchange_exchange_bindings", "publisher_confirms"):
         env.note(name, getattr(connection, name))
 
@@ -308,4 +307,3 @@ def open_with_tcp_options(env: Env) -> None:
     opened(env, "known", env.parameters(tcp_options={"TCP_KEEPIDLE": 60, "TCP_USER_TIMEOUT": 1000}))
     env.note("logged", len(env.logs))
     opened(env, "unknown", env.parameters(tcp_options={"TCP_NONSENSE": 60}))
-    logging.getLogger("pika").debug("the level of this scenario's records is what counts")

@@ -79,11 +79,17 @@ def exchanges_with_wrong_arguments(env: Env) -> None:
     ):
         env.do(label, channel.exchange_declare, *arguments, **keywords)
     env.do("bind None", channel.exchange_bind, None, None)
-    env.do("unbind None", channel.exchange_unbind)
     env.do("bind a number", channel.exchange_bind, "amq.direct", "amq.fanout", 3)
-    env.states("both", channel, channel.connection)
-    env.do("delete None", channel.exchange_delete)
     env.do("delete a number", channel.exchange_delete, 3)
+    env.states("both", channel, channel.connection)
+
+
+@scenarios()
+def exchanges_without_a_name(env: Env) -> None:
+    for label in ("exchange_unbind", "exchange_delete"):
+        channel = env.channel()
+        env.do(label, getattr(channel, label))
+        env.states("both", channel, channel.connection)
 
 
 @scenarios()
@@ -94,7 +100,6 @@ def queues(env: Env) -> None:
     env.do("declare again", channel.queue_declare, queue=name, exclusive=True)
     env.do("passive", channel.queue_declare, name, passive=True)
     env.do("named by the broker", channel.queue_declare, "", exclusive=True)
-    env.do("the last one", channel.queue_declare, "", passive=True)
     env.fill(channel, name, 3)
     channel.basic_consume(name, print)
     env.do("counts", channel.connection.channel().queue_declare, name, passive=True)
@@ -151,7 +156,7 @@ def dead_letters(env: Env) -> None:
     channel = env.channel()
     dead = env.queue(channel, "dead")
     arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead, "x-max-priority": 3}
-    queue = env.queue(channel, messages=1, **arguments)
+    queue = env.queue(channel, messages=1, arguments=arguments)
     env.do("get", channel.basic_get, queue)
     env.do("reject", channel.basic_reject, 1, requeue=False)
     channel.connection.sleep(0.1)

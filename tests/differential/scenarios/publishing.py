@@ -21,7 +21,7 @@ def publish_to_a_missing_exchange(env: Env) -> None:
     env.states("both", channel, connection)
 
 
-@scenarios()
+@scenarios("reason")
 def publish_to_a_missing_exchange_with_confirms(env: Env) -> None:
     channel = env.channel()
     env.do("confirm_delivery", channel.confirm_delivery)
@@ -65,12 +65,26 @@ def returns_with_a_callback_that_raises(env: Env) -> None:
 
     channel = env.channel()
     channel.add_on_return_callback(env.callback("returned", fail))
-    channel.add_on_return_callback(env.callback("behind it"))
     channel.basic_publish("", env.name("missing"), b"body", mandatory=True)
-    channel.queue_declare(env.name(), exclusive=True)
     env.do("wait", channel.connection.sleep, 0.2)
     env.do("wait again", channel.connection.sleep, 0.1)
     env.states("both", channel, channel.connection)
+
+
+@scenarios("behind an exception")
+def returns_with_a_callback_that_raises_before_another(env: Env) -> None:
+    received = []
+
+    def fail(*_: Any) -> None:
+        raise LookupError("from a return")
+
+    channel = env.channel()
+    channel.add_on_return_callback(fail)
+    channel.add_on_return_callback(lambda *_: received.append("second callback"))
+    channel.basic_publish("", env.name("missing"), b"body", mandatory=True)
+    env.do("wait", channel.connection.sleep, 0.2)
+    env.do("wait again", channel.connection.sleep, 0.1)
+    env.note("received", received)
 
 
 @scenarios()
@@ -98,7 +112,7 @@ def confirms_twice(env: Env) -> None:
 @scenarios()
 def confirms_nacked(env: Env) -> None:
     channel = env.channel()
-    queue = env.queue(channel, **{"x-max-length": 1, "x-overflow": "reject-publish"})
+    queue = env.queue(channel, arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
     channel.confirm_delivery()
     env.do("first", channel.basic_publish, "", queue, b"1")
     env.do("second", channel.basic_publish, "", queue, b"2", pika.BasicProperties(message_id="2"), mandatory=True)
@@ -109,13 +123,13 @@ def confirms_nacked(env: Env) -> None:
 
 @scenarios()
 def confirms_nacked_by_a_script(env: Env) -> None:
-    channel = env.peer("confirms_in_bulk").connect().channel()
+    channel = env.peer("confirms_one_of_two").connect().channel()
     channel.confirm_delivery()
     env.do("first", channel.basic_publish, "", "queue", b"1")
     env.do("second", channel.basic_publish, "", "queue", b"2")
 
 
-@scenarios()
+@scenarios(limit=5)
 def confirms_of_an_old_broker(env: Env) -> None:
     channel = env.peer("old").connect().channel()
     env.do("confirm_delivery", channel.confirm_delivery)
@@ -132,7 +146,8 @@ def publish_with_wrong_arguments(env: Env) -> None:
         "body None": ("", "key", None),
         "body a number": ("", "key", 3),
         "body a list": ("", "key", [1]),
-        "properties a dict": ("", "key", b"x", {}),
+        "properties an empty dict": ("", "key", b"x", {}),
+        "properties a dict": ("", "key", b"x", {"priority": 1}),
         "a key that is too long": ("", "k" * 256, b"x"),
         "an exchange that is too long": ("e" * 256, "key", b"x"),
         "headers that are no dict": ("", "key", b"x", pika.BasicProperties(headers=[1])),  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from ..env import Env, Scenarios
 
@@ -58,7 +59,7 @@ def timers_removed_by_something_else(env: Env) -> None:
 @scenarios()
 def timers_cancelled_inside_timers(env: Env) -> None:
     connection = env.connect()
-    timers = {}
+    timers: dict[str, Any] = {}
 
     def cancel_second() -> None:
         env.do("remove", connection.remove_timeout, timers["second"])
@@ -72,7 +73,7 @@ def timers_cancelled_inside_timers(env: Env) -> None:
 @scenarios()
 def timers_that_cancel_themselves(env: Env) -> None:
     connection = env.connect()
-    timers = []
+    timers: list[Any] = []
 
     def cancel_itself() -> None:
         env.do("remove", connection.remove_timeout, timers[0])
