@@ -64,10 +64,11 @@ class Program:
         self.channel.queue_declare(queue, **{"auto_delete": False, **(options or {"exclusive": True})})
         return queue
 
-    def drain(self, queue: str) -> list[Any]:
+    def drain(self, queue: str, channel: Any = None) -> list[Any]:
         """Empty a queue, and return what is in it."""
         found = []
-        while (message := self.channel.basic_get(queue, no_ack=True)) is not None:
+        channel = channel or self.channel
+        while (message := channel.basic_get(queue, no_ack=True)) is not None:
             info = message.delivery_info
             found.append([octets(message.body), info["redelivered"], info["message_count"]])
         return found
@@ -188,7 +189,8 @@ class Program:
         channel.basic_reject(4, requeue=True)
         channel.basic_reject(5, requeue=False)
         channel.basic_recover(requeue=True)
-        see(self.drain(queue))
+        # On this channel: what it gives back others see a little later.
+        see(self.drain(queue, channel))
         channel.basic_consume(queue, "x", exclusive=True, callback=found.append, on_cancel=cancelled.append)
         try:
             self.connection.channel().basic_consume(queue, callback=print)
