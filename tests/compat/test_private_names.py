@@ -154,17 +154,18 @@ def test_consumer_tags(channel: BlockingChannel) -> None:
 
 
 def test_the_callback_that_waits_for_a_message(channel: BlockingChannel, queue: str) -> None:
-    impl: Any = channel._impl
-    assert impl._on_getok_callback is None
+    def waiting() -> Any:
+        return channel._impl._on_getok_callback
 
     def callback(*message: Any) -> None: ...
 
-    impl.basic_get(queue, callback)
-    assert impl._on_getok_callback is callback
+    assert waiting() is None
+    channel._impl.basic_get(queue, callback)
+    assert waiting() is callback
     with pytest.raises(exceptions.DuplicateGetOkCallback):
-        impl.basic_get(queue, callback)
+        channel._impl.basic_get(queue, callback)
     channel.basic_qos(prefetch_count=0)
-    assert impl._on_getok_callback is None
+    assert waiting() is None
 
 
 def test_states(channel: BlockingChannel) -> None:
