@@ -30,12 +30,22 @@ class Inside:
     __slots__ = ("acquire", "busy", "give_up", "release")
 
     def __init__(self, give_up: Callable[[BaseException], object]) -> None:
+        self.busy = 0
+        self.give_up = give_up
+        self._begin()
+
+    def _begin(self) -> None:
         # Looked up now, not when this module is loaded: gevent may have put its own in place.
         lock = threading.RLock()
         self.acquire: Callable[[bool], bool] = lock.acquire
         self.release: Callable[[], None] = lock.release
-        self.busy = 0
-        self.give_up = give_up
+
+    def after_fork(self) -> None:
+        """In a child: forget the thread that was inside, unless it is the one that forked; the others are not here."""
+        if self.acquire(False):
+            self.release()
+        else:
+            self._begin()
 
     def require_order(self, busy: int, error: BaseException) -> None:
         """After an exception: end the connection if that left work half done, as only a signal handler's can.

@@ -47,13 +47,14 @@ def _operation(method: Operation) -> Operation:
             refuse(self, method.__name__)
         busy, begun = inside.busy, self._protocol.begun
         try:
+            inside.busy = busy + 1
             return method(self, *args, **kwargs)
         except BaseException as error:
             if self._protocol.begun != begun:
                 inside.give_up(error)
-            inside.require_order(busy, error)
             raise
         finally:
+            inside.busy = busy
             inside.release()
 
     return cast(Operation, guarded)

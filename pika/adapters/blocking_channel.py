@@ -618,6 +618,9 @@ class BlockingChannel:
         self._impl._raise_if_not_open()
 
     def _raise_closed(self) -> NoReturn:
+        if self._ending.reason is None:
+            # Closed without a word to anybody, as in the child of a fork.
+            self._impl._raise_if_not_open()
         lost = self._connection._impl.ending
         if lost.reason is self._ending.reason:
             # It is the connection's end: one channel tells it for all.
@@ -626,9 +629,12 @@ class BlockingChannel:
 
     def _look(self) -> None:
         """After sending what has no answer: see whether the broker, or the network, has something to say to it."""
-        self._connection._impl.glance()
+        connection = self._connection
+        connection._impl.glance()
         if self._impl.is_closed:
             self._raise_closed()
+        if connection._deferred and not connection._impl.interrupted:
+            connection._run_deferred()
 
     def _process_data_events(self, time_limit: float | None) -> None:
         self._connection.process_data_events(time_limit=time_limit)

@@ -157,7 +157,7 @@ class BlockingConnection:
             self._defer(functools.partial(self._close_if_open, reply_code, reply_text))
             return
         if self.is_closed:
-            raise exceptions.ConnectionWrongStateError(
+            raise self._impl._wrong_state(
                 f"BlockingConnection.close({reply_code!r}, {reply_text!r}) called on closed connection."
             )
         # Also what was written before, and is stuck, has no longer than this.
@@ -292,7 +292,7 @@ class BlockingConnection:
         """
         require_callable(callback)
         if self.is_closed:
-            raise exceptions.ConnectionWrongStateError(
+            raise self._impl._wrong_state(
                 "BlockingConnection.add_callback_threadsafe() called on closed or closing connection."
             )
         self._impl._adapter_add_callback_threadsafe(functools.partial(self._ready_events.append, callback))

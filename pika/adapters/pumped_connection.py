@@ -39,6 +39,8 @@ class PumpedConnection(Connection):
         self._soon: deque[Callable[[], object]] = deque()
         self._glanced_at = 0.0
         self._pushing = False
+        # How deep it is in dealing with what has arrived.
+        self._acts = 0
         self._duty: keeper.Duty | None = None
         super().__init__(parameters, on_open_error_callback=_note_end, on_close_callback=_note_end)
         self.add_on_connection_unblocked_callback(_note_unblocked)
@@ -72,8 +74,15 @@ class PumpedConnection(Connection):
         if deadline is not None:
             until_timer = max(deadline - time.monotonic(), 0)
             timeout = until_timer if timeout is None else min(timeout, until_timer)
-        # While it waits, a signal handler may do all that a program may do.
-        self._act(self.stream.wait(timeout))
+        inside = self._inside
+        busy = inside.busy
+        try:
+            # While it waits, a signal handler may do all that a program may do, unless an event is half dealt with.
+            inside.busy = self._acts
+            ready = self.stream.wait(timeout)
+        finally:
+            inside.busy = busy
+        self._act(ready)
 
     def glance(self) -> None:
         """Take what has arrived and run what is due, without waiting, unless that was done a moment ago.
@@ -87,8 +96,9 @@ class PumpedConnection(Connection):
 
     def _act(self, ready: int) -> None:
         inside = self._inside
-        busy = inside.busy
+        busy, acts = inside.busy, self._acts
         try:
+            self._acts = acts + 1
             inside.busy = busy + 1
             if ready & Ready.WRITE:
                 self.stream.flush()
@@ -99,6 +109,7 @@ class PumpedConnection(Connection):
             self._give_up(error)
             raise
         finally:
+            self._acts = acts
             inside.busy = busy
 
     def pump_until(self, done: Callable[[], bool], timeout: float | None) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import functools
-import os
 import time
 from typing import Any, Callable, ClassVar, NamedTuple
 
@@ -253,7 +252,7 @@ class Connection(abc.ABC):
         :raises pika.exceptions.InvalidChannelNumber: when the number is no int, in use or out of range
         """
         if not self.is_open:
-            raise exceptions.ConnectionWrongStateError(f"Channel allocation requires an open connection: {self!r}")
+            raise self._wrong_state(f"Channel allocation requires an open connection: {self!r}")
         if channel_number is not None and not isinstance(channel_number, int):
             raise exceptions.InvalidChannelNumber(channel_number)
         channel = self._create_channel(channel_number or self._protocol._free_number(), on_open_callback)
@@ -373,6 +372,13 @@ class Connection(abc.ABC):
     def _emit_pieces(self, pieces: list[bytes | memoryview]) -> None:
         self._adapter_emit_data(pieces[0] if len(pieces) == 1 and isinstance(pieces[0], bytes) else b"".join(pieces))
 
+    def _wrong_state(self, text: str) -> exceptions.ConnectionWrongStateError:
+        """Return what to raise for a call that came too late, or too early; ``str()`` has the reason of the end."""
+        error = exceptions.ConnectionWrongStateError(text)
+        reason = self._protocol.error
+        error.context = None if reason is None else str(reason)
+        return error
+
     def _give_up(self, error: BaseException) -> None:
         """End the connection, as a signal handler raised where frames or calls would get lost."""
         peer = self._protocol.settings.peer
@@ -392,9 +398,10 @@ class Connection(abc.ABC):
     def _on_fork(self, parent: int) -> None:
         """In a child: be closed, without a word to the broker, which goes on talking to the parent."""
         error = exceptions.ConnectionWrongStateError(
-            f"the connection to {self._protocol.settings.peer} belongs to process {parent}, and this is its child "
-            f"{os.getpid()}, where it is closed: open a connection after the fork"
+            f"the connection to {self._protocol.settings.peer} belongs to process {parent}; in a child of that it is "
+            f"closed: open a connection after the fork"
         )
+        self._inside.after_fork()
         self._protocol.abandon(error)
 
     @one_thread

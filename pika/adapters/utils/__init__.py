@@ -1,0 +1,1 @@
+"""What adapters stand on: the interfaces between an event loop and a connection."""
