@@ -77,8 +77,10 @@ def recordings(
         return node
 
     nodes = Nodes(rabbitmq, start)
-    yield record_all(libraries, {module: names for module, names in wanted.items() if names}, nodes)
-    node.stop()
+    try:
+        yield record_all(libraries, {module: names for module, names in wanted.items() if names}, nodes)
+    finally:
+        node.stop()
 
 
 def unexpected(name: str, found: list[Difference]) -> str:

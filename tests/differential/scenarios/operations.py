@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pika
+
 from ..env import Env, Scenarios
 
 scenarios = Scenarios()
@@ -33,8 +35,6 @@ def exchanges(env: Env) -> None:
 
 @scenarios()
 def exchanges_of_enumerations(env: Env) -> None:
-    import pika
-
     channel = env.channel()
     for kind in pika.exchange_type.ExchangeType:
         env.do(kind.name, channel.exchange_declare, env.name(kind.name), kind)
