@@ -113,6 +113,48 @@ def test_start_consuming_inside_any_callback(connection: BlockingConnection, cha
     channel.start_consuming()
 
 
+def test_a_consumer_tag_is_free_again_inside_the_callback(channel: BlockingChannel, queue: str) -> None:
+    publish(channel, queue, 3)
+    seen: list[tuple[bytes, bool]] = []
+
+    def on_message(channel: BlockingChannel, method: Any, properties: Any, body: bytes) -> None:
+        seen.append((body, method.redelivered))
+        channel.basic_ack(method.delivery_tag)
+        if len(seen) == 1:
+            channel.basic_cancel("mine")
+            channel.basic_consume(queue, on_message, consumer_tag="mine")
+        if len(seen) == 3:
+            channel.stop_consuming()
+
+    channel.basic_consume(queue, on_message, consumer_tag="mine")
+    arrive(channel, 3)
+    channel.start_consuming()
+    assert seen == [(b"0", False), (b"1", True), (b"2", True)]
+
+
+def test_a_timer_starts_a_consumer(connection: BlockingConnection, channel: BlockingChannel, queue: str) -> None:
+    publish(channel, queue, 1)
+    seen: list[bytes] = []
+
+    def start() -> None:
+        channel.basic_consume(queue, lambda _channel, _method, _properties, body: seen.append(body), auto_ack=True)
+        assert seen == []
+
+    connection.call_later(0, start)
+    pump(connection, lambda: seen == [b"0"])
+
+
+def test_another_channels_callback_stops_start_consuming(
+    connection: BlockingConnection, channel: BlockingChannel, queue: str, new_queue: Callable[[], str]
+) -> None:
+    other, second = connection.channel(), new_queue()
+    channel.basic_consume(queue, lambda *message: None)
+    tag = other.basic_consume(second, lambda *message: channel.stop_consuming(), auto_ack=True)
+    publish(other, second, 1)
+    channel.start_consuming()
+    assert channel.consumer_tags == [] and other.consumer_tags == [tag]
+
+
 # Closing inside callbacks
 
 
