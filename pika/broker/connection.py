@@ -111,14 +111,10 @@ class ServerConnection:
         return self._handshake.step is Step.DONE and not self._closing
 
     @property
-    def overwhelmed(self) -> bool:
-        """Whether so much waits to be sent that nothing more should be read."""
-        return self.output.size > self.node.limits.overwhelmed
-
-    @property
     def takes_more(self) -> bool:
-        """Whether more of what the client sends should be read."""
-        return not (self.blocked or self.overwhelmed)
+        """Whether more of what the client sends should be read: not while too much waits to be sent to it, or an alarm
+        holds it back."""
+        return not self.blocked and self.output.size <= self.node.limits.overwhelmed
 
     def sent(self, count: int, now: float) -> None:
         """Take note that bytes were sent, the first of what ``output.peek()`` returned."""
