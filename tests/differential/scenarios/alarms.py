@@ -9,6 +9,15 @@ from ..env import Env, Scenarios
 scenarios = Scenarios()
 
 
+def publish_until_blocked(env: Env, channel: Any, records: int) -> None:
+    """Publish until so many things are recorded: the broker blocks a connection that publishes after the alarm."""
+    for _ in range(200):
+        if len(env.records) >= records:
+            return
+        channel.basic_publish("", env.name(), b"x")
+        channel.connection.process_data_events(0.05)
+
+
 @scenarios(node=True, limit=60)
 def alarm_of_memory(env: Env) -> None:
     connection = env.connect()
@@ -18,11 +27,10 @@ def alarm_of_memory(env: Env) -> None:
     connection.add_on_connection_blocked_callback(env.callback("blocked, second callback"))
     connection.add_on_connection_unblocked_callback(env.callback("unblocked"))
     env.ask("ctl", "set_vm_memory_high_watermark", "0.0001")
-    env.do("publish", channel.basic_publish, "", queue, b"x")
-    env.pump(connection, lambda: len(env.records) >= 3)
+    publish_until_blocked(env, channel, 2)
     env.states("blocked", channel, connection)
     env.ask("ctl", "set_vm_memory_high_watermark", "0.9")
-    env.pump(connection, lambda: len(env.records) >= 5)
+    env.pump(connection, lambda: len(env.records) >= 4)
     env.do("publish", channel.basic_publish, "", queue, b"x")
     env.do("close", connection.close)
 
@@ -35,7 +43,7 @@ def alarm_that_takes_too_long(env: Env) -> None:
     connection.add_on_connection_blocked_callback(env.callback("blocked"))
     env.ask("ctl", "set_vm_memory_high_watermark", "0.0001")
     try:
-        env.do("publish", channel.basic_publish, "", queue, b"x")
+        publish_until_blocked(env, channel, 1)
         env.until_dead("wait", connection)
         env.states("both", channel, connection)
         env.do("publish", channel.basic_publish, "", queue, b"x")
