@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections import deque
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, Union
@@ -13,6 +12,7 @@ from pika import exceptions, frame, spec
 from pika._arguments import as_body, require_callable
 from pika._threads import one_thread
 from pika.adapters.blocking_events import (
+    LOGGER,
     ConsumerEvent,
     OnMessage,
     OnReturn,
@@ -30,8 +30,6 @@ from pika.protocol import Confirmation, Outcome
 
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingConnection
-
-LOGGER = logging.getLogger(__name__)
 
 Arguments = Union[Mapping[str, Any], None]
 
@@ -150,6 +148,7 @@ class BlockingChannel:
         self._impl.close(reply_code, reply_text)
         self._connection._wait_until(lambda: self._impl.is_closed, f"closing channel {self.channel_number}")
         if not isinstance(self._ending.reason, exceptions.ChannelClosedByClient):
+            LOGGER.warning("The broker closed %r, before this client did: %s", self, self._ending.reason)
             self._raise_closed()
 
     def _close_if_open(self, reply_code: int, reply_text: str) -> None:
@@ -329,6 +328,7 @@ class BlockingChannel:
         """
         info = self._consumer_infos.get(consumer_tag)
         if info is None or self.is_closed:
+            LOGGER.warning("basic_cancel() of %r, which is no consumer of %r", consumer_tag, self)
             return []
         # Cancelled first: what is put back while the consumer is active comes straight back to it.
         if consumer_tag in self._impl._protocol.cancelled:
@@ -446,6 +446,8 @@ class BlockingChannel:
         :param auto_ack: whether the message needs no acknowledgement
         :returns: method, properties and body; three Nones when the queue is empty
         """
+        if self._connection.is_closed:
+            raise self._connection._impl._wrong_state("basic_get: the connection is closed")
         self._require_open()
         if self._get is not None:
             self._finish_interrupted_get(*self._get)
@@ -568,6 +570,7 @@ class BlockingChannel:
             raise confirmation.error
         messages = [ReturnedMessage(*confirmation.returned)] if confirmation.returned is not None else []
         if outcome is Outcome.NACKED:
+            LOGGER.warning("The broker refused a message to exchange %r, routing key %r", exchange, routing_key)
             raise exceptions.NackError(messages)
         if outcome is Outcome.RETURNED:
             raise exceptions.UnroutableError(messages)
@@ -576,6 +579,7 @@ class BlockingChannel:
     def confirm_delivery(self) -> None:
         """Have the broker confirm each publish from now on (confirm.select, RabbitMQ's extension)."""
         if self._delivery_confirmation:
+            LOGGER.error("confirm_delivery() of %r, which has confirms already", self)
             return
         select = functools.partial(self._impl.confirm_delivery, _ignore)
         self._call("confirm.select", select)
@@ -613,15 +617,13 @@ class BlockingChannel:
             self._raise_closed()
 
     def _require_open(self) -> None:
-        if self._ending.is_news and not self._connection._impl.ending.told:
-            self._raise_closed()
         self._impl._raise_if_not_open()
 
     def _raise_closed(self) -> NoReturn:
-        if self._ending.reason is None:
-            # Closed without a word to anybody, as in the child of a fork.
-            self._impl._raise_if_not_open()
         lost = self._connection._impl.ending
+        if self._ending.reason is None:
+            # It was closed before this object could be told, and with its connection.
+            self._ending.reason = lost.reason
         if lost.reason is self._ending.reason:
             # It is the connection's end: one channel tells it for all.
             lost.told = True
@@ -631,12 +633,14 @@ class BlockingChannel:
         """After sending what has no answer: see whether the broker, or the network, has something to say to it."""
         connection = self._connection
         connection._impl.glance()
-        if self._impl.is_closed:
+        if connection.is_closed:
             self._raise_closed()
         if connection._deferred and not connection._impl.interrupted:
             connection._run_deferred()
 
     def _process_data_events(self, time_limit: float | None) -> None:
+        if self._impl.is_closed and not self._ending.by_user and not self._pending_events:
+            self._raise_closed()
         self._connection.process_data_events(time_limit=time_limit)
         if self._impl.is_closed and not self._ending.by_user:
             self._raise_closed()
@@ -648,27 +652,32 @@ class BlockingChannel:
     def _dispatch_events(self) -> None:
         """Hand what is pending to its callbacks; a callback that cancels its consumer takes the rest back."""
         connection = self._connection
+        # What was there before is handed out in one go. What callbacks that acknowledge bring in may have no end.
+        waiting = len(self._pending_events)
         while True:
             try:
                 event = self._pending_events.popleft()
             except IndexError:
                 # Asked for no sooner: a signal handler that cancels takes events back at any moment.
                 break
-            if isinstance(event, _ConsumerDeliveryEvt):
-                self._dispatch_delivery(event)
-            elif isinstance(event, _ConsumerCancellationEvt):
-                self._consumer_infos.pop(event.method_frame.method.consumer_tag, None)
-                for on_cancel in self._on_cancel:
-                    on_cancel(event.method_frame)
-            else:
-                message = event.message
-                event.callback(self, message.method, message.properties, message.body)
-            if connection._deferred or connection._ready_events:
-                # Callbacks that acknowledge bring in what comes next; without end, that would keep others waiting.
+            self._dispatch_event(event)
+            waiting -= 1
+            if connection._deferred or (waiting <= 0 and connection._ready_events):
                 connection._request_dispatch(self)
                 break
         if self.is_closed:
             self._consumer_infos.clear()
+
+    def _dispatch_event(self, event: PendingEvent) -> None:
+        if isinstance(event, _ConsumerDeliveryEvt):
+            self._dispatch_delivery(event)
+        elif isinstance(event, _ConsumerCancellationEvt):
+            self._consumer_infos.pop(event.method_frame.method.consumer_tag, None)
+            for on_cancel in self._on_cancel:
+                on_cancel(event.method_frame)
+        else:
+            message = event.message
+            event.callback(self, message.method, message.properties, message.body)
 
     def _dispatch_delivery(self, event: _ConsumerDeliveryEvt) -> None:
         info = self._consumer_infos.get(event.method.consumer_tag)
@@ -716,6 +725,7 @@ class BlockingChannel:
         properties: spec.BasicProperties,
         body: bytes,
     ) -> None:
+        LOGGER.warning("A message came back: %s", method)
         message = ReturnedMessage(method, properties, body)
         for callback in self._on_return:
             self._add_pending_event(_ReturnedMessageEvt(callback, message))
@@ -738,9 +748,11 @@ class BlockingChannel:
             for event in pending
             if not isinstance(event, _ConsumerDeliveryEvt) or event.method.consumer_tag in kept
         )
-        if self._pending_events or not by_user or self._connection.is_open:
+        if self._pending_events or self._connection._awaiting_events:
             # Whoever waits for this channel's events is to look up, also when it was a signal handler that closed it.
             self._connection._interrupt_wait(self)
+        else:
+            self._connection._forget(self)
 
     def _on_get_empty(self, method_frame: frame.Method[spec.Basic.GetEmpty]) -> None:
         if self._get is not None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable, ClassVar
 
 from pika import exceptions, frame, spec
-from pika._arguments import ArgumentTypeError, require_callable
+from pika._arguments import ArgumentTypeError, NegativeTimeError, require_callable
 from pika._threads import one_thread
 from pika.adapters.blocking_channel import BlockingChannel, close_after
 from pika.adapters.blocking_events import (
+    LOGGER,
     ReturnedMessage,
     _CallbackResult,
     _ConsumerCancellationEvt,
@@ -22,6 +22,7 @@ from pika.adapters.blocking_events import (
     _ConsumerInfo,
     _ReturnedMessageEvt,
 )
+from pika.adapters.ending import ClosedBeforeCallError
 from pika.adapters.pumped_connection import PumpedConnection
 from pika.adapters.queue_consumer import _QueueConsumerGeneratorInfo
 from pika.connection import ConnectionParameters, Parameters
@@ -40,8 +41,6 @@ __all__ = [
     "_QueueConsumerGeneratorInfo",
     "_ReturnedMessageEvt",
 ]
-
-LOGGER = logging.getLogger(__name__)
 
 OnBlocked = Callable[["BlockingConnection", "frame.Method[spec.Connection.Blocked]"], object]
 OnUnblocked = Callable[["BlockingConnection", "frame.Method[spec.Connection.Unblocked]"], object]
@@ -86,6 +85,7 @@ class BlockingConnection:
         self._ready_events: deque[Callable[[], object]] = deque()
         self._channels_pending: dict[BlockingChannel, None] = {}
         self._in_dispatch = False
+        self._awaiting_events = False
         # What signal handlers asked for that could not be done then.
         self._deferred: deque[Callable[[], object]] = deque()
         self._impl = self._create_connection(parameters, _impl_class)
@@ -118,7 +118,11 @@ class BlockingConnection:
                     f"parameters must be pika.ConnectionParameters or pika.URLParameters, or a sequence of them, "
                     f"but got {type(configs).__name__}: for a URL use pika.URLParameters(url)"
                 )
-        return dial(destinations, functools.partial(self._open, impl_class or PumpedConnection))
+        try:
+            return dial(destinations, functools.partial(self._open, impl_class or PumpedConnection))
+        except Exception as error:
+            LOGGER.error("No connection: %s", error)
+            raise
 
     def _open(
         self, impl_class: type[PumpedConnection], destination: Destination, address: Address, deadline: float | None
@@ -157,14 +161,19 @@ class BlockingConnection:
             self._defer(functools.partial(self._close_if_open, reply_code, reply_text))
             return
         if self.is_closed:
-            raise self._impl._wrong_state(
+            error = self._impl._wrong_state(
                 f"BlockingConnection.close({reply_code!r}, {reply_text!r}) called on closed connection."
             )
+            LOGGER.error("%s", error)
+            raise error
         # Also what was written before, and is stuck, has no longer than this.
         deadline = self._impl.write_deadline = time.monotonic() + self.CLOSE_TIMEOUT
         if self.is_open:
             self._impl.close(reply_code, reply_text)
-        if not self._impl.pump_until(lambda: self._impl.is_closed, deadline - time.monotonic()):
+        if self._impl.pump_until(lambda: self._impl.is_closed, deadline - time.monotonic()):
+            if self._impl.ending.is_news:
+                raise self._impl.ending.tell()
+        else:
             LOGGER.warning(
                 "%s did not answer connection.close within %s seconds: dropping the connection",
                 self._impl.stream.peer,
@@ -219,7 +228,11 @@ class BlockingConnection:
             returns at once, None when something has happened that concerns a callback
         :raises pika.exceptions.AMQPConnectionError: of the class that says why, when the connection ends
         """
-        self._await_events(None if time_limit is None else time.monotonic() + time_limit)
+        if time_limit is not None and time_limit < 0:
+            raise NegativeTimeError(f"process_data_events: time_limit must be non-negative, but got {time_limit!r}")
+        self._require_open_before()
+        with self._awaiting():
+            self._await_events(None if time_limit is None else time.monotonic() + time_limit)
         if not self._in_dispatch and self._has_ready_events():
             self._dispatch()
         if self._impl.is_closed and not self._impl.ending.by_user:
@@ -237,7 +250,7 @@ class BlockingConnection:
             if deadline is not None and time.monotonic() >= deadline:
                 return
         # They do not wait, but what has arrived behind them, such as an end, is known when they are called.
-        self._impl.pump(0)
+        self._impl.receive()
         self._run_deferred()
 
     @one_thread
@@ -246,6 +259,8 @@ class BlockingConnection:
 
         :param duration: seconds
         """
+        if duration < 0:
+            raise NegativeTimeError(f"sleep: duration must be non-negative, but got {duration!r}")
         deadline = time.monotonic() + duration
         while True:
             remaining = deadline - time.monotonic()
@@ -266,7 +281,7 @@ class BlockingConnection:
         if delay < 0:
             raise ValueError(f"call_later: delay must be non-negative, but got {delay!r}")
         timer = _UserTimer(callback)
-        self._require_alive()
+        self._require_open_before()
         timer.handle = self._impl._adapter_call_later(delay, functools.partial(self._ready_events.append, timer.run))
         return timer
 
@@ -392,9 +407,13 @@ class BlockingConnection:
     def _require_alive(self) -> None:
         ending = self._impl.ending
         if self._impl.is_closed:
-            if ending.reason is None or ending.by_user:
-                raise exceptions.ConnectionWrongStateError(f"the connection is closed: {ending.reason!r}")
-            raise ending.tell()
+            if ending.is_news:
+                raise ending.tell()
+            raise self._impl._wrong_state()
+
+    def _require_open_before(self) -> None:
+        if self._impl.is_closed:
+            raise self._impl._wrong_state("Timeout closed before call", ClosedBeforeCallError)
 
     def _require_outermost(self, what: str) -> None:
         if self._in_dispatch:
@@ -404,6 +423,10 @@ class BlockingConnection:
 
     def _request_dispatch(self, channel: BlockingChannel) -> None:
         self._channels_pending[channel] = None
+
+    def _forget(self, channel: BlockingChannel) -> None:
+        """A channel is over, and nothing of it is left to hand out."""
+        self._channels_pending.pop(channel, None)
 
     def _defer(self, action: Callable[[], object]) -> None:
         """For signal handlers: have something done as soon as the I/O that is going on is over."""
@@ -422,6 +445,14 @@ class BlockingConnection:
         return bool(self._ready_events or self._channels_pending)
 
     @contextlib.contextmanager
+    def _awaiting(self) -> Iterator[None]:
+        before, self._awaiting_events = self._awaiting_events, True
+        try:
+            yield
+        finally:
+            self._awaiting_events = before
+
+    @contextlib.contextmanager
     def _dispatching(self) -> Iterator[None]:
         self._in_dispatch = True
         try:
@@ -434,8 +465,13 @@ class BlockingConnection:
         with self._dispatching():
             # As many as there are now: one that asks for another must not keep us here.
             for _ in range(len(self._ready_events)):
+                if self._impl.ending.by_user:
+                    # One of them closed the connection: the others were asked for before that.
+                    self._ready_events.clear()
+                    break
                 self._ready_events.popleft()()
-            pending, self._channels_pending = self._channels_pending, {}
+            pending = dict.fromkeys(sorted(self._channels_pending, key=int))
+            self._channels_pending.clear()
             try:
                 while pending:
                     channel = next(iter(pending))

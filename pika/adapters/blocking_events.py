@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Union
 
 from pika import frame, spec
 
 if TYPE_CHECKING:
     from pika.adapters.blocking_channel import BlockingChannel
+
+#: What is worth a line about blocking connections and their channels, under the name that programs filter by.
+LOGGER = logging.getLogger("pika.adapters.blocking_connection")
 
 OnMessage = Callable[["BlockingChannel", "spec.Basic.Deliver", "spec.BasicProperties", bytes], object]
 OnReturn = Callable[["BlockingChannel", "spec.Basic.Return", "spec.BasicProperties", bytes], object]

@@ -5,19 +5,18 @@ from __future__ import annotations
 from pika import exceptions, spec
 
 
+class ClosedBeforeCallError(exceptions.ConnectionWrongStateError, ValueError):
+    """A call that waits for events was made on a connection that was closed before; pika 1.x raises ValueError."""
+
+
 class Ending:
     """Why a blocking connection or channel is closed, once it is.
 
     Which call raises what:
 
     - a call that waits, and is overtaken by the end, raises the reason;
-    - when no call was, because the end came along with the answer to one that succeeded, or while another channel's
-      waited, the next call on the channel raises the reason. A publisher that only writes learns it so;
-    - the calls on the channel after that raise ``ChannelWrongStateError``, which names the reason;
-    - of a lost connection every call that waits for events raises the reason, however often, and the channels have
-      nothing to tell any more once one did;
-    - an end that the user asked for is no news: there is ``ChannelWrongStateError`` or ``ConnectionWrongStateError``
-      at once.
+    - later calls, and the first one where no call was overtaken, raise ``ChannelWrongStateError`` or
+      ``ConnectionWrongStateError``, whose text has the reason.
     """
 
     def __init__(self) -> None:

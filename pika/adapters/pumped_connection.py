@@ -8,6 +8,7 @@ from typing import Callable
 
 from pika import exceptions
 from pika._threads import one_thread
+from pika.adapters.blocking_events import LOGGER
 from pika.adapters.ending import Ending
 from pika.connection import Connection, Parameters
 from pika.transport import keeper
@@ -42,7 +43,7 @@ class PumpedConnection(Connection):
         # How deep it is in dealing with what has arrived.
         self._acts = 0
         self._duty: keeper.Duty | None = None
-        super().__init__(parameters, on_open_error_callback=_note_end, on_close_callback=_note_end)
+        super().__init__(parameters, on_open_error_callback=_note_open_error, on_close_callback=_note_end)
         self.add_on_connection_unblocked_callback(_note_unblocked)
 
     @property
@@ -84,6 +85,14 @@ class PumpedConnection(Connection):
             inside.busy = busy
         self._act(ready)
 
+    def receive(self) -> None:
+        """Take what has arrived, without waiting, and run no timer.
+
+        The caller is inside already.
+        """
+        if not self.stream.closed:
+            self._act(Ready.READ, run_due=False)
+
     def glance(self) -> None:
         """Take what has arrived and run what is due, without waiting, unless that was done a moment ago.
 
@@ -94,7 +103,7 @@ class PumpedConnection(Connection):
             self._glanced_at = now
             self._act(Ready.READ)
 
-    def _act(self, ready: int) -> None:
+    def _act(self, ready: int, run_due: bool = True) -> None:
         inside = self._inside
         busy, acts = inside.busy, self._acts
         try:
@@ -104,7 +113,8 @@ class PumpedConnection(Connection):
                 self.stream.flush()
             if ready & Ready.READ:
                 self._receive()
-            self._run_due()
+            if run_due:
+                self._run_due()
         except BaseException as error:
             self._give_up(error)
             raise
@@ -160,14 +170,14 @@ class PumpedConnection(Connection):
             self._on_data_available(data)
 
     def _run_due(self) -> None:
-        # As many as there are now: one that adds another must not keep us here.
-        for _ in range(len(self._soon)):
-            self._soon.popleft()()
         deadline = self._timers.next_deadline()
         if deadline is not None:
             now = time.monotonic()
             if now >= deadline:
                 self._timers.run_due(now)
+        # As many as there are now: one that adds another must not keep us here.
+        for _ in range(len(self._soon)):
+            self._soon.popleft()()
 
     # The callback connection's side
 
@@ -224,9 +234,16 @@ class PumpedConnection(Connection):
         self.stream.wake()
 
 
+def _note_open_error(connection: Connection, error: BaseException) -> None:
+    assert isinstance(connection, PumpedConnection)
+    connection.ending.reason = error
+
+
 def _note_end(connection: Connection, error: BaseException) -> None:
     assert isinstance(connection, PumpedConnection)
     connection.ending.reason = error
+    if not connection.ending.by_user:
+        LOGGER.error("The connection to %s has ended: %s", connection.stream.peer, error)
 
 
 def _note_unblocked(connection: Connection, _method_frame: object) -> None:

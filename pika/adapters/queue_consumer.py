@@ -8,7 +8,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from pika import exceptions
-from pika.adapters.blocking_events import ConsumerEvent, _ConsumerCancellationEvt, _ConsumerDeliveryEvt
+from pika.adapters.blocking_events import LOGGER, ConsumerEvent, _ConsumerCancellationEvt, _ConsumerDeliveryEvt
 
 if TYPE_CHECKING:
     from pika.adapters.blocking_channel import Arguments, BlockingChannel
@@ -88,20 +88,19 @@ class QueueConsumer:
                 yield None, None, None
 
     def cancel(self) -> int:
-        """End the consumer, and put back what was not handed out; returns how many messages that were."""
+        """End the consumer, and put back what was not handed out; see :meth:`BlockingChannel.cancel`."""
         channel = self._channel
         info = channel._queue_consumer_generator
         if info is None:
+            LOGGER.warning("cancel() of %r, where no consume() is active", channel)
             return 0
         try:
             channel.basic_cancel(info.consumer_tag)
-            requeued = 0
             _queue, auto_ack, _exclusive = info.params
-            while info.pending_events and not auto_ack:
+            while info.pending_events and not auto_ack and channel.is_open:
                 event = info.pending_events.popleft()
                 channel._impl.basic_reject(event.method.delivery_tag, requeue=True)
-                requeued += 1
-            return requeued
+            return 0
         finally:
             channel._queue_consumer_generator = None
 
@@ -125,7 +124,7 @@ class QueueConsumer:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             if self._is_over:
-                if not channel._ending.by_user:
+                if channel._ending.is_news:
                     channel._raise_closed()
                 channel._queue_consumer_generator = None
                 return True

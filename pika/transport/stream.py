@@ -187,7 +187,7 @@ class Stream:
             return data
         if self._write_error is not None:
             raise self._lost(self._write_error) from self._write_error
-        self._read_error = StreamLostError(f"Transport indicated EOF: {self.peer} closed the connection")
+        self._read_error = self._stream_lost("Transport indicated EOF")
         raise self._read_error
 
     def _read_tls(self, tls: TLS, limit: int) -> bytes:
@@ -222,11 +222,17 @@ class Stream:
         cause = self._write_error or error
         if isinstance(cause, OSError):
             hint = self._tls.explain(error) if self._tls is not None and error is self._tls.read_error else ""
-            text = f"Stream connection lost: {cause!r} ({self.peer})"
-            self._read_error = StreamLostError(f"{text}: {hint}" if hint else text)
+            text = f"Stream connection lost: {cause!r}"
+            self._read_error = self._stream_lost(f"{text}: {hint}" if hint else text)
         else:
             self._read_error = self._interrupted("write", cause)
         return self._read_error
+
+    def _stream_lost(self, text: str) -> StreamLostError:
+        # The text is what programs know of pika 1.x; who the peer is stands behind it.
+        error = StreamLostError(text)
+        error.context = self.peer
+        return error
 
     def _interrupted(self, what: str, cause: BaseException) -> StreamLostError:
         error = StreamLostError(

@@ -153,15 +153,18 @@ def test_at_every_line(url: str, operation: Operation) -> None:
     for lines in itertools.count(step=STEP):
         connection = Patient(pika.URLParameters(url))
         channel = connection.channel()
+        channel.queue_delete(QUEUE)
         channel.queue_declare(QUEUE)
         with interrupted_after(lines) as countdown:
             operation(connection, channel)
         began = time.monotonic()
         try:
-            if connection.is_closed:
-                require_closed(connection, channel)
-            else:
+            if connection.is_open:
                 require_usable(connection, channel)
+            elif not connection.is_closed:
+                # It was closing: closing it again waits for the end.
+                connection.close()
+            require_closed(connection, channel)
         except BaseException as error:
             raise AssertionError(f"interrupted after {lines} lines") from error
         assert time.monotonic() - began < PROMPT, f"interrupted after {lines} lines"

@@ -1,16 +1,17 @@
-"""What receiving costs in memory and in work: two bodies at the most, and time in proportion to the bytes."""
+"""What receiving costs in memory and in work, and that what is over is forgotten."""
 
 from __future__ import annotations
 
 import gc
 import sys
 import tracemalloc
+import weakref
 from typing import Any
 
 import pytest
 
 import pika
-from pika import frame, protocol, spec
+from pika import exceptions, frame, protocol, spec
 from tests.support.encoding import method, raw_frame
 from tests.support.scripted_broker import START, TUNE, Session, scripted_broker
 
@@ -128,3 +129,19 @@ def test_bytes_that_arrive_one_by_one_are_kept_as_bytes() -> None:
     finally:
         tracemalloc.stop()
     assert peak <= MIB
+
+
+@pytest.mark.parametrize("ending", ["closed", "refused by the broker"])
+def test_a_channel_that_is_over_is_forgotten(connection: pika.BlockingConnection, ending: str) -> None:
+    """By a connection that lives on and never processes events."""
+    channel = connection.channel()
+    if ending == "closed":
+        channel.close()
+    else:
+        with pytest.raises(exceptions.ChannelClosedByBroker):
+            channel.queue_declare("nobody's", passive=True)
+    reference = weakref.ref(channel)
+    del channel
+    gc.collect()
+    assert reference() is None
+    assert connection.is_open

@@ -478,7 +478,7 @@ def test_the_peer_hangs_up(link: Link) -> None:
         stream = link.connect(peer)
         received, error = read_until_lost(stream)
         assert received == b"last words"
-        assert str(error) == f"Transport indicated EOF: 127.0.0.1:{peer.port} closed the connection"
+        assert error.args == ("Transport indicated EOF",) and f"127.0.0.1:{peer.port}" in str(error)
         assert stream.wait(0) & Ready.READ
         with pytest.raises(StreamLostError, match="Transport indicated EOF"):
             stream.read()
