@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, NoReturn, Union
 from pika import channel as channel_module
 from pika import exceptions, frame, spec
 from pika._arguments import as_body, require_callable
-from pika._threads import one_thread
+from pika._threads import Inside, one_thread
 from pika.adapters.blocking_events import (
     LOGGER,
     ConsumerEvent,
@@ -51,7 +51,7 @@ class BlockingChannel:
     def __init__(self, channel_impl: channel_module.Channel, connection: BlockingConnection) -> None:
         self._impl = channel_impl
         self._connection = connection
-        self._inside = connection._impl._inside
+        self._inside = getattr(connection, "_inside", None) or Inside(_ignore)
         self._consumer_infos: dict[str, _ConsumerInfo] = {}
         self._pending_events: deque[PendingEvent] = deque()
         self._queue_consumer_generator: _QueueConsumerGeneratorInfo | None = None
@@ -108,6 +108,11 @@ class BlockingChannel:
     def consumer_tags(self) -> list[str]:
         """The tags of the channel's consumers."""
         return [] if self.is_closed else list(self._consumer_infos)
+
+    @property
+    def _is_over(self) -> bool:
+        # Exactly True: tests of tracers put mocks below, of which every attribute is true.
+        return self._impl.is_closed is True
 
     def get_waiting_message_count(self) -> int:
         """Return how many messages have arrived for :meth:`consume` and were not handed out yet."""
@@ -306,7 +311,13 @@ class BlockingChannel:
         # Known before it is asked for: deliveries can come before consume-ok.
         self._consumer_infos[tag] = _ConsumerInfo(tag, auto_ack, on_message_callback, alternate_event_sink)
         consume = functools.partial(
-            self._impl.basic_consume, queue, self._on_consumer_message_delivery, auto_ack, exclusive, tag, arguments
+            self._impl.basic_consume,
+            queue=queue,
+            on_message_callback=self._on_consumer_message_delivery,
+            auto_ack=auto_ack,
+            exclusive=exclusive,
+            consumer_tag=tag,
+            arguments=arguments,
         )
         try:
             self._call("basic.consume", consume)
@@ -335,7 +346,7 @@ class BlockingChannel:
             # By a call that this one interrupts, or that was interrupted itself.
             self._wait(lambda: consumer_tag not in self._impl._protocol.cancelled, "basic.cancel")
         elif consumer_tag in self._impl._consumers:
-            self._call("basic.cancel", functools.partial(self._impl.basic_cancel, consumer_tag))
+            self._call("basic.cancel", functools.partial(self._impl.basic_cancel, consumer_tag=consumer_tag))
         # Otherwise the broker has cancelled it, and its callback has not been told yet.
         self._consumer_infos.pop(consumer_tag, None)
         self._cancelled_last = info
@@ -446,7 +457,7 @@ class BlockingChannel:
         :param auto_ack: whether the message needs no acknowledgement
         :returns: method, properties and body; three Nones when the queue is empty
         """
-        if self._connection.is_closed:
+        if self._connection.is_closed is True:
             raise self._connection._impl._wrong_state("basic_get: the connection is closed")
         self._require_open()
         if self._get is not None:
@@ -454,7 +465,7 @@ class BlockingChannel:
         message, empty = _CallbackResult(), _CallbackResult()
         self._get = (message, empty, auto_ack)
         try:
-            self._impl.basic_get(queue, message.set_value_once, auto_ack)
+            self._impl.basic_get(queue=queue, auto_ack=auto_ack, callback=message.set_value_once)
             self._wait(lambda: message.ready or empty.ready, "basic.get")
         except exceptions.AMQPError:
             self._get = None
@@ -486,7 +497,7 @@ class BlockingChannel:
         :param multiple: whether everything up to it is acknowledged as well
         """
         self._require_open()
-        self._impl.basic_ack(delivery_tag, multiple)
+        self._impl.basic_ack(delivery_tag=delivery_tag, multiple=multiple)
         self._look()
 
     @one_thread
@@ -498,7 +509,7 @@ class BlockingChannel:
         :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
         """
         self._require_open()
-        self._impl.basic_nack(delivery_tag, multiple, requeue)
+        self._impl.basic_nack(delivery_tag=delivery_tag, multiple=multiple, requeue=requeue)
         self._look()
 
     @one_thread
@@ -509,7 +520,7 @@ class BlockingChannel:
         :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
         """
         self._require_open()
-        self._impl.basic_reject(delivery_tag, requeue)
+        self._impl.basic_reject(delivery_tag=delivery_tag, requeue=requeue)
         self._look()
 
     def basic_recover(self, requeue: bool = False) -> None:
@@ -549,7 +560,9 @@ class BlockingChannel:
         if self._delivery_confirmation:
             self._publish_confirmed(exchange, routing_key, as_body(body), properties, mandatory)
             return
-        self._impl.basic_publish(exchange, routing_key, body, properties, mandatory)
+        self._impl.basic_publish(
+            exchange=exchange, routing_key=routing_key, body=body, properties=properties, mandatory=mandatory
+        )
         self._look()
 
     def _publish_confirmed(
@@ -559,7 +572,9 @@ class BlockingChannel:
         # Handed over beside the arguments: their number is what tracers wrap.
         self._impl._confirmation = confirmation
         try:
-            self._impl.basic_publish(exchange, routing_key, body, properties, mandatory)
+            self._impl.basic_publish(
+                exchange=exchange, routing_key=routing_key, body=body, properties=properties, mandatory=mandatory
+            )
         finally:
             self._impl._confirmation = None
         self._wait(lambda: confirmation.outcome is not None, "the publisher confirm")
@@ -612,8 +627,8 @@ class BlockingChannel:
         return answer
 
     def _wait(self, done: Callable[[], bool], what: str) -> None:
-        self._connection._wait_until(lambda: done() or self._impl.is_closed, f"{what} on channel {self.channel_number}")
-        if not done():
+        self._connection._wait_until(lambda: done() or self._is_over, f"{what} on channel {self.channel_number}")
+        if not done() and self._is_over:
             self._raise_closed()
 
     def _require_open(self) -> None:
@@ -632,17 +647,16 @@ class BlockingChannel:
     def _look(self) -> None:
         """After sending what has no answer: see whether the broker, or the network, has something to say to it."""
         connection = self._connection
-        connection._impl.glance()
-        if connection.is_closed:
+        connection._glance()
+        if connection.is_closed is True:
             self._raise_closed()
-        if connection._deferred and not connection._impl.interrupted:
-            connection._run_deferred()
+        connection._run_deferred_between_calls()
 
     def _process_data_events(self, time_limit: float | None) -> None:
-        if self._impl.is_closed and not self._ending.by_user and not self._pending_events:
+        if self._is_over and not self._ending.by_user and not self._pending_events:
             self._raise_closed()
         self._connection.process_data_events(time_limit=time_limit)
-        if self._impl.is_closed and not self._ending.by_user:
+        if self._is_over and not self._ending.by_user:
             self._raise_closed()
 
     def _add_pending_event(self, evt: PendingEvent) -> None:
@@ -662,10 +676,10 @@ class BlockingChannel:
                 break
             self._dispatch_event(event)
             waiting -= 1
-            if connection._deferred or (waiting <= 0 and connection._ready_events):
+            if connection._is_awaited(waiting <= 0):
                 connection._request_dispatch(self)
                 break
-        if self.is_closed:
+        if self._is_over:
             self._consumer_infos.clear()
 
     def _dispatch_event(self, event: PendingEvent) -> None:
@@ -773,5 +787,5 @@ def close_after(close: Callable[[], object], exc_type: object) -> None:
             raise
 
 
-def _ignore(method_frame: frame.Method[Any]) -> None:
+def _ignore(_: object) -> None:
     """The broker's confirms reach their publishes through the protocol."""

@@ -437,6 +437,17 @@ class BlockingConnection:
         for _ in range(len(self._deferred)):
             self._deferred.popleft()()
 
+    def _run_deferred_between_calls(self) -> None:
+        if self._deferred and not self._impl.interrupted:
+            self._run_deferred()
+
+    def _glance(self) -> None:
+        self._impl.glance()
+
+    def _is_awaited(self, callbacks: bool) -> bool:
+        """Whether a channel is to make room: for what signal handlers asked for, and, if so, for other callbacks."""
+        return bool(self._deferred or (callbacks and self._ready_events))
+
     def _interrupt_wait(self, channel: BlockingChannel) -> None:
         self._request_dispatch(channel)
         self._impl.stream.wake()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import deque
 from typing import Callable
@@ -17,6 +18,16 @@ from pika.transport.timers import Timer, Timers
 
 #: A publisher that only writes looks this often, in seconds, whether the broker has said anything.
 GLANCE_INTERVAL = 0.001
+
+
+class _Transport:
+    """Where programs written for pika 1.x look for the socket.
+
+    :param sock: the socket
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
 
 
 class PumpedConnection(Connection):
@@ -58,6 +69,17 @@ class PumpedConnection(Connection):
             # Held here, and only here: it goes with the connection, also when that is forgotten without a close.
             self._duty = keeper.Duty(self._protocol, self.stream)
             keeper.keep(self._duty)
+
+    # What programs read of the stream
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket, for programs that look at its addresses or set its options; under TLS it carries the records."""
+        return self.stream.socket
+
+    @property
+    def _transport(self) -> _Transport | None:
+        return None if self.stream.closed else _Transport(self.stream.socket)
 
     # I/O
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Callable
 
 # So many entries that are over may lie in the heap before they are worth a sweep.
@@ -12,16 +13,12 @@ _SWEEP_MIN = 64
 class Timer:
     """A callback that is due at a point in time. Made by :meth:`Timers.call_at`."""
 
-    __slots__ = ("_order", "callback", "when")
+    __slots__ = ("callback", "when")
 
-    def __init__(self, when: float, order: int, callback: Callable[[], object]) -> None:
+    def __init__(self, when: float, callback: Callable[[], object]) -> None:
         self.when = when
         #: What to call; None once the timer has run or was cancelled.
         self.callback: Callable[[], object] | None = callback
-        self._order = order
-
-    def __lt__(self, other: Timer) -> bool:
-        return (self.when, self._order) < (other.when, other._order)
 
     def __repr__(self) -> str:
         state = "over" if self.callback is None else f"calls {self.callback!r}"
@@ -35,8 +32,10 @@ class Timers:
     """
 
     def __init__(self) -> None:
-        self._heap: list[Timer] = []
-        self._made = 0
+        # Tuples that are told apart without running Python: a signal handler may set a timer at any moment, and must
+        # not find the heap half sorted.
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._orders = itertools.count()
         self._waiting = 0
 
     def __len__(self) -> int:
@@ -50,10 +49,9 @@ class Timers:
         :param callback: called without arguments; its result is ignored
         :returns: the handle for :meth:`cancel`
         """
-        timer = Timer(when, self._made, callback)
-        self._made += 1
+        timer = Timer(when, callback)
         self._waiting += 1
-        heapq.heappush(self._heap, timer)
+        heapq.heappush(self._heap, (when, next(self._orders), timer))
         return timer
 
     def cancel(self, timer: Timer) -> None:
@@ -64,15 +62,15 @@ class Timers:
         timer.callback = None
         self._waiting -= 1
         if len(self._heap) > 2 * self._waiting + _SWEEP_MIN:
-            self._heap = [timer for timer in self._heap if timer.callback is not None]
+            self._heap = [entry for entry in self._heap if entry[2].callback is not None]
             heapq.heapify(self._heap)
 
     def next_deadline(self) -> float | None:
         """When the next timer is due, or None if none waits."""
         heap = self._heap
-        while heap and heap[0].callback is None:
+        while heap and heap[0][2].callback is None:
             heapq.heappop(heap)
-        return heap[0].when if heap else None
+        return heap[0][0] if heap else None
 
     def run_due(self, now: float) -> int:
         """Call what is due at ``now``, in the order of (when, made).
@@ -84,18 +82,18 @@ class Timers:
         :returns: how many were called
         :raises Exception: what a callback raises; the timers behind it stay and run the next time
         """
-        due: list[Timer] = []
+        due: list[tuple[float, int, Timer]] = []
         # Down from the root of the heap, never below a timer that is not due. The timers stay in the heap while the
         # callbacks run, so that a callback that raises, or runs a loop of its own, finds every one of them.
         indexes = [0] if self._heap else []
         while indexes:
             index = indexes.pop()
-            if index < len(self._heap) and self._heap[index].when <= now:
+            if index < len(self._heap) and self._heap[index][0] <= now:
                 due.append(self._heap[index])
                 indexes += (2 * index + 1, 2 * index + 2)
         due.sort()
         count = 0
-        for timer in due:
+        for _, _, timer in due:
             callback = timer.callback
             if callback is not None:
                 self.cancel(timer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import weakref
 
 import pytest
@@ -171,3 +172,25 @@ def test_timers_behave_like_a_sorted_list(steps: list[tuple[str, int]]) -> None:
             assert ran == [number for _, number in due]
         assert len(timers) == len(waiting)
         assert timers.next_deadline() == min((when for when, _ in waiting), default=None)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this platform")
+def test_a_signal_handler_sets_timers_while_others_are_set() -> None:
+    timers = Timers()
+    set_by_handler = 0
+
+    def handler(_number: int, _frame: object) -> None:
+        nonlocal set_by_handler
+        timers.call_at(0.5, list)
+        set_by_handler += 1
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0005)
+    try:
+        for number in range(100_000):
+            timers.call_at(1 / (number + 1), list)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert set_by_handler
+    assert len(timers) == 100_000 + set_by_handler
