@@ -298,9 +298,7 @@ class Connection:
         if frame_type == spec.FRAME_METHOD:
             event = channel.on_method(payload)
             if isinstance(event, ChannelClosed):
-                self._free(number)
-                if isinstance(event.error, exceptions.AMQPError):
-                    event.error.context = f"{self.settings.peer}; channel {number}"
+                self._on_channel_closed(event)
         elif frame_type == spec.FRAME_HEADER:
             event = channel.on_header(payload)
         elif frame_type == spec.FRAME_BODY:
@@ -310,6 +308,13 @@ class Connection:
         # An answer, be it a method or the end of a get-ok's content, may have sent the last of what waited.
         self._transmit_close()
         return event
+
+    def _on_channel_closed(self, event: ChannelClosed) -> None:
+        number = event.channel.number
+        del self.channels[number]
+        self._lowest_number = min(self._lowest_number, number)
+        if isinstance(event.error, exceptions.AMQPError):
+            event.error.context = f"{self.settings.peer}; channel {number}"
 
     def _addressee(self, number: int) -> Channel:
         channel = self.channels.get(number)
@@ -408,9 +413,9 @@ class Connection:
         # out. Their ends still come out first, one by one.
         for channel in self.channels.values():
             if channel.state is states.ChannelState.CLOSING:
-                assert channel.error is not None
-                self._free(channel.number)
-                return channel.end_closed()
+                event = channel.end_closed()
+                self._on_channel_closed(event)
+                return event
         assert self._closing_error is not None
         return self._finish(self._closing_error, spec.Connection.CloseOk)
 
@@ -478,10 +483,6 @@ class Connection:
             name = trigger.value if isinstance(trigger, Action) else trigger.NAME
             raise exceptions.ConnectionWrongStateError(f"{name}, but the connection is {self.state.name}")
         self.state = following
-
-    def _free(self, number: int) -> None:
-        del self.channels[number]
-        self._lowest_number = min(self._lowest_number, number)
 
 
 _HANDLERS: dict[type[Method], Callable[[Connection, Method], Event | None]] = {

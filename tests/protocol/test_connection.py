@@ -121,6 +121,7 @@ def test_my_close_closes_the_channels_first(broker: Broker, answered: tuple[int,
         assert isinstance(event, protocol.ChannelClosed)
         assert isinstance(event.error, exceptions.ChannelClosedByClient) and event.error.args == (321, "bye")
         assert event.channel.state is ChannelState.CLOSED and event.channel.error is event.error
+        assert f"{PEER}; channel {event.channel.number}" in str(event.error)
         assert broker.connection.state is ConnectionState.CLOSING
         ended.append(event.channel.number)
     assert ended == [*answered, *(number for number in (1, 2) if number not in answered)]
