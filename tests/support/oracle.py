@@ -21,7 +21,8 @@ _CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / 
 def oracle_python() -> pathlib.Path | None:
     """Return the interpreter of an environment that has pika 1.4.4, or None where none can be made.
 
-    It is that of the environment variable ``PIKA_ORACLE_PYTHON``; without it, one is made once, in ``~/.cache/pika-tests/oracle``.
+    It is that of the environment variable ``PIKA_ORACLE_PYTHON``; without it, one is made once, in
+    ``~/.cache/pika-tests/oracle``.
 
     :raises RuntimeError: the one that the variable names does not have pika 1.4.4.
     """
@@ -31,7 +32,8 @@ def oracle_python() -> pathlib.Path | None:
 def environment(name: str, requirement: str) -> pathlib.Path | None:
     """Return the interpreter of an environment that has one release of a distribution, or None where none can be made.
 
-    It is that of the environment variable ``PIKA_<NAME>_PYTHON``; without it, one is made once, in ``~/.cache/pika-tests/<name>``.
+    It is that of the environment variable ``PIKA_<NAME>_PYTHON``; without it, one is made once, in
+    ``~/.cache/pika-tests/<name>``.
 
     :param name: what to call the environment, e.g. ``py-amqp``, whose variable is ``PIKA_PY_AMQP_PYTHON``
     :param requirement: the distribution and its version, e.g. ``amqp==5.3.1``
