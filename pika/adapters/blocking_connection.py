@@ -242,7 +242,9 @@ class BlockingConnection:
         """
         if time_limit is not None and time_limit < 0:
             raise NegativeTimeError(f"process_data_events: time_limit must be non-negative, but got {time_limit!r}")
-        self._require_open_before()
+        if self._impl.ending.by_user or not self._has_ready_events():
+            # Messages without acknowledgements are still handed out when the connection is gone.
+            self._require_open_before()
         with self._awaiting():
             self._await_events(None if time_limit is None else time.monotonic() + time_limit)
         if not self._in_dispatch and self._has_ready_events():
@@ -425,6 +427,8 @@ class BlockingConnection:
 
     def _require_open_before(self) -> None:
         if self._impl.is_closed:
+            if self._impl.ending.is_news:
+                raise self._impl.ending.tell()
             raise self._impl._wrong_state("Timeout closed before call", ClosedBeforeCallError)
 
     def _require_outermost(self, what: str) -> None:
