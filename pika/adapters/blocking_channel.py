@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, Union
 
 from pika import channel as channel_module
@@ -129,15 +129,17 @@ class BlockingChannel:
         """Have a function called when the broker cancels a consumer, because its queue was deleted for example.
 
         :param callback: called as ``callback(method_frame)``, with basic.cancel
+        :raises TypeError: when it is not callable
         """
-        self._callbacks.add(self.channel_number, _ON_CANCEL, callback, False)
+        self._callbacks.add(self.channel_number, _ON_CANCEL, require_callable(callback), False)
 
     def add_on_return_callback(self, callback: OnReturn) -> None:
         """Have a function called when a mandatory message comes back; with confirms its publish raises as well.
 
         :param callback: called as ``callback(channel, method, properties, body)``
+        :raises TypeError: when it is not callable
         """
-        self._on_return.append(callback)
+        self._on_return.append(require_callable(callback))
 
     # Closing
 
@@ -171,6 +173,7 @@ class BlockingChannel:
         :returns: whether the broker delivers now
         """
         self._require_open()
+        self._connection._require_calm("channel.flow")
         result = _CallbackResult()
         self._impl.flow(active, result.set_value_once)
         self._wait(result.is_ready, "channel.flow")
@@ -329,6 +332,7 @@ class BlockingChannel:
             if self._impl.is_open and tag in self._impl._consumers:
                 # A signal handler raised while the answer was awaited: the broker must not deliver to nobody.
                 self._impl.basic_cancel(tag)
+                self._put_back([] if auto_ack else self._take_pending(tag))
             raise
         return tag
 
@@ -358,9 +362,13 @@ class BlockingChannel:
         pending = self._take_pending(consumer_tag)
         if info.auto_ack:
             return [(event.method, event.properties, event.body) for event in pending]
-        for event in pending:
-            self._impl.basic_reject(event.method.delivery_tag, requeue=True)
+        self._put_back(pending)
         return []
+
+    def _put_back(self, events: Iterable[_ConsumerDeliveryEvt]) -> None:
+        """Give messages back to their queue, which nobody was handed."""
+        for event in events:
+            self._impl.basic_reject(event.method.delivery_tag, requeue=True)
 
     def _take_pending(self, consumer_tag: str) -> list[_ConsumerDeliveryEvt]:
         taken: list[_ConsumerDeliveryEvt] = []
@@ -449,7 +457,7 @@ class BlockingChannel:
     def cancel(self) -> int:
         """End the consumer of :meth:`consume`, and put back what has arrived for it and was not handed out.
 
-        :returns: how many messages were put back
+        :returns: 0, whatever was put back, as pika 1.4 does
         """
         return self._queue_consumer.cancel()
 
@@ -468,6 +476,7 @@ class BlockingChannel:
         self._require_open()
         if self._get is not None:
             self._finish_interrupted_get(*self._get)
+        self._connection._require_calm("basic.get")
         message, empty = _CallbackResult(), _CallbackResult()
         self._get = (message, empty, auto_ack)
         try:
@@ -578,6 +587,7 @@ class BlockingChannel:
     def _publish_confirmed(
         self, exchange: str, routing_key: str, body: bytes, properties: spec.BasicProperties | None, mandatory: bool
     ) -> None:
+        self._connection._require_calm("basic.publish with a confirm")
         confirmation = Confirmation()
         # Handed over beside the arguments: their number is what tracers wrap.
         self._impl._confirmation = confirmation
@@ -630,6 +640,7 @@ class BlockingChannel:
     def _call(self, name: str, operation: Callable[..., object]) -> frame.Method[Any]:
         """Begin an operation that takes a completion callback, and wait for what it is called with."""
         self._require_open()
+        self._connection._require_calm(name)
         result = _CallbackResult()
         operation(callback=result.set_value_once)
         self._wait(result.is_ready, name)
