@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Callable, ClassVar, TypeVar, cast
 
 from pika import exceptions, frame, protocol, spec
 from pika._arguments import ArgumentTypeError, as_body, nowait_unless, require_callable, require_given, require_text
-from pika._threads import Inside, refuse
 from pika.amqp_object import Method
 from pika.connection.assembler import ContentFrameAssembler
 from pika.connection.channel_events import ON_CLOSE, ON_RETURN, ChannelEvents, OnMessage, OnMethod
+from pika.connection.detached import inside_of, protocol_for
 from pika.protocol import ChannelState
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 
-MAX_CHANNELS = 65535
+#: How many channels AMQP has numbers for.
+MAX_CHANNELS = frame.CHANNEL_MAX
 
 Content = tuple["spec.BasicProperties", bytes]
 Operation = TypeVar("Operation", bound=Callable[..., Any])
@@ -36,7 +37,7 @@ def _operation(method: Operation) -> Operation:
     def guarded(self: Channel, *args: Any, **kwargs: Any) -> Any:
         inside = self._inside
         if not inside.acquire(False):
-            refuse(self, method.__name__)
+            inside.refuse(self, method.__name__)
         busy, begun = inside.busy, self._protocol.begun
         try:
             inside.busy = busy + 1
@@ -78,9 +79,10 @@ class Channel(ChannelEvents):
     ) -> None:
         if on_open_callback is not None:
             require_callable(on_open_callback, "on_open_callback")
-        super().__init__(connection, _protocol_for(self, connection, channel_number), on_open_callback)
+        super().__init__(connection, protocol_for(self, connection, channel_number), on_open_callback)
         self._protocol.pipelining = False
-        self._inside = _inside_of(connection)
+        self._detached = getattr(self._protocol, "detached", False)
+        self._inside = inside_of(connection)
         # For the next publish: what is told of its outcome, if anything is.
         self._confirmation: protocol.Confirmation | None = None
 
@@ -176,7 +178,7 @@ class Channel(ChannelEvents):
         """
         self._protocol.close(reply_code, reply_text)
         self._begin_closing()
-        self._rpc(None, None)
+        self._flush()
 
     @_operation
     def flow(self, active: bool, callback: OnMethod | None = None) -> None:
@@ -492,9 +494,9 @@ class Channel(ChannelEvents):
         require_callable(callback)
         if self._on_getok_callback is not None:
             raise exceptions.DuplicateGetOkCallback
-        reply = self._protocol.basic_get(queue, auto_ack)
+        self._protocol.basic_get(queue, auto_ack)
         self._on_getok_callback = callback
-        self._rpc(reply, None)
+        self._flush()
 
     @_operation
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
@@ -505,8 +507,7 @@ class Channel(ChannelEvents):
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         if self._is_tapped():
-            self._raise_if_not_open()
-            self._send_method(spec.Basic.Ack(delivery_tag, multiple))
+            self._send_tapped(spec.Basic.Ack(delivery_tag, multiple))
             return
         self._protocol.basic_ack(delivery_tag, multiple)
         self.connection._flush()
@@ -521,8 +522,7 @@ class Channel(ChannelEvents):
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         if self._is_tapped():
-            self._raise_if_not_open()
-            self._send_method(spec.Basic.Nack(delivery_tag, multiple, requeue))
+            self._send_tapped(spec.Basic.Nack(delivery_tag, multiple, requeue))
             return
         self._protocol.basic_nack(delivery_tag, multiple, requeue)
         self.connection._flush()
@@ -536,8 +536,7 @@ class Channel(ChannelEvents):
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         if self._is_tapped():
-            self._raise_if_not_open()
-            self._send_method(spec.Basic.Reject(delivery_tag, requeue))
+            self._send_tapped(spec.Basic.Reject(delivery_tag, requeue))
             return
         self._protocol.basic_reject(delivery_tag, requeue)
         self.connection._flush()
@@ -583,9 +582,8 @@ class Channel(ChannelEvents):
         elif not isinstance(properties, spec.BasicProperties):
             raise ArgumentTypeError(f"properties must be a pika.BasicProperties, but got {properties!r}")
         if self._is_tapped():
-            self._raise_if_not_open()
             method = spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)
-            self._send_method(method, (properties or spec.BasicProperties(), body))
+            self._send_tapped(method, (properties or spec.BasicProperties(), body))
             return
         self._protocol.basic_publish(exchange, routing_key, body, properties, mandatory, self._confirmation)
         self.connection._flush()
@@ -605,9 +603,7 @@ class Channel(ChannelEvents):
         nowait = nowait_unless(callback)
         self._raise_if_not_open()
         # A stand-in for a connection has no broker that could lack them.
-        if type(self._protocol) is protocol.Channel and not (
-            self.connection.publisher_confirms and self.connection.basic_nack
-        ):
+        if not self._detached and not (self.connection.publisher_confirms and self.connection.basic_nack):
             raise exceptions.MethodNotImplemented("Confirm.Select not Supported by Server")
         reply = self._protocol.confirm_select(nowait)
         for method in (spec.Basic.Ack, spec.Basic.Nack):
@@ -661,11 +657,12 @@ class Channel(ChannelEvents):
     def _is_tapped(self) -> bool:
         """Whether what is sent goes through :meth:`_send_method`: somebody has put a patch on that, or there is no
         broker behind the connection."""
-        return (
-            type(self)._send_method is not _SEND_METHOD
-            or "_send_method" in self.__dict__
-            or type(self._protocol) is not protocol.Channel
-        )
+        return type(self)._send_method is not _SEND_METHOD or "_send_method" in self.__dict__ or self._detached
+
+    def _send_tapped(self, method: Method, *content: Content) -> None:
+        # Whoever has put the patch there is given as many arguments as it is in pika.
+        self._raise_if_not_open()
+        self._send_method(method, *content)
 
     def _send_method(self, method: Method, content: Content | None = None) -> None:
         """Send a method as it is, with its content if it has one.
@@ -673,7 +670,7 @@ class Channel(ChannelEvents):
         :param method: the method
         :param content: properties and body
         """
-        if type(self._protocol) is not protocol.Channel:
+        if self._detached:
             self.connection._send_method(self.channel_number, method, content)
             return
         if isinstance(method, spec.Basic.Publish):
@@ -693,27 +690,11 @@ class Channel(ChannelEvents):
     def _rpc(self, reply: protocol.Reply[Any] | None, callback: OnMethod | None) -> None:
         if reply is not None and callback is not None:
             self._callbacks_by_reply[reply] = self.callbacks.next_order(), callback
-        if type(self._protocol) is protocol.Channel:
+        self._flush()
+
+    def _flush(self) -> None:
+        if not self._detached:
             self.connection._flush()
 
 
 _SEND_METHOD = Channel._send_method
-
-
-def _protocol_for(channel: Channel, connection: Any, number: int | None) -> protocol.Channel:
-    rules = getattr(connection, "_protocol", None)
-    if isinstance(rules, protocol.Connection):
-        return rules.open_channel(number)
-    # A stand-in, such as tests of tracers make: not worth loading for anybody else.
-    from pika.connection.detached import DetachedChannel
-
-    return DetachedChannel(number, channel)
-
-
-def _inside_of(connection: Any) -> Inside:
-    inside = getattr(connection, "_inside", None)
-    return inside if isinstance(inside, Inside) else Inside(_ignore)
-
-
-def _ignore(error: BaseException) -> None:
-    """A stand-in for a connection has nothing to end."""
