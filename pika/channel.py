@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, TypeVar, cast
 
 from pika import exceptions, frame, protocol, spec
@@ -61,9 +61,14 @@ class Channel(ChannelEvents):
     asks for no answer where AMQP has a ``nowait``, except that a consumer is always answered. No callback is called
     for an operation that fails: the broker closes the channel, and the close callback says why.
 
+    A call that comes while another thread is inside the connection raises
+    :class:`~pika.exceptions.WrongThreadError`, and nothing is sent.
+
     :param connection: the connection
-    :param channel_number: the number from 1; None takes the lowest that is free
+    :param channel_number: the number, from 1 to 65535; None takes the lowest that is free
     :param on_open_callback: called as ``callback(channel)`` when the channel is open
+    :raises TypeError: when `on_open_callback` is not callable
+    :raises pika.exceptions.InvalidChannelNumber: when the number is in use or out of range
     """
 
     CLOSED: ClassVar[int] = ChannelState.CLOSED.value
@@ -121,13 +126,15 @@ class Channel(ChannelEvents):
 
     # Callbacks
 
-    def add_callback(self, callback: Callable[..., object], replies: list[Any], one_shot: bool = True) -> None:
+    def add_callback(
+        self, callback: Callable[..., object], replies: Iterable[type[Method]], one_shot: bool = True
+    ) -> None:
         """Have a function called when a method of one of several classes arrives.
 
         :param callback: called as ``callback(method_frame)``
         :param replies: the classes, of :mod:`pika.spec`
         :param one_shot: whether to call it once only
-        :raises TypeError: when it is not callable
+        :raises TypeError: when it is not callable, or `replies` no list
         """
         require_callable(callback)
         for reply in replies:
@@ -137,6 +144,7 @@ class Channel(ChannelEvents):
         """Have a function called when the broker cancels a consumer (RabbitMQ's consumer_cancel_notify).
 
         :param callback: called as ``callback(method_frame)``, with basic.cancel
+        :raises TypeError: when it is not callable
         """
         self.callbacks.add(self.channel_number, spec.Basic.Cancel, require_callable(callback), False)
 
@@ -144,6 +152,7 @@ class Channel(ChannelEvents):
         """Have a function called when the channel is closed, by whichever side or with its connection.
 
         :param callback: called as ``callback(channel, reason)``
+        :raises TypeError: when it is not callable
         """
         self.callbacks.add(self.channel_number, ON_CLOSE, require_callable(callback), False, self)
 
@@ -151,6 +160,7 @@ class Channel(ChannelEvents):
         """Have a function called when the broker asks to pause publishing or to go on (channel.flow).
 
         :param callback: called as ``callback(method_frame)``, with channel.flow
+        :raises TypeError: when it is not callable
         """
         self.callbacks.add(self.channel_number, spec.Channel.Flow, require_callable(callback), False)
 
@@ -158,6 +168,7 @@ class Channel(ChannelEvents):
         """Have a function called when a mandatory message that no queue took comes back (basic.return).
 
         :param callback: called as ``callback(channel, method, properties, body)``
+        :raises TypeError: when it is not callable
         """
         self.callbacks.add(self.channel_number, ON_RETURN, require_callable(callback), False)
 
@@ -165,7 +176,10 @@ class Channel(ChannelEvents):
 
     @_operation
     def open(self) -> None:
-        """Open the channel; ``connection.channel()`` does it."""
+        """Open the channel; ``connection.channel()`` does it.
+
+        :raises pika.exceptions.ChannelWrongStateError: when it was opened before
+        """
         self._rpc(self._protocol.open(), self._on_openok)
 
     @_operation
@@ -186,6 +200,7 @@ class Channel(ChannelEvents):
 
         :param active: whether to deliver
         :param callback: called as ``callback(active)`` with what the broker answered
+        :raises TypeError: when `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         nowait_unless(callback)
@@ -216,6 +231,7 @@ class Channel(ChannelEvents):
         :param internal: whether only other exchanges can publish to it
         :param arguments: RabbitMQ's extensions, such as ``alternate-exchange``
         :param callback: called as ``callback(method_frame)``, with exchange.declare-ok
+        :raises TypeError: when an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("exchange", exchange)
@@ -235,6 +251,7 @@ class Channel(ChannelEvents):
         :param exchange: its name
         :param if_unused: only when nothing is bound to it
         :param callback: called as ``callback(method_frame)``, with exchange.delete-ok
+        :raises TypeError: when `exchange` is left out or no str, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         nowait = nowait_unless(callback)
@@ -256,6 +273,7 @@ class Channel(ChannelEvents):
         :param routing_key: the binding's routing key
         :param arguments: for a headers exchange, what to match
         :param callback: called as ``callback(method_frame)``, with exchange.bind-ok
+        :raises TypeError: when an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("destination", destination)
@@ -279,6 +297,7 @@ class Channel(ChannelEvents):
         :param routing_key: the binding's routing key
         :param arguments: the binding's arguments
         :param callback: called as ``callback(method_frame)``, with exchange.unbind-ok
+        :raises TypeError: when an exchange is left out, an argument of another type, or `callback` not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         destination, source = require_given("destination", destination), require_given("source", source)
@@ -307,6 +326,7 @@ class Channel(ChannelEvents):
         :param auto_delete: whether it goes with its last consumer
         :param arguments: RabbitMQ's extensions, such as ``x-queue-type``
         :param callback: called as ``callback(method_frame)``, with queue.declare-ok
+        :raises TypeError: when an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("queue", queue)
@@ -330,6 +350,7 @@ class Channel(ChannelEvents):
         :param routing_key: the binding's routing key; the queue's name if None
         :param arguments: for a headers exchange, what to match
         :param callback: called as ``callback(method_frame)``, with queue.bind-ok
+        :raises TypeError: when an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("queue", queue)
@@ -354,6 +375,7 @@ class Channel(ChannelEvents):
         :param routing_key: the binding's routing key; the queue's name if None
         :param arguments: the binding's arguments
         :param callback: called as ``callback(method_frame)``, with queue.unbind-ok
+        :raises TypeError: when `exchange` is left out, an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("queue", queue)
@@ -367,6 +389,7 @@ class Channel(ChannelEvents):
 
         :param queue: the queue
         :param callback: called as ``callback(method_frame)``, with queue.purge-ok
+        :raises TypeError: when an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("queue", queue)
@@ -382,6 +405,7 @@ class Channel(ChannelEvents):
         :param if_unused: only when it has no consumers
         :param if_empty: only when it has no messages
         :param callback: called as ``callback(method_frame)``, with queue.delete-ok
+        :raises TypeError: when an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("queue", queue)
@@ -403,6 +427,7 @@ class Channel(ChannelEvents):
         :param prefetch_count: messages, 0 to 65535; 0 is no bound
         :param global_qos: False for each consumer to come, True for all of the channel together (RabbitMQ's meaning)
         :param callback: called as ``callback(method_frame)``, with basic.qos-ok
+        :raises TypeError: when an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         :raises ValueError: when a bound is negative
         """
@@ -434,6 +459,7 @@ class Channel(ChannelEvents):
         :param arguments: RabbitMQ's extensions, such as ``x-priority``
         :param callback: called as ``callback(method_frame)``, with basic.consume-ok
         :returns: the consumer tag
+        :raises TypeError: when an argument is of another type, or one of the callbacks is not callable
         :raises pika.exceptions.DuplicateConsumerTag: when the channel has a consumer of this tag
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
@@ -462,6 +488,7 @@ class Channel(ChannelEvents):
 
         :param consumer_tag: the consumer
         :param callback: called as ``callback(method_frame)``, with basic.cancel-ok
+        :raises TypeError: when an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("consumer_tag", consumer_tag)
@@ -487,6 +514,7 @@ class Channel(ChannelEvents):
         :param callback: called as ``callback(channel, method, properties, body)`` when there is a message; when
             there is none, a callback added for ``Basic.GetEmpty`` with :meth:`add_callback` is called
         :param auto_ack: whether the message needs no acknowledgement
+        :raises TypeError: when `queue` is no str, or `callback` is not callable
         :raises pika.exceptions.DuplicateGetOkCallback: when an earlier get is not answered yet
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
@@ -504,6 +532,7 @@ class Channel(ChannelEvents):
 
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is acknowledged as well
+        :raises ValueError: when the delivery tag is no integer from 0 to 2**64 - 1
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         if self._is_tapped():
@@ -519,6 +548,7 @@ class Channel(ChannelEvents):
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is refused as well
         :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
+        :raises ValueError: when the delivery tag is no integer from 0 to 2**64 - 1
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         if self._is_tapped():
@@ -533,6 +563,7 @@ class Channel(ChannelEvents):
 
         :param delivery_tag: the delivery
         :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
+        :raises ValueError: when the delivery tag is no integer from 0 to 2**64 - 1
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         if self._is_tapped():
@@ -547,6 +578,7 @@ class Channel(ChannelEvents):
 
         :param requeue: whether other consumers may get them; RabbitMQ has only True
         :param callback: called as ``callback(method_frame)``, with basic.recover-ok
+        :raises TypeError: when `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         nowait_unless(callback)
@@ -571,6 +603,7 @@ class Channel(ChannelEvents):
         :param body: the body; a str is encoded as UTF-8
         :param properties: the message's properties
         :param mandatory: whether the broker returns the message when no queue takes it
+        :raises TypeError: when an argument is of another type
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         :raises pika.exceptions.ShortStringTooLong: when exchange or routing key have over 255 octets
         :raises ValueError: when the properties do not fit into a frame
@@ -594,6 +627,7 @@ class Channel(ChannelEvents):
 
         :param ack_nack_callback: called as ``callback(method_frame)`` with each basic.ack and basic.nack of the broker
         :param callback: called as ``callback(method_frame)``, with confirm.select-ok
+        :raises TypeError: when `callback` is not callable
         :raises ValueError: when `ack_nack_callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         :raises pika.exceptions.MethodNotImplemented: when the broker has no confirms, or no basic.nack
@@ -617,6 +651,7 @@ class Channel(ChannelEvents):
         """Put the channel into transaction mode (tx.select).
 
         :param callback: called as ``callback(method_frame)``, with tx.select-ok
+        :raises TypeError: when `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         nowait_unless(callback)
@@ -627,6 +662,7 @@ class Channel(ChannelEvents):
         """Commit the publishes and acknowledgements since the last commit or rollback (tx.commit).
 
         :param callback: called as ``callback(method_frame)``, with tx.commit-ok
+        :raises TypeError: when `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         nowait_unless(callback)
@@ -637,6 +673,7 @@ class Channel(ChannelEvents):
         """Abandon the publishes and acknowledgements since the last commit or rollback (tx.rollback).
 
         :param callback: called as ``callback(method_frame)``, with tx.rollback-ok
+        :raises TypeError: when `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         nowait_unless(callback)
