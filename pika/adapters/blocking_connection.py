@@ -467,7 +467,7 @@ class BlockingConnection:
         if not self._impl.interrupted:
             self._impl.glance()
 
-    def _is_awaited(self, callbacks: bool) -> bool:
+    def _must_yield(self, callbacks: bool) -> bool:
         """Whether a channel is to make room: for what signal handlers asked for, and, if so, for other callbacks."""
         return bool(self._deferred or (callbacks and self._ready_events))
 

@@ -497,9 +497,11 @@ def test_heartbeats_are_sent_while_the_virtual_host_is_opened() -> None:
             beats.append(session.receive())
             session.send(frame.HEARTBEAT_FRAME)
         session.send(method(0, spec.Connection.OpenOk()))
-        session.hold()
+        session.close_politely()
 
     with scripted_broker(script) as peer:
         connection = PlainConnection(pika.ConnectionParameters(peer.host, peer.port, heartbeat=1))
         connection.run(lambda: connection.is_open)
+        connection.close()
+        connection.run(lambda: connection.is_closed)
     assert all(isinstance(beat, frame.Heartbeat) for beat in beats)
