@@ -260,8 +260,10 @@ def test_a_program_whose_heartbeats_were_sent_for_it(broker: Broker, end: str, s
 
 
 def only_a_traceback(err: str, last_line: str) -> None:
-    """There is one traceback, and nothing before or after it."""
-    assert err.startswith("Traceback (most recent call last):\n"), err
+    """There is one traceback, and nothing before or after it but the reason that a late call was refused for."""
+    cause, _, rest = err.rpartition("\n\nThe above exception was the direct cause of the following exception:\n\n")
+    assert not cause or re.match(r"pika\.exceptions\.\w+: ", cause), err
+    assert rest.startswith("Traceback (most recent call last):\n"), err
     assert err.count("Traceback") == 1, err
     assert re.fullmatch(last_line, err.rstrip("\n").splitlines()[-1]), err
     assert "ignored" not in err, err
