@@ -53,6 +53,10 @@ class SecureRabbitMQ(RabbitMQ):
         )
         super().__init__(config, ("rabbitmq_auth_mechanism_ssl",))
 
+    def __enter__(self) -> SecureRabbitMQ:
+        self.start()
+        return self
+
     def start(self) -> None:
         """Start the node, with a user :data:`CERTIFIED_USER` who can log in with a certificate alone."""
         super().start()

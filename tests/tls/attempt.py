@@ -11,7 +11,7 @@ import json
 import ssl
 import sys
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import pika
 
@@ -33,8 +33,8 @@ class Driver(abc.ABC):
         """Publish messages, and return what comes back of them."""
 
     @abc.abstractmethod
-    def wait_for_end(self) -> BaseException:
-        """Do nothing but wait until the connection is over, and return why."""
+    def wait_for_end(self, seconds: float = PATIENCE) -> BaseException:
+        """Publish a message to nobody, so that the peer knows; then wait for the connection's end, and return why."""
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -44,7 +44,7 @@ class Driver(abc.ABC):
 class Blocking(Driver):
     """``BlockingConnection``."""
 
-    _connection: Optional[pika.BlockingConnection] = None
+    _connection: pika.BlockingConnection | None = None
 
     def open(self, parameters: Any) -> None:
         self._connection = pika.BlockingConnection(parameters)
@@ -64,10 +64,11 @@ class Blocking(Driver):
         self._channel.cancel()
         return received
 
-    def wait_for_end(self) -> BaseException:
+    def wait_for_end(self, seconds: float = PATIENCE) -> BaseException:
         assert self._connection is not None
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + seconds
         try:
+            self._channel.basic_publish("", "waiting", b"")
             while time.monotonic() < deadline:
                 self._connection.process_data_events(0.5)
         except Exception as error:
@@ -98,8 +99,8 @@ def context(tls: dict[str, Any]) -> ssl.SSLContext:
 def parameters(ask: Ask) -> Any:
     """Make connection parameters.
 
-    :param ask: ``url``, or ``host`` and ``port``; ``tls`` as for :func:`context`, with ``server_hostname``; ``external``
-        for the credentials of that name; ``attributes`` to set
+    :param ask: ``url``, or ``host`` and ``port``; ``tls`` as for :func:`context`, with ``server_hostname``;
+        ``external`` for the credentials of that name; ``attributes`` to set
     """
     made = pika.URLParameters(ask["url"]) if "url" in ask else pika.ConnectionParameters(ask["host"], ask["port"])
     if ask.get("tls") is not None:

@@ -6,7 +6,7 @@ import contextlib
 import ssl
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple
 
 import pytest
 
@@ -58,7 +58,7 @@ class Refusal(NamedTuple):
     kind: str
     phase: str
     cause: str
-    remedy: Optional[str]
+    remedy: str | None
 
 
 def certificate(made: Certificate) -> dict[str, str]:
@@ -66,7 +66,7 @@ def certificate(made: Certificate) -> dict[str, str]:
 
 
 def rabbitmq(
-    node: str = "node", client: Optional[Callable[[Place], Certificate]] = None, external: bool = False, **tls: Any
+    node: str = "node", client: Callable[[Place], Certificate] | None = None, external: bool = False, **tls: Any
 ) -> Situation:
     """A RabbitMQ, and a client that is not right for it."""
 
@@ -112,7 +112,7 @@ def no_tls(script: Callable[[PeerSocket], object], stack_timeout: float = 20.0) 
 
 def server(
     script: Callable[[PeerSocket], object] = lambda peer: None,
-    client: Optional[dict[str, Any]] = None,
+    client: dict[str, Any] | None = None,
     stack_timeout: float = 20.0,
     **issue: Any,
 ) -> Situation:

@@ -219,5 +219,5 @@ def test_what_cannot_be_used(files: Files, attempt: Attempt, pika_1: Oracle, nam
 def test_an_encrypted_key_without_its_password(files: Files) -> None:
     """OpenSSL would ask the terminal for it."""
     options = {"cafile": files.ca, "certfile": files.cert, "keyfile": files.encrypted_key}
-    with pytest.raises(ValueError, match="ssl_options: .* the key is encrypted; give its password"):
+    with pytest.raises(ValueError, match=r"ssl_options: .* the key is encrypted; give its password"):
         pika.URLParameters(url(5671, options))
