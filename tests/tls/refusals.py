@@ -245,8 +245,8 @@ BY_OTHERS: dict[str, Refusal] = {
     "HTTP": Refusal(
         no_tls(answers(b"HTTP/1.1 400 Bad Request\r\n\r\n")), "SSLError", TLS, "wrong version number", IS_PLAIN
     ),
-    "hangs up at once": Refusal(no_tls(lambda peer: None), "OSError", TLS, "EOF occurred|reset", HUNG_UP),
-    "hangs up": Refusal(no_tls(hangs_up), "SSLEOFError", TLS, "EOF occurred", HUNG_UP),
+    "hangs up at once": Refusal(no_tls(lambda peer: None), "OSError", TLS, "EOF|reset", HUNG_UP),
+    "hangs up": Refusal(no_tls(hangs_up), "SSLError", TLS, "EOF", HUNG_UP),
     "resets": Refusal(no_tls(resets), "ConnectionResetError", TLS, "reset by peer", HUNG_UP),
     "says nothing": Refusal(
         no_tls(PeerSocket.recv_until_end, 0.5), "AMQPConnectorStackTimeout", TLS, "stack_timeout", None

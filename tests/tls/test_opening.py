@@ -26,7 +26,8 @@ REFUSALS = [
     *(pytest.param(refusal, id=name) for name, refusal in BY_OTHERS.items()),
 ]
 # A peer that has gone is met at its end or at its reset, whichever the client's system sees first.
-GONE = {"SSLEOFError", "ConnectionResetError"}
+# Python 3.9 has another name for the end.
+GONE = {"SSLEOFError", "SSLZeroReturnError", "ConnectionResetError"}
 
 
 @pytest.fixture
@@ -61,9 +62,10 @@ def test_pika_raises_the_same(refusal: Refusal, place: Place, attempt: Attempt, 
         assert GONE & set(ours["classes"])
         return
     assert theirs["classes"][0] in ours["classes"]
-    # What OpenSSL says is passed on as it is.
+    # What OpenSSL says is passed on as it is; where in the source of Python it was said depends on Python.
     if "SSLError" in theirs["classes"]:
-        assert (ours["args"], ours["reason"]) == (theirs["args"], theirs["reason"])
+        said, passed_on = (re.sub(r"_ssl\.c:\d+", "", error["args"]) for error in (theirs, ours))
+        assert (passed_on, ours["reason"]) == (said, theirs["reason"])
 
 
 # Accepted
