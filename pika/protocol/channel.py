@@ -95,9 +95,9 @@ class Channel(Operations):
         """
         if Action.OPEN not in states.CHANNEL[self.state] or self.error is not None:
             self._refuse()
-        self._advance(Action.OPEN)
         reply: Reply[spec.Channel.OpenOk] = Reply(spec.Channel.Open(), spec.replies[spec.Channel.Open])
         self._transmit(_Waiting((frame.encode_method(self.number, reply.request),), reply.request, reply))
+        self._advance(Action.OPEN)
         return reply
 
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> Reply[spec.Channel.CloseOk]:
@@ -137,8 +137,10 @@ class Channel(Operations):
             self._refuse()
 
     def _refuse(self) -> None:
-        text = f"Channel is {self.state.name.lower()}"
-        raise exceptions.ChannelWrongStateError(f"{text}: {self.error!r}." if self.error is not None else f"{text}.")
+        refusal = exceptions.ChannelWrongStateError(f"Channel is {self.state.name.lower()}.")
+        if self.error is not None:
+            refusal.context = f"{self.error!r}"
+        raise refusal
 
     def end(self, error: BaseException) -> None:
         """Close the channel with a reason, without a word to the broker; everything pending ends with it.
