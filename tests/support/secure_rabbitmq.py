@@ -11,16 +11,23 @@ from tests.support.certificates import Authority
 from tests.support.peer import free_port
 from tests.support.rabbitmq import LOOPBACK, RabbitMQ
 
-# Erlang: do something with every TLS connection of the node, many times. Its `ssl` wants a socket's record, which is
-# two processes under a supervisor of their own.
+# Erlang: do something with the TLS of every running connection, many times. Its `ssl` wants a socket's record, which
+# is two processes under a supervisor of their own. Connections that are over may linger, and would never answer.
 _WITH_EACH_SOCKET = """
+Infos = [rabbit_reader:info(Reader, [state, peer_port]) || Reader <- rabbit_networking:connections()],
+Ports = [Port || [{{state, running}}, {{peer_port, Port}}] <- Infos],
 Senders = [P || P <- processes(), proc_lib:translate_initial_call(P) =:= {{tls_sender, init, 1}}],
 Sockets = [begin
-    {{dictionary, D}} = process_info(Sender, dictionary),
-    Parent = hd(proplists:get_value('$ancestors', D)),
+    {{dictionary, Dictionary}} = process_info(Sender, dictionary),
+    Parent = hd(proplists:get_value('$ancestors', Dictionary)),
     [Receiver] = [P || {{_, P, _, _}} <- supervisor:which_children(Parent), P =/= Sender],
     {{sslsocket, nil, [Receiver, Sender]}}
-end || Sender <- Senders],
+end || Sender <- Senders,
+       {{_, Data}} <- [sys:get_state(Sender)],
+       Tcp <- tuple_to_list(element(2, Data)),
+       is_port(Tcp),
+       {{ok, {{_, Port}}}} <- [inet:peername(Tcp)],
+       lists:member(Port, Ports)],
 lists:usort([begin timer:sleep({pause}), {call} end || _ <- lists:seq(1, {times}), Socket <- Sockets]).
 """
 
@@ -76,7 +83,7 @@ class SecureRabbitMQ(RabbitMQ):
         return pika.ConnectionParameters(LOOPBACK, self.tls_port, ssl_options=options, **attributes)
 
     def update_keys(self, times: int, *, both: bool = True, pause: int = 5) -> str:
-        """Have it change the keys of every TLS 1.3 connection.
+        """Have it change the keys of every running connection with TLS 1.3.
 
         :param times: how many times
         :param both: ask the clients to change theirs too
@@ -87,7 +94,7 @@ class SecureRabbitMQ(RabbitMQ):
         return self._with_each_socket(f"ssl:update_keys(Socket, {kind})", times, pause)
 
     def renegotiate(self, times: int, *, pause: int = 5) -> str:
-        """Have it ask for a new handshake on every TLS 1.2 connection, and wait for it; as :meth:`update_keys`."""
+        """Have it ask for a new handshake on every running connection with TLS 1.2; else as :meth:`update_keys`."""
         return self._with_each_socket("ssl:renegotiate(Socket)", times, pause)
 
     def _with_each_socket(self, call: str, times: int, pause: int) -> str:
