@@ -68,6 +68,9 @@ def _authority_fault(url: str) -> str:
     authority, _, rest = url.partition("//")[2].partition("/")
     if "@" in authority or "@" in rest or "#" in authority or "?" in authority:
         hint = "; percent-encode the characters / ? # [ ] in user name and password"
+    elif ":" in authority and not authority.rpartition(":")[2].lstrip("-").isdigit():
+        # Where the host was forgotten, what stands there is a user name and a password.
+        hint = f", but what follows {authority.rpartition(':')[0]!r} is no port"
     else:
         hint = f", but got {authority!r}"
     return f"URL must have a host, and a port from 0 to 65535 (an IPv6 address in [brackets]){hint}"
