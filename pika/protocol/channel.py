@@ -404,6 +404,12 @@ class Channel(Operations):
             self._fail_pending(reason)
             self.close(spec.CONTENT_TOO_LARGE, reason.reply_text[:255])
             self.error = reason
+            return None
+        # It is closing, and that may wait for this answer.
+        reply = self._owed.take(error.method)
+        if reply is not None:
+            self._transmit_waiting()
+            reply.fail(reason)
         return None
 
     def _on_reply(
