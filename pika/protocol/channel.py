@@ -21,6 +21,13 @@ Content = Union[spec.Basic.Deliver, spec.Basic.GetOk, spec.Basic.Return]
 _SILENCED_CONSUMERS = 1024
 
 
+class _Silenced(NamedTuple):
+    """A consumer that is gone: whether it needed no acknowledgements, and whether the broker has said that it is."""
+
+    no_ack: bool
+    told: bool
+
+
 class Waiting(NamedTuple):
     """What waits its turn.
 
@@ -72,7 +79,7 @@ class Channel(Operations):
         # The broker's channel.close, once it has come.
         self._closed_with: spec.Channel.Close | None = None
         self._content: ContentAssembler[Content] = ContentAssembler(max_message_size)
-        self._silenced: dict[str, bool] = {}
+        self._silenced: dict[str, _Silenced] = {}
 
     def __repr__(self) -> str:
         return f"<Channel {self.number} {self.state.name}>"
@@ -185,6 +192,7 @@ class Channel(Operations):
                 item.publish.confirmation.fail(error)
         self.consumers.clear()
         self.cancelled.clear()
+        self._successors.clear()
         self._silenced.clear()
 
     def _advance(self, trigger: states.Trigger) -> None:
@@ -264,10 +272,16 @@ class Channel(Operations):
         if self.state is ChannelState.CLOSED and self.error is not None:
             self._fail_pending(self.error)
 
-    def _silence(self, consumer_tag: str, no_ack: bool) -> None:
-        self._silenced[consumer_tag] = no_ack
+    def _silence(self, consumer_tag: str, no_ack: bool, told: bool) -> None:
+        # Anew, so that it is the last to be forgotten.
+        self._silenced.pop(consumer_tag, None)
+        self._silenced[consumer_tag] = _Silenced(bool(no_ack), told)
         if len(self._silenced) > _SILENCED_CONSUMERS:
             del self._silenced[next(iter(self._silenced))]
+
+    def _predecessor(self, consumer_tag: str) -> bool | None:
+        silenced = self._silenced.get(consumer_tag)
+        return None if silenced is None or silenced.told else silenced.no_ack
 
     def _transmit_waiting(self) -> None:
         # A signal handler may come before any line. The place in the queue is the place on the wire, and what is being
@@ -379,7 +393,12 @@ class Channel(Operations):
     def _claim(self, method: spec.Basic.Deliver) -> bool:
         """Say whether a delivery for none of the consumers is still to come out; if it is not, give it back."""
         tag = method.consumer_tag
-        no_ack = self.cancelled.get(tag, self._silenced.get(tag))
+        no_ack = self.cancelled.get(tag)
+        if no_ack is None and tag in self._successors:
+            # Its predecessor's, and that had the same.
+            no_ack = self._successors[tag].no_ack
+        elif no_ack is None and tag in self._silenced:
+            no_ack = self._silenced[tag].no_ack
         if no_ack is None:
             # A consumer that left its tag to the broker learns it here if a delivery overtakes consume-ok.
             for reply in self._owed:
@@ -462,9 +481,13 @@ class Channel(Operations):
         assert isinstance(method, spec.Basic.Cancel)
         if not method.nowait and not self._close_sent:
             self._output.append(frame.encode_method(self.number, spec.Basic.CancelOk(method.consumer_tag)))
+        if method.consumer_tag in self._successors:
+            # It crosses our cancel of the consumer that had the tag before, as a consumer is answered before it is
+            # cancelled. Whoever has given the tag away would take this for the end of the one that has it now.
+            return None
         no_ack = self.consumers.pop(method.consumer_tag, None)
         if no_ack is not None:
-            self._silence(method.consumer_tag, no_ack)
+            self._silence(method.consumer_tag, no_ack, told=True)
         # Otherwise it crosses our cancel. That the broker gave the consumer up is news all the same.
         return events.ConsumerCancelled(self, method)
 
@@ -498,8 +521,13 @@ def _on_close_ok(channel: Channel, request: Method, method: Method) -> None:
 def _on_consume_ok(channel: Channel, request: Method, method: Method) -> None:
     assert isinstance(request, spec.Basic.Consume)
     assert isinstance(method, spec.Basic.ConsumeOk)
-    # One that chose its tag was registered when it was asked for, and may have been cancelled since.
-    if not request.consumer_tag:
+    # One that chose its tag was registered when it was asked for, and may have been cancelled since; unless the tag was
+    # another one's, whose deliveries came before this.
+    successor = channel._successors.get(method.consumer_tag)
+    if successor is request:
+        del channel._successors[method.consumer_tag]
+        channel._silenced.pop(method.consumer_tag, None)
+    if successor is request or not request.consumer_tag:
         channel.consumers[method.consumer_tag] = request.no_ack
 
 
@@ -507,7 +535,7 @@ def _on_cancel_ok(channel: Channel, request: Method, method: Method) -> None:
     assert isinstance(method, spec.Basic.CancelOk)
     no_ack = channel.cancelled.pop(method.consumer_tag, None)
     if no_ack is not None:
-        channel._silence(method.consumer_tag, no_ack)
+        channel._silence(method.consumer_tag, no_ack, told=True)
 
 
 _ON_REPLY: dict[type[Method], Callable[[Channel, Method, Method], None]] = {

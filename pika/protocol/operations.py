@@ -48,6 +48,9 @@ class Operations(abc.ABC):
         self.consumers: dict[str, bool] = {}
         #: Consumers whose cancel is on its way: their late deliveries go back.
         self.cancelled: dict[str, bool] = {}
+        # What asked for consumers whose tags belonged to others, until they are answered: what arrives for such a tag
+        # before is taken for the predecessor's.
+        self._successors: dict[str, spec.Basic.Consume] = {}
         self._prepared: dict[tuple[str, str, bool], bytes] = {}
 
     @abc.abstractmethod
@@ -79,8 +82,15 @@ class Operations(abc.ABC):
         """Raise unless the channel is open."""
 
     @abc.abstractmethod
-    def _silence(self, consumer_tag: str, no_ack: bool) -> None:
-        """Remember a consumer that is gone, and whose last delivery nothing will announce."""
+    def _silence(self, consumer_tag: str, no_ack: bool, told: bool) -> None:
+        """Remember a consumer that is gone.
+
+        :param told: whether the broker has said so, behind its last delivery
+        """
+
+    @abc.abstractmethod
+    def _predecessor(self, consumer_tag: str) -> bool | None:
+        """Return whether the last consumer of a tag was without acknowledgements, if it was cancelled with nowait."""
 
     @property
     @abc.abstractmethod
@@ -396,17 +406,27 @@ class Operations(abc.ABC):
         :param nowait: ask for no answer
         :param arguments: more of the broker's arguments, such as ``x-priority``
         :returns: the reply, or None with `nowait`
-        :raises pika.exceptions.DuplicateConsumerTag: when the channel has a consumer of this tag
+        :raises pika.exceptions.DuplicateConsumerTag: when the channel has a consumer of this tag; or had one that was
+            cancelled with `nowait`, and is followed with another `no_ack` or with `nowait`: to which of both a delivery
+            belongs could not be told, nor whether it may be acknowledged
         :raises ValueError: when there is neither a tag nor a reply that could bring one
         """
         self.require_open()
-        if consumer_tag in self.consumers or consumer_tag in self.cancelled:
+        predecessor = self._predecessor(consumer_tag)
+        if (
+            consumer_tag in self.consumers
+            or consumer_tag in self.cancelled
+            or consumer_tag in self._successors
+            or (predecessor is not None and (nowait or predecessor is not bool(no_ack)))
+        ):
             raise exceptions.DuplicateConsumerTag(consumer_tag)
         if nowait and not consumer_tag:
             raise ValueError("a consumer that waits for no reply needs a consumer tag: the broker could not tell it")
         method = spec.Basic.Consume(0, queue, consumer_tag, no_local, no_ack, exclusive, nowait, _table(arguments))
         reply = self._call(method, nowait)
-        if consumer_tag:
+        if predecessor is not None:
+            self._successors[consumer_tag] = method
+        elif consumer_tag:
             self.consumers[consumer_tag] = no_ack
         return reply
 
@@ -418,17 +438,21 @@ class Operations(abc.ABC):
         """Cancel a consumer (basic.cancel, section 1.8.3.5).
 
         From now on its deliveries that need an acknowledgement are rejected with requeue; those that need
-        none have left their queue, and come out as events.
+        none have left their queue, and come out as events.  With `nowait` nothing says which delivery is the last:
+        when another consumer has got the tag by then, this lasts until that one is answered.
 
         :param consumer_tag: its name; one that the channel does not have is no error
         :param nowait: ask for no answer
         :returns: the reply, or None with `nowait`
         """
         reply = self._call(spec.Basic.Cancel(consumer_tag, nowait), nowait)
-        if consumer_tag in self.consumers:
+        successor = self._successors.pop(consumer_tag, None)
+        if successor is not None:
+            self.cancelled[consumer_tag] = successor.no_ack
+        elif consumer_tag in self.consumers:
             self.cancelled[consumer_tag] = self.consumers.pop(consumer_tag)
         if nowait and consumer_tag in self.cancelled:
-            self._silence(consumer_tag, self.cancelled.pop(consumer_tag))
+            self._silence(consumer_tag, self.cancelled.pop(consumer_tag), told=False)
         return reply
 
     def basic_get(self, queue: str, no_ack: bool = False) -> Reply[spec.Basic.GetOk | spec.Basic.GetEmpty]:

@@ -313,6 +313,57 @@ def test_a_cancel_of_the_brokers_behind_one_that_asks_for_no_answer_is_told() ->
         assert connection.log == ["tag"] and channel.consumer_tags == []
 
 
+@pytest.mark.parametrize("auto_ack", [False, True])
+def test_a_cancel_of_the_brokers_for_the_consumer_that_had_the_tag_before(auto_ack: bool) -> None:
+    """As when a queue is deleted, and its consumer cancelled before that is known: the tag's new consumer lives."""
+    rejected: list[int] = []
+
+    def script(session: Session) -> None:
+        session.open()
+        session.open_channel()
+        number, tag = session.accept_consumer()
+        session.expect(spec.Basic.Cancel)
+        session.expect(spec.Basic.Consume)
+        session.send(
+            method(number, spec.Basic.Cancel(tag, True)),
+            delivery(number, tag, 1, b"late"),
+            method(number, spec.Basic.ConsumeOk(tag)),
+            delivery(number, tag, 2, b"new"),
+        )
+        if not auto_ack:
+            rejected.append(session.expect(spec.Basic.Reject).method.delivery_tag)
+        session.send(method(number, spec.Basic.Cancel(tag, True)))
+        session.close_politely()
+
+    with opened_on(script) as connection:
+        channel, log = open_channel(connection), connection.log
+        channel.add_on_cancel_callback(lambda it: log.append(it.method.consumer_tag))
+        call(connection, channel.basic_consume, "queue", print, auto_ack, consumer_tag="tag")
+        channel.basic_cancel("tag")
+        channel.basic_consume(
+            "other", lambda it, method, properties, body: log.append(body), auto_ack, consumer_tag="tag"
+        )
+        assert channel.consumer_tags == ["tag"]
+        connection.run(lambda: "tag" in log)
+        # What needs no acknowledgement cannot be put back: whoever has the tag gets it.
+        assert log == ([b"late"] if auto_ack else []) + [b"new", "tag"]
+        assert channel.consumer_tags == []
+    assert rejected == ([] if auto_ack else [1])
+
+
+def test_a_tag_is_not_free_for_another_kind_of_consumer_behind_a_cancel_that_asks_for_no_answer(
+    connection: PlainConnection, channel: Channel, queue: str
+) -> None:
+    """Its late deliveries could not be told from the new one's, which are acknowledged otherwise."""
+    call(connection, channel.basic_consume, queue, print, consumer_tag="tag")
+    channel.basic_cancel("tag")
+    with pytest.raises(exceptions.DuplicateConsumerTag):
+        channel.basic_consume(queue, print, auto_ack=True, consumer_tag="tag")
+    assert channel.consumer_tags == []
+    call(connection, channel.basic_consume, queue, print, consumer_tag="tag")
+    assert channel.consumer_tags == ["tag"]
+
+
 def test_a_cancel_that_awaits_an_answer_gets_one() -> None:
     def script(session: Session) -> None:
         session.open()

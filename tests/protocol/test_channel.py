@@ -505,7 +505,7 @@ def test_a_delivery_behind_the_end_of_its_consumer_kills_nothing(broker: Broker,
     broker.frames()
     assert kinds(broker.send(deliver(1, "tag", 3))) == (["Delivery"] if no_ack else [])
     assert broker.wire() == ([] if no_ack else ["Basic.Reject"])
-    consume(broker, channel)
+    consume(broker, channel, no_ack=no_ack if ending == "nowait" else not no_ack)
     assert kinds(broker.send(deliver(1, "tag", 4))) == ["Delivery"]
 
 
@@ -570,6 +570,114 @@ def test_a_consumer_that_is_cancelled_and_unknown_is_news_too(broker: Broker) ->
     consume(broker, channel)
     channel.basic_cancel("tag", nowait=True)
     assert broker.send(method(1, cancel), deliver(1, "tag")) == [protocol.ConsumerCancelled(channel, cancel)]
+
+
+def succeeded(broker: Broker, no_ack: bool = False, waits: bool = False) -> protocol.Channel:
+    """Have a consumer whose tag was cancelled with nowait and given to another one, which is not answered yet.
+
+    :param waits: whether the second one was not sent yet, either
+    """
+    channel = open_channel(broker)
+    consume(broker, channel, no_ack=no_ack)
+    channel.basic_cancel("tag", nowait=True)
+    if waits:
+        channel.basic_qos(0, 1)
+    channel.basic_consume("other", "tag", no_ack=no_ack)
+    assert broker.wire() == ["Basic.Cancel", "Basic.Qos" if waits else "Basic.Consume"]
+    return channel
+
+
+def answer_consume(broker: Broker, waits: bool = False) -> None:
+    if waits:
+        broker.send(method(1, spec.Basic.QosOk()))
+    assert kinds(broker.send(method(1, spec.Basic.ConsumeOk("tag")))) == ["Replied"]
+    broker.frames()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("nowait", [False, True])
+def test_a_cancel_of_the_brokers_for_the_one_that_had_the_tag_before(broker: Broker, waits: bool, nowait: bool) -> None:
+    """As when its queue was deleted before our cancel came: the consumer that has the tag now lives."""
+    channel = succeeded(broker, waits=waits)
+    assert broker.send(method(1, spec.Basic.Cancel("tag", nowait))) == []
+    assert broker.wire() == ([] if nowait else ["Basic.CancelOk"])
+    answer_consume(broker, waits)
+    assert channel.consumers == {"tag": False}
+    for tag in (1, 2):
+        assert kinds(broker.send(deliver(1, "tag", tag))) == ["Delivery"]
+    assert broker.wire() == []
+    assert kinds(broker.send(method(1, spec.Basic.Cancel("tag", True)))) == ["ConsumerCancelled"]
+    assert channel.consumers == {}
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("no_ack", [False, True])
+def test_deliveries_while_the_next_consumer_of_the_tag_is_not_answered(
+    broker: Broker, waits: bool, no_ack: bool
+) -> None:
+    """They may still be for another queue's consumer: they go back, or come out if they cannot."""
+    succeeded(broker, no_ack, waits)
+    assert kinds(broker.send(deliver(1, "tag", 1))) == (["Delivery"] if no_ack else [])
+    assert broker.wire() == ([] if no_ack or waits else ["Basic.Reject"])
+    if waits:
+        broker.send(method(1, spec.Basic.QosOk()))
+        assert broker.wire() == ["Basic.Consume", *([] if no_ack else ["Basic.Reject"])]
+    answer_consume(broker)
+    assert kinds(broker.send(deliver(1, "tag", 2))) == ["Delivery"]
+    assert broker.wire() == []
+
+
+@pytest.mark.parametrize("no_ack", [False, True])
+def test_a_tag_is_not_given_to_a_consumer_whose_deliveries_could_not_be_told_apart(
+    broker: Broker, no_ack: bool
+) -> None:
+    channel = open_channel(broker)
+    consume(broker, channel, no_ack=no_ack)
+    channel.basic_cancel("tag", nowait=True)
+    broker.frames()
+    with pytest.raises(exceptions.DuplicateConsumerTag):
+        channel.basic_consume("other", "tag", no_ack=not no_ack)
+    with pytest.raises(exceptions.DuplicateConsumerTag):
+        channel.basic_consume("other", "tag", no_ack=no_ack, nowait=True)
+    assert (broker.wire(), channel.consumers, channel.unanswered) == ([], {}, 0)
+    consume(broker, channel, no_ack=no_ack)
+    channel.basic_cancel("tag")
+    broker.send(method(1, spec.Basic.CancelOk("tag")))
+    consume(broker, channel, no_ack=not no_ack)
+    assert channel.consumers == {"tag": not no_ack}
+
+
+@pytest.mark.parametrize("nowait", [False, True])
+def test_cancelling_the_next_consumer_of_a_tag_before_it_is_answered(broker: Broker, nowait: bool) -> None:
+    channel = succeeded(broker)
+    with pytest.raises(exceptions.DuplicateConsumerTag):
+        channel.basic_consume("third", "tag")
+    channel.basic_cancel("tag", nowait=nowait)
+    assert broker.send(deliver(1, "tag", 1)) == []
+    if nowait:
+        # And on: the first two may still have something on the way.
+        channel.basic_consume("third", "tag")
+    answer_consume(broker)
+    assert channel.consumers == {}
+    assert broker.send(deliver(1, "tag", 2)) == []
+    if nowait:
+        assert broker.send(method(1, spec.Basic.Cancel("tag", True))) == []
+        answer_consume(broker)
+        assert kinds(broker.send(deliver(1, "tag", 3))) == ["Delivery"]
+    else:
+        assert channel.cancelled == {"tag": False}
+        assert kinds(broker.send(method(1, spec.Basic.CancelOk("tag")))) == ["Replied"]
+        assert channel.cancelled == {}
+
+
+def test_the_next_consumer_of_a_tag_stands_for_one_that_is_not_remembered(broker: Broker) -> None:
+    channel = succeeded(broker)
+    for number in range(1100):
+        channel.basic_consume("q", f"other{number}", nowait=True)
+        channel.basic_cancel(f"other{number}", nowait=True)
+    assert broker.send(deliver(1, "tag", 1)) == []
+    answer_consume(broker)
+    assert kinds(broker.send(deliver(1, "tag", 2))) == ["Delivery"]
 
 
 def test_flow_is_answered(broker: Broker) -> None:
