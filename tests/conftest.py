@@ -1,4 +1,4 @@
-"""What every test stands on: Hypothesis profiles, and one RabbitMQ for the whole run.
+"""What every test stands on: Hypothesis profiles, one RabbitMQ for the whole run, and both brokers seen alike.
 
 Environment:
 
@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from pika.broker import Broker as EmbeddedBroker
+from tests.support.brokers import BOTH
 from tests.support.rabbitmq import Broker, RabbitMQ, find_server
 
 # Speed never fails a test: no deadlines, and a slow machine is no failed health check.
@@ -33,6 +35,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     installed = find_server() is not None
     missing = []
     for item in items:
+        callspec = getattr(item, "callspec", None)
+        if isinstance(item, pytest.Function) and callspec is not None and callspec.params.get("broker") == "rabbitmq":
+            # `broker` asks for it only when it runs.
+            item.fixturenames = ["rabbitmq", *item.fixturenames]
         fixtures = getattr(item, "fixturenames", ())
         if "rabbitmq" in fixtures or "start_rabbitmq" in fixtures:
             item.add_marker(pytest.mark.rabbitmq)
@@ -66,6 +72,16 @@ def rabbitmq() -> Iterator[Broker]:
     else:
         with RabbitMQ() as node:
             yield node
+
+
+@pytest.fixture(scope="session", params=BOTH)
+def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """The broker under test: the embedded one, then RabbitMQ. Only RabbitMQ has a `ctl`."""
+    if request.param == "rabbitmq":
+        yield request.getfixturevalue("rabbitmq")
+        return
+    with EmbeddedBroker() as embedded:
+        yield Broker(embedded.url)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the tests of the adapters share: both brokers, and on the one under test a connection, a channel, a queue."""
+"""What the tests of the adapters share: on the broker under test a connection, a channel, a queue."""
 
 from __future__ import annotations
 
@@ -8,31 +8,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import pika
-from pika import broker as embedded_broker
 from pika.adapters.blocking_connection import BlockingChannel
 from tests.support.brokers import BOTH
 from tests.support.rabbitmq import Broker
 
 #: For a test of what the embedded broker does not have.
 only_rabbitmq = pytest.mark.parametrize("broker", BOTH[1:], indirect=True)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # So that whoever looks for tests that need RabbitMQ by their fixtures finds these.
-    for item in items:
-        callspec = getattr(item, "callspec", None)
-        if isinstance(item, pytest.Function) and callspec is not None and callspec.params.get("broker") == "rabbitmq":
-            item.fixturenames = ["rabbitmq", *item.fixturenames]
-
-
-@pytest.fixture(scope="session", params=BOTH)
-def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """The broker under test: the embedded one, then RabbitMQ. Only RabbitMQ has a `ctl`."""
-    if request.param == "rabbitmq":
-        yield request.getfixturevalue("rabbitmq")
-        return
-    with embedded_broker.Broker() as embedded:
-        yield Broker(embedded.url)
 
 
 @pytest.fixture

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.connection.conftest import broker, channel, connection, pytest_collection_modifyitems, queue
+from tests.connection.conftest import channel, connection, queue
 
-__all__ = ["broker", "channel", "connection", "pytest_collection_modifyitems", "queue"]
+__all__ = ["channel", "connection", "queue"]
