@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
-
 #: Seconds after which what never comes is given up.
 PATIENCE = 30.0
 
