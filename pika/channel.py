@@ -601,6 +601,7 @@ class Channel:
             body = as_body(body)
         if properties is not None and not isinstance(properties, spec.BasicProperties):
             raise ArgumentTypeError(f"properties must be a pika.BasicProperties, but got {properties!r}")
+        self.connection._require_room()
         if self._is_tapped():
             self._raise_if_not_open()
             method = spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)

@@ -369,6 +369,9 @@ class Connection(abc.ABC):
         if pieces:
             self._emit_pieces(pieces)
 
+    def _require_room(self) -> None:
+        """Called before a message is published: a subclass raises when too much waits to be sent already."""
+
     def _emit_pieces(self, pieces: list[bytes | memoryview]) -> None:
         self._adapter_emit_data(pieces[0] if len(pieces) == 1 and isinstance(pieces[0], bytes) else b"".join(pieces))
 
