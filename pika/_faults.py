@@ -5,7 +5,11 @@ from __future__ import annotations
 import reprlib
 import struct
 
-from pika.exceptions import InvalidFrameError, ShortStringTooLong, UnsupportedAMQPFieldException
+from pika.exceptions import InvalidChannelNumber, InvalidFrameError, ShortStringTooLong, UnsupportedAMQPFieldException
+
+
+class ChannelNumberOutOfRange(InvalidChannelNumber, struct.error):
+    """A channel number that has no place in a frame."""
 
 
 class InvalidString(TypeError, AssertionError):
@@ -13,7 +17,11 @@ class InvalidString(TypeError, AssertionError):
 
 
 class InvalidInteger(ValueError, struct.error):
-    """An argument or a property that must be an integer is none, or does not fit its wire type."""
+    """An argument or a property that must be an integer does not fit its wire type."""
+
+
+class NotAnInteger(InvalidInteger, TypeError):
+    """An argument or a property that must be an integer is something else."""
 
 
 class InvalidTable(TypeError, AttributeError):
