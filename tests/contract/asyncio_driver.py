@@ -29,7 +29,6 @@ class TurnedAsyncio(AsyncioConnection):
     def drop(self) -> None:
         if self._streaming is not None:
             self._streaming.stream.close()
-        self.ioloop.run_until_complete(self.ioloop.shutdown_default_executor())
         self.ioloop.close()
 
     def data_received(self, data: bytes) -> None:
