@@ -129,6 +129,15 @@ class BlockingConnection:
     ) -> PumpedConnection:
         """Connect to one address, and do the AMQP handshake to its end."""
         assert isinstance(destination, Parameters)
+        try:
+            return self._attempt(impl_class, destination, address, deadline)
+        except Exception as error:
+            LOGGER.error("Connecting to %s failed: %s", describe(destination, address), str(error) or repr(error))
+            raise
+
+    def _attempt(
+        self, impl_class: type[PumpedConnection], destination: Parameters, address: Address, deadline: float | None
+    ) -> PumpedConnection:
         stream = Stream.connect(destination, address, deadline)
         try:
             impl = impl_class(destination, stream)
@@ -170,6 +179,9 @@ class BlockingConnection:
         deadline = self._impl.write_deadline = time.monotonic() + self.CLOSE_TIMEOUT
         if self.is_open:
             self._impl.close(reply_code, reply_text)
+        else:
+            # A signal handler raised in a call of this: what it had begun may not be with the kernel.
+            self._impl._flush()
         if self._impl.pump_until(lambda: self._impl.is_closed, deadline - time.monotonic()):
             if self._impl.ending.is_news:
                 raise self._impl.ending.tell()

@@ -66,7 +66,8 @@ class QueueConsumer:
         try:
             channel._consume(queue, auto_ack, exclusive, tag, arguments, None, channel._on_consumer_generator_event)
         except BaseException:
-            channel._queue_consumer_generator = None
+            # A signal handler may have raised when it was there already: then cancel() is to find it.
+            self._forget(tag)
             raise
 
     def messages(self, inactivity_timeout: float | None) -> Generator[tuple[Any, Any, Any], None, None]:
@@ -92,17 +93,23 @@ class QueueConsumer:
         channel = self._channel
         info = channel._queue_consumer_generator
         if info is None:
-            LOGGER.warning("cancel() of %r, where no consume() is active", channel)
+            LOGGER.warning("cancel() of %s, where no consume() is active", channel._place())
             return 0
         try:
-            channel.basic_cancel(info.consumer_tag)
+            if not self._is_over:
+                channel.basic_cancel(info.consumer_tag)
             _queue, auto_ack, _exclusive = info.params
             while info.pending_events and not auto_ack and channel.is_open:
                 event = info.pending_events.popleft()
                 channel._impl.basic_reject(event.method.delivery_tag, requeue=True)
             return 0
         finally:
-            channel._queue_consumer_generator = None
+            self._forget(info.consumer_tag)
+
+    def _forget(self, consumer_tag: str) -> None:
+        """Have no consumer any more, unless there still is one."""
+        if self._channel.is_closed or consumer_tag not in self._channel._consumer_infos:
+            self._channel._queue_consumer_generator = None
 
     def on_event(self, event: ConsumerEvent) -> None:
         """Take what has happened to the consumer."""
@@ -124,7 +131,8 @@ class QueueConsumer:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             if self._is_over:
-                if channel._ending.is_news:
+                # Without a reason it is the child of a fork.
+                if channel._ending.is_news or channel._ending.reason is None:
                     channel._raise_closed()
                 channel._queue_consumer_generator = None
                 return True
