@@ -296,9 +296,7 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         if isinstance(result, AMQPConnectionWorkflowAborted):
             self._on_stream_terminated(exceptions.ConnectionOpenAborted(str(result)))
         elif self._transport is None:
-            error = result.open_error() if isinstance(result, ConnectingFailed) else result
-            LOGGER.error("No connection: %s", error)
-            self._on_stream_terminated(error)
+            self._on_stream_terminated(result.open_error() if isinstance(result, ConnectingFailed) else result)
 
     # What a callback connection asks of its adapter
 
