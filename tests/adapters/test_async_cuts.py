@@ -3,7 +3,6 @@ come comes, once and with the right class, and nothing is left behind."""
 
 from __future__ import annotations
 
-import asyncio
 import bisect
 import os
 import socket
@@ -16,56 +15,14 @@ import pytest
 
 import pika
 from pika import exceptions
-from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.base_connection import BaseConnection
-from pika.adapters.select_connection import IOLoop
 from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed
 from pika.exceptions import AMQPConnectionError
 from tests.adapters.test_blocking_cuts import HANDSHAKE, ORDER, Cut, CutSocket, Limits, Mark, Sessions, allowed, serve
 from tests.support.certificates import Authority
+from tests.support.loops import KINDS, Loop
 from tests.support.peer import PeerSocket
 from tests.support.scripted_broker import ClientGone
-
-PATIENCE = 20.0
-
-
-class Loop:
-    """A loop of one of the two kinds, which is run until it is told to stop."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.native: Any = IOLoop() if kind == "select" else asyncio.new_event_loop()
-        self.connect: Callable[..., BaseConnection] = pika.SelectConnection if kind == "select" else AsyncioConnection
-
-    def run(self) -> bool:
-        """Run until somebody stops it; False when nobody did in time."""
-        late: list[bool] = []
-
-        def give_up() -> None:
-            late.append(True)
-            self.native.stop()
-
-        timer = self.native.call_later(PATIENCE, give_up)
-        if self.kind == "select":
-            self.native.start()
-            self.native.remove_timeout(timer)
-        else:
-            self.native.run_forever()
-            timer.cancel()
-        return not late
-
-    def leftovers(self) -> str:
-        """What of a connection is still there: descriptors that are watched, and timers."""
-        if self.kind == "select":
-            text = repr(self.native)
-            return "" if "0 descriptors, 0 timers, 0 callbacks" in text else text
-        # Its own waker is watched, too.
-        watched = len(self.native._selector.get_map()) - 1
-        timers = [handle for handle in self.native._scheduled if not handle.cancelled()]
-        return f"{watched} descriptors, {timers}" if watched or timers else ""
-
-    def close(self) -> None:
-        self.native.close()
 
 
 def use(loop: Loop, port: int, context: ssl.SSLContext | None, over: list[str]) -> BaseException:
@@ -126,13 +83,9 @@ def use(loop: Loop, port: int, context: ssl.SSLContext | None, over: list[str]) 
     options = None if context is None else pika.SSLOptions(context, "localhost")
     parameters = pika.ConnectionParameters("127.0.0.1", port, ssl_options=options)
     loop.connect(
-        parameters,
-        on_open_callback=on_open,
-        on_open_error_callback=end("error"),
-        on_close_callback=end("close"),
-        custom_ioloop=loop.native,
+        parameters, on_open_callback=on_open, on_open_error_callback=end("error"), on_close_callback=end("close")
     )
-    assert loop.run(), f"no end was reported after {over}"
+    loop.run_until_stopped()
     assert len(ends) == 1, ends
     name, error = ends[0]
     assert name == ("close" if over else "error"), (over, error)
@@ -156,7 +109,7 @@ class AsyncSessions(Sessions):
         return over, None if over == ORDER else error
 
 
-@pytest.fixture(params=["select", "asyncio"])
+@pytest.fixture(params=KINDS)
 def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
     loop = Loop(request.param)
     yield loop
