@@ -263,6 +263,12 @@ class BaseConnection(Connection, AbstractStreamProtocol):
             lost.__cause__ = error
         self._on_stream_terminated(lost)
 
+    def _report_closed(self) -> None:
+        error = self._protocol.error
+        if self._was_open and not isinstance(error, exceptions.ConnectionClosedByClient):
+            LOGGER.error("The connection to %s has ended: %s", self._protocol.settings.peer, error)
+        super()._report_closed()
+
     def _abandon_opening(self, error: BaseException) -> None:
         """End an attempt to open the connection, for a reason of this client's."""
         self._abort(error)

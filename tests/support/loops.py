@@ -23,7 +23,9 @@ class Loop:
 
     def __init__(self, kind: str, native: Any = None) -> None:
         self.kind = kind
-        self.native: Any = native or (IOLoop() if kind == "select" else asyncio.new_event_loop())
+        self.native: Any = native
+        if native is None:
+            self.native = IOLoop() if kind == "select" else asyncio.new_event_loop()
         self.adapter: type[BaseConnection] = pika.SelectConnection if kind == "select" else AsyncioConnection
         #: What callbacks of this loop's tests have to tell, in order.
         self.log: list[Any] = []
@@ -75,7 +77,12 @@ class Loop:
         :raises AssertionError: nobody does within some seconds
         """
         late: list[bool] = []
-        timer = self.call_later(seconds, lambda: (late.append(True), self.native.stop()))
+
+        def give_up() -> None:
+            late.append(True)
+            self.native.stop()
+
+        timer = self.call_later(seconds, give_up)
         (self.native.start if self.kind == "select" else self.native.run_forever)()
         self.cancel(timer)
         assert not late, "nobody stopped the loop"
