@@ -11,6 +11,9 @@ from pika._version import __version__
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
+    from pika import adapters
+    from pika import broker as broker
+    from pika import compat as compat
     from pika.adapters.base_connection import BaseConnection
     from pika.adapters.blocking_connection import BlockingConnection
     from pika.adapters.select_connection import SelectConnection

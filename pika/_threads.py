@@ -1,7 +1,7 @@
-"""One thread at a time: who calls a connection while another thread is inside is refused, before anything happens.
+"""One thread at a time: who calls in while another thread is inside is refused, before anything happens.
 
-A connection and its channels share one :class:`Inside`, whose lock is never waited for. Signal handlers and callbacks
-run in the thread that is inside, and pass.
+A connection and its channels share one :class:`Inside`, and so has an event loop its own; its lock is never waited for.
+Callbacks and signal handlers run in the thread that is inside, and pass.
 """
 
 from __future__ import annotations
@@ -14,24 +14,37 @@ from pika.exceptions import WrongThreadError
 
 M = TypeVar("M", bound=Callable[..., Any])
 
+_REMEDY = (
+    "Nothing was sent. Hand the work to that thread with connection.add_callback_threadsafe(function), "
+    "or give each thread a connection of its own"
+)
+
+
+def _ignore(error: BaseException) -> None:
+    """What has no work that could be cut short has nothing to give up."""
+
 
 class Inside:
-    """Which thread is inside a connection, and whether the library is at work there.
+    """Which thread is inside a connection or a loop, and whether the library is at work there.
 
-    :ivar acquire: called with False, lets the thread in and says so, as often as it asks; False to any other thread
+    :ivar acquire: called with False, lets the thread in and says so, as often as it asks; False to any other thread,
+        which is to be refused with :meth:`refuse`. Every call does this, so it is the lock's own method
     :ivar release: lets the thread out, as often as it was let in
-    :ivar busy: over 0 while bytes or events are being dealt with. Whoever finds that is a signal handler that
-        interrupts it
+    :ivar busy: over 0 while bytes or events are being dealt with. A connection that calls back in the middle of that,
+        as those of the callback API do, shows it to its callbacks; one that is pumped calls back when it is over, so
+        that whoever finds it there is a signal handler that interrupts the work
     :ivar give_up: ends the connection, with the exception that cut its work short
 
-    :param give_up: see above
+    :param give_up: see above; nothing is done by itself
+    :param remedy: ends the text of a refusal: what has not happened, and what to do instead
     """
 
-    __slots__ = ("acquire", "busy", "give_up", "release")
+    __slots__ = ("_remedy", "acquire", "busy", "give_up", "release")
 
-    def __init__(self, give_up: Callable[[BaseException], object]) -> None:
+    def __init__(self, give_up: Callable[[BaseException], object] = _ignore, remedy: str = _REMEDY) -> None:
         self.busy = 0
         self.give_up = give_up
+        self._remedy = remedy
         self._begin()
 
     def _begin(self) -> None:
@@ -39,6 +52,18 @@ class Inside:
         lock = threading.RLock()
         self.acquire: Callable[[bool], bool] = lock.acquire
         self.release: Callable[[], None] = lock.release
+
+    def refuse(self, part: object, call: str) -> NoReturn:
+        """Raise what a thread gets that :attr:`acquire` does not let in.
+
+        :param part: the connection, channel or loop that it called
+        :param call: what it called
+        :raises pika.exceptions.WrongThreadError: always
+        """
+        raise WrongThreadError(
+            f"{call}() was called in thread {threading.current_thread().name!r} while another thread is inside "
+            f"{part!r}, in one of its calls or of its callbacks. {self._remedy}"
+        )
 
     def after_fork(self) -> None:
         """In a child: forget the thread that was inside, unless it is the one that forked; the others are not here."""
@@ -59,35 +84,20 @@ class Inside:
 
 
 class Guarded(Protocol):
-    """A part of a connection that only one thread may be in."""
+    """What only one thread may be in: a part of a connection, or a loop."""
 
-    #: That of the connection, shared by all of its parts.
+    #: A connection's is shared by all of its parts.
     _inside: Inside
 
 
-def refuse(part: object, call: str) -> NoReturn:
-    """Raise what a thread gets that comes while another is inside.
-
-    :param part: the connection or channel that it called
-    :param call: what it called
-    :raises pika.exceptions.WrongThreadError: always
-    """
-    me = threading.current_thread().name
-    raise WrongThreadError(
-        f"{call}() was called in thread {me!r} while another thread is inside {part!r}, in one of its calls or of its "
-        f"callbacks. Nothing was sent. Hand the work to that thread with connection.add_callback_threadsafe(function), "
-        f"or give each thread a connection of its own"
-    )
-
-
 def one_thread(method: M) -> M:
-    """Decorate a method of a part of a connection: it is refused to a thread that comes while another is inside."""
+    """Decorate a method of something guarded: it is refused to a thread that comes while another is inside."""
 
     @functools.wraps(method)
     def guarded(self: Guarded, *args: Any, **kwargs: Any) -> Any:
         inside = self._inside
         if not inside.acquire(False):
-            refuse(self, method.__name__)
+            inside.refuse(self, method.__name__)
         busy = inside.busy
         try:
             return method(self, *args, **kwargs)

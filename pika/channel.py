@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, TypeVar, cast
 
 from pika import exceptions, frame, protocol, spec
 from pika._arguments import ArgumentTypeError, as_body, nowait_unless, require_callable, require_given, require_text
-from pika._threads import Inside, refuse
 from pika.amqp_object import Method
 from pika.connection.assembler import ContentFrameAssembler
 from pika.connection.channel_events import ON_CLOSE, ON_RETURN, ChannelEvents, OnMessage, OnMethod
+from pika.connection.detached import inside_of, protocol_for
 from pika.protocol import ChannelState
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 
-MAX_CHANNELS = 65535
+#: How many channels AMQP has numbers for.
+MAX_CHANNELS = frame.CHANNEL_MAX
 
 Content = tuple["spec.BasicProperties", bytes]
 Operation = TypeVar("Operation", bound=Callable[..., Any])
@@ -36,7 +37,7 @@ def _operation(method: Operation) -> Operation:
     def guarded(self: Channel, *args: Any, **kwargs: Any) -> Any:
         inside = self._inside
         if not inside.acquire(False):
-            refuse(self, method.__name__)
+            inside.refuse(self, method.__name__)
         busy, begun = inside.busy, self._protocol.begun
         try:
             inside.busy = busy + 1
@@ -60,9 +61,14 @@ class Channel(ChannelEvents):
     asks for no answer where AMQP has a ``nowait``, except that a consumer is always answered. No callback is called
     for an operation that fails: the broker closes the channel, and the close callback says why.
 
+    A call that comes while another thread is inside the connection raises
+    :class:`~pika.exceptions.WrongThreadError`, and nothing is sent.
+
     :param connection: the connection
-    :param channel_number: the number from 1; None takes the lowest that is free
+    :param channel_number: the number, from 1 to 65535; None takes the lowest that is free
     :param on_open_callback: called as ``callback(channel)`` when the channel is open
+    :raises TypeError: when `on_open_callback` is not callable
+    :raises pika.exceptions.InvalidChannelNumber: when the number is in use or out of range
     """
 
     CLOSED: ClassVar[int] = ChannelState.CLOSED.value
@@ -78,9 +84,10 @@ class Channel(ChannelEvents):
     ) -> None:
         if on_open_callback is not None:
             require_callable(on_open_callback, "on_open_callback")
-        super().__init__(connection, _protocol_for(self, connection, channel_number), on_open_callback)
+        super().__init__(connection, protocol_for(self, connection, channel_number), on_open_callback)
         self._protocol.pipelining = False
-        self._inside = _inside_of(connection)
+        self._detached = getattr(self._protocol, "detached", False)
+        self._inside = inside_of(connection)
         # For the next publish: what is told of its outcome, if anything is.
         self._confirmation: protocol.Confirmation | None = None
 
@@ -119,13 +126,15 @@ class Channel(ChannelEvents):
 
     # Callbacks
 
-    def add_callback(self, callback: Callable[..., object], replies: list[Any], one_shot: bool = True) -> None:
+    def add_callback(
+        self, callback: Callable[..., object], replies: Iterable[type[Method]], one_shot: bool = True
+    ) -> None:
         """Have a function called when a method of one of several classes arrives.
 
         :param callback: called as ``callback(method_frame)``
         :param replies: the classes, of :mod:`pika.spec`
         :param one_shot: whether to call it once only
-        :raises TypeError: when it is not callable
+        :raises TypeError: when it is not callable, or `replies` no list
         """
         require_callable(callback)
         for reply in replies:
@@ -135,6 +144,7 @@ class Channel(ChannelEvents):
         """Have a function called when the broker cancels a consumer (RabbitMQ's consumer_cancel_notify).
 
         :param callback: called as ``callback(method_frame)``, with basic.cancel
+        :raises TypeError: when it is not callable
         """
         self.callbacks.add(self.channel_number, spec.Basic.Cancel, require_callable(callback), False)
 
@@ -142,6 +152,7 @@ class Channel(ChannelEvents):
         """Have a function called when the channel is closed, by whichever side or with its connection.
 
         :param callback: called as ``callback(channel, reason)``
+        :raises TypeError: when it is not callable
         """
         self.callbacks.add(self.channel_number, ON_CLOSE, require_callable(callback), False, self)
 
@@ -149,6 +160,7 @@ class Channel(ChannelEvents):
         """Have a function called when the broker asks to pause publishing or to go on (channel.flow).
 
         :param callback: called as ``callback(method_frame)``, with channel.flow
+        :raises TypeError: when it is not callable
         """
         self.callbacks.add(self.channel_number, spec.Channel.Flow, require_callable(callback), False)
 
@@ -156,6 +168,7 @@ class Channel(ChannelEvents):
         """Have a function called when a mandatory message that no queue took comes back (basic.return).
 
         :param callback: called as ``callback(channel, method, properties, body)``
+        :raises TypeError: when it is not callable
         """
         self.callbacks.add(self.channel_number, ON_RETURN, require_callable(callback), False)
 
@@ -163,7 +176,10 @@ class Channel(ChannelEvents):
 
     @_operation
     def open(self) -> None:
-        """Open the channel; ``connection.channel()`` does it."""
+        """Open the channel; ``connection.channel()`` does it.
+
+        :raises pika.exceptions.ChannelWrongStateError: when it was opened before
+        """
         self._rpc(self._protocol.open(), self._on_openok)
 
     @_operation
@@ -176,7 +192,7 @@ class Channel(ChannelEvents):
         """
         self._protocol.close(reply_code, reply_text)
         self._begin_closing()
-        self._rpc(None, None)
+        self._flush()
 
     @_operation
     def flow(self, active: bool, callback: OnMethod | None = None) -> None:
@@ -184,6 +200,7 @@ class Channel(ChannelEvents):
 
         :param active: whether to deliver
         :param callback: called as ``callback(active)`` with what the broker answered
+        :raises TypeError: when `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         nowait_unless(callback)
@@ -214,6 +231,7 @@ class Channel(ChannelEvents):
         :param internal: whether only other exchanges can publish to it
         :param arguments: RabbitMQ's extensions, such as ``alternate-exchange``
         :param callback: called as ``callback(method_frame)``, with exchange.declare-ok
+        :raises TypeError: when an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("exchange", exchange)
@@ -233,6 +251,7 @@ class Channel(ChannelEvents):
         :param exchange: its name
         :param if_unused: only when nothing is bound to it
         :param callback: called as ``callback(method_frame)``, with exchange.delete-ok
+        :raises TypeError: when `exchange` is left out or no str, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         nowait = nowait_unless(callback)
@@ -254,6 +273,7 @@ class Channel(ChannelEvents):
         :param routing_key: the binding's routing key
         :param arguments: for a headers exchange, what to match
         :param callback: called as ``callback(method_frame)``, with exchange.bind-ok
+        :raises TypeError: when an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("destination", destination)
@@ -277,6 +297,7 @@ class Channel(ChannelEvents):
         :param routing_key: the binding's routing key
         :param arguments: the binding's arguments
         :param callback: called as ``callback(method_frame)``, with exchange.unbind-ok
+        :raises TypeError: when an exchange is left out, an argument of another type, or `callback` not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         destination, source = require_given("destination", destination), require_given("source", source)
@@ -305,6 +326,7 @@ class Channel(ChannelEvents):
         :param auto_delete: whether it goes with its last consumer
         :param arguments: RabbitMQ's extensions, such as ``x-queue-type``
         :param callback: called as ``callback(method_frame)``, with queue.declare-ok
+        :raises TypeError: when an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("queue", queue)
@@ -328,6 +350,7 @@ class Channel(ChannelEvents):
         :param routing_key: the binding's routing key; the queue's name if None
         :param arguments: for a headers exchange, what to match
         :param callback: called as ``callback(method_frame)``, with queue.bind-ok
+        :raises TypeError: when an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("queue", queue)
@@ -352,6 +375,7 @@ class Channel(ChannelEvents):
         :param routing_key: the binding's routing key; the queue's name if None
         :param arguments: the binding's arguments
         :param callback: called as ``callback(method_frame)``, with queue.unbind-ok
+        :raises TypeError: when `exchange` is left out, an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("queue", queue)
@@ -365,6 +389,7 @@ class Channel(ChannelEvents):
 
         :param queue: the queue
         :param callback: called as ``callback(method_frame)``, with queue.purge-ok
+        :raises TypeError: when an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("queue", queue)
@@ -380,6 +405,7 @@ class Channel(ChannelEvents):
         :param if_unused: only when it has no consumers
         :param if_empty: only when it has no messages
         :param callback: called as ``callback(method_frame)``, with queue.delete-ok
+        :raises TypeError: when an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("queue", queue)
@@ -401,6 +427,7 @@ class Channel(ChannelEvents):
         :param prefetch_count: messages, 0 to 65535; 0 is no bound
         :param global_qos: False for each consumer to come, True for all of the channel together (RabbitMQ's meaning)
         :param callback: called as ``callback(method_frame)``, with basic.qos-ok
+        :raises TypeError: when an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         :raises ValueError: when a bound is negative
         """
@@ -432,6 +459,7 @@ class Channel(ChannelEvents):
         :param arguments: RabbitMQ's extensions, such as ``x-priority``
         :param callback: called as ``callback(method_frame)``, with basic.consume-ok
         :returns: the consumer tag
+        :raises TypeError: when an argument is of another type, or one of the callbacks is not callable
         :raises pika.exceptions.DuplicateConsumerTag: when the channel has a consumer of this tag
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
@@ -460,6 +488,7 @@ class Channel(ChannelEvents):
 
         :param consumer_tag: the consumer
         :param callback: called as ``callback(method_frame)``, with basic.cancel-ok
+        :raises TypeError: when an argument is of another type, or `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         require_text("consumer_tag", consumer_tag)
@@ -485,6 +514,7 @@ class Channel(ChannelEvents):
         :param callback: called as ``callback(channel, method, properties, body)`` when there is a message; when
             there is none, a callback added for ``Basic.GetEmpty`` with :meth:`add_callback` is called
         :param auto_ack: whether the message needs no acknowledgement
+        :raises TypeError: when `queue` is no str, or `callback` is not callable
         :raises pika.exceptions.DuplicateGetOkCallback: when an earlier get is not answered yet
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
@@ -492,9 +522,9 @@ class Channel(ChannelEvents):
         require_callable(callback)
         if self._on_getok_callback is not None:
             raise exceptions.DuplicateGetOkCallback
-        reply = self._protocol.basic_get(queue, auto_ack)
+        self._protocol.basic_get(queue, auto_ack)
         self._on_getok_callback = callback
-        self._rpc(reply, None)
+        self._flush()
 
     @_operation
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
@@ -502,11 +532,11 @@ class Channel(ChannelEvents):
 
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is acknowledged as well
+        :raises ValueError: when the delivery tag is no integer from 0 to 2**64 - 1
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         if self._is_tapped():
-            self._raise_if_not_open()
-            self._send_method(spec.Basic.Ack(delivery_tag, multiple))
+            self._send_tapped(spec.Basic.Ack(delivery_tag, multiple))
             return
         self._protocol.basic_ack(delivery_tag, multiple)
         self.connection._flush()
@@ -518,11 +548,11 @@ class Channel(ChannelEvents):
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is refused as well
         :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
+        :raises ValueError: when the delivery tag is no integer from 0 to 2**64 - 1
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         if self._is_tapped():
-            self._raise_if_not_open()
-            self._send_method(spec.Basic.Nack(delivery_tag, multiple, requeue))
+            self._send_tapped(spec.Basic.Nack(delivery_tag, multiple, requeue))
             return
         self._protocol.basic_nack(delivery_tag, multiple, requeue)
         self.connection._flush()
@@ -533,11 +563,11 @@ class Channel(ChannelEvents):
 
         :param delivery_tag: the delivery
         :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
+        :raises ValueError: when the delivery tag is no integer from 0 to 2**64 - 1
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         if self._is_tapped():
-            self._raise_if_not_open()
-            self._send_method(spec.Basic.Reject(delivery_tag, requeue))
+            self._send_tapped(spec.Basic.Reject(delivery_tag, requeue))
             return
         self._protocol.basic_reject(delivery_tag, requeue)
         self.connection._flush()
@@ -548,6 +578,7 @@ class Channel(ChannelEvents):
 
         :param requeue: whether other consumers may get them; RabbitMQ has only True
         :param callback: called as ``callback(method_frame)``, with basic.recover-ok
+        :raises TypeError: when `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         nowait_unless(callback)
@@ -572,6 +603,7 @@ class Channel(ChannelEvents):
         :param body: the body; a str is encoded as UTF-8
         :param properties: the message's properties
         :param mandatory: whether the broker returns the message when no queue takes it
+        :raises TypeError: when an argument is of another type
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         :raises pika.exceptions.ShortStringTooLong: when exchange or routing key have over 255 octets
         :raises ValueError: when the properties do not fit into a frame
@@ -584,9 +616,8 @@ class Channel(ChannelEvents):
             raise ArgumentTypeError(f"properties must be a pika.BasicProperties, but got {properties!r}")
         self.connection._require_room()
         if self._is_tapped():
-            self._raise_if_not_open()
             method = spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)
-            self._send_method(method, (properties or spec.BasicProperties(), body))
+            self._send_tapped(method, (properties or spec.BasicProperties(), body))
             return
         self._protocol.basic_publish(exchange, routing_key, body, properties, mandatory, self._confirmation)
         self.connection._flush()
@@ -597,6 +628,7 @@ class Channel(ChannelEvents):
 
         :param ack_nack_callback: called as ``callback(method_frame)`` with each basic.ack and basic.nack of the broker
         :param callback: called as ``callback(method_frame)``, with confirm.select-ok
+        :raises TypeError: when `callback` is not callable
         :raises ValueError: when `ack_nack_callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         :raises pika.exceptions.MethodNotImplemented: when the broker has no confirms, or no basic.nack
@@ -606,9 +638,7 @@ class Channel(ChannelEvents):
         nowait = nowait_unless(callback)
         self._raise_if_not_open()
         # A stand-in for a connection has no broker that could lack them.
-        if type(self._protocol) is protocol.Channel and not (
-            self.connection.publisher_confirms and self.connection.basic_nack
-        ):
+        if not self._detached and not (self.connection.publisher_confirms and self.connection.basic_nack):
             raise exceptions.MethodNotImplemented("Confirm.Select not Supported by Server")
         reply = self._protocol.confirm_select(nowait)
         for method in (spec.Basic.Ack, spec.Basic.Nack):
@@ -622,6 +652,7 @@ class Channel(ChannelEvents):
         """Put the channel into transaction mode (tx.select).
 
         :param callback: called as ``callback(method_frame)``, with tx.select-ok
+        :raises TypeError: when `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         nowait_unless(callback)
@@ -632,6 +663,7 @@ class Channel(ChannelEvents):
         """Commit the publishes and acknowledgements since the last commit or rollback (tx.commit).
 
         :param callback: called as ``callback(method_frame)``, with tx.commit-ok
+        :raises TypeError: when `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         nowait_unless(callback)
@@ -642,6 +674,7 @@ class Channel(ChannelEvents):
         """Abandon the publishes and acknowledgements since the last commit or rollback (tx.rollback).
 
         :param callback: called as ``callback(method_frame)``, with tx.rollback-ok
+        :raises TypeError: when `callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
         nowait_unless(callback)
@@ -662,11 +695,12 @@ class Channel(ChannelEvents):
     def _is_tapped(self) -> bool:
         """Whether what is sent goes through :meth:`_send_method`: somebody has put a patch on that, or there is no
         broker behind the connection."""
-        return (
-            type(self)._send_method is not _SEND_METHOD
-            or "_send_method" in self.__dict__
-            or type(self._protocol) is not protocol.Channel
-        )
+        return type(self)._send_method is not _SEND_METHOD or "_send_method" in self.__dict__ or self._detached
+
+    def _send_tapped(self, method: Method, *content: Content) -> None:
+        # Whoever has put the patch there is given as many arguments as it is in pika.
+        self._raise_if_not_open()
+        self._send_method(method, *content)
 
     def _send_method(self, method: Method, content: Content | None = None) -> None:
         """Send a method as it is, with its content if it has one.
@@ -674,7 +708,7 @@ class Channel(ChannelEvents):
         :param method: the method
         :param content: properties and body
         """
-        if type(self._protocol) is not protocol.Channel:
+        if self._detached:
             self.connection._send_method(self.channel_number, method, content)
             return
         if isinstance(method, spec.Basic.Publish):
@@ -694,27 +728,11 @@ class Channel(ChannelEvents):
     def _rpc(self, reply: protocol.Reply[Any] | None, callback: OnMethod | None) -> None:
         if reply is not None and callback is not None:
             self._callbacks_by_reply[reply] = self.callbacks.next_order(), callback
-        if type(self._protocol) is protocol.Channel:
+        self._flush()
+
+    def _flush(self) -> None:
+        if not self._detached:
             self.connection._flush()
 
 
 _SEND_METHOD = Channel._send_method
-
-
-def _protocol_for(channel: Channel, connection: Any, number: int | None) -> protocol.Channel:
-    rules = getattr(connection, "_protocol", None)
-    if isinstance(rules, protocol.Connection):
-        return rules.open_channel(number)
-    # A stand-in, such as tests of tracers make: not worth loading for anybody else.
-    from pika.connection.detached import DetachedChannel
-
-    return DetachedChannel(number, channel)
-
-
-def _inside_of(connection: Any) -> Inside:
-    inside = getattr(connection, "_inside", None)
-    return inside if isinstance(inside, Inside) else Inside(_ignore)
-
-
-def _ignore(error: BaseException) -> None:
-    """A stand-in for a connection has nothing to end."""

@@ -118,6 +118,8 @@ def nonblocking_socketpair(
     :param proto: 0
     :raises ValueError: when an argument is something else
     """
+    # Not socket.socketpair(): only on Windows does it make sockets of these families, and programs may ask for their
+    # addresses and ports.
     hosts = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
     if family not in hosts:
         raise ValueError(f"family must be AF_INET or AF_INET6, but got {family!r}")

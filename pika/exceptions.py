@@ -12,7 +12,7 @@ The names are those of pika 1.x, because programs import and catch them: also th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 
@@ -230,14 +230,26 @@ class ConsumerCancelled(AMQPChannelError):
     _summary = "Server cancelled consumer"
 
 
+def _where(messages: Iterable[Any]) -> str | None:
+    """Say where the first of the messages went and what the broker said of it, if it is one that came back."""
+    try:
+        method = next(iter(messages)).method
+        where = f"exchange {method.exchange!r}, routing key {method.routing_key!r}"
+        return f"{where}: {method.reply_code} {method.reply_text}"
+    except (StopIteration, AttributeError, TypeError):
+        # Programs and their tests raise these too, with messages of their own.
+        return None
+
+
 class _MessagesError(AMQPChannelError):
-    """Published messages that did not arrive in a queue."""
+    """Published messages that did not arrive in a queue. ``context`` says where the first of them was to go."""
 
     _counted: ClassVar[str]
 
     def __init__(self, messages: Sequence[Any]) -> None:
         super().__init__(self._counted.format(len(messages)))
         self.messages = messages
+        self.context = _where(messages)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The arguments of the constructor are not `args` here, so the default would rebuild something else.
@@ -269,9 +281,9 @@ class NackError(_MessagesError):
 
 
 class InvalidChannelNumber(AMQPError):
-    """A channel number is no integer from 1 to ``channel_max``; the argument is that number."""
+    """A channel number is no integer from 1 to 65535, or is in use on the connection; the argument is that number."""
 
-    _meaning = "An invalid channel number was given; use an integer from 1 to the channel_max of the connection."
+    _meaning = "An invalid channel number was given; use an integer from 1 to 65535 that is not in use."
     _summary = "An invalid channel number has been specified: {0}"
     _value_needs_summary = True
 

@@ -100,6 +100,7 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         self._outflow: Outflow[BaseConnection] = Outflow(self, lambda callback: self._adapter_call_later(0, callback))
         self._outflow_timer: AbstractTimerReference | None = None
         self._linger_until: float | None = None
+        self._writing = False
         self._forked = False
         super().__init__(parameters, on_open_callback, on_open_error_callback, on_close_callback, False)
         guard = getattr(nbio, "thread_guard", None)
@@ -234,14 +235,13 @@ class BaseConnection(Connection, AbstractStreamProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes: called by the stream."""
-        try:
-            self._protocol.receive_data(data, time.monotonic())
-            if self._streaming is not None:
-                self._streaming.in_hand = False
-        except BaseException as error:
-            self._give_up(error)
-            raise
-        self._process_events()
+        self._on_data_available(data)
+
+    def _handle_events(self) -> None:
+        if self._streaming is not None:
+            # What callbacks raise from here on is theirs.
+            self._streaming.in_hand = False
+        super()._handle_events()
 
     def eof_received(self) -> bool:
         """Take note that the broker has hung up: called by the stream, which is closed then."""
@@ -332,28 +332,33 @@ class BaseConnection(Connection, AbstractStreamProtocol):
             self._transport.write(data)
 
     def _flush(self) -> None:
-        inside = self._inside
+        inside, rules = self._inside, self._protocol
         busy = inside.busy
+        # A signal handler that comes in between leaves its output to the loop that it interrupts: none overtakes.
+        while rules.has_data_to_send and not self._writing:
+            try:
+                self._writing = True
+                inside.busy = busy + 1
+                self._send_pieces(rules.data_to_send())
+                self._writing = False
+                inside.busy = busy
+            except BaseException as error:
+                self._writing = False
+                inside.busy = busy
+                self._give_up(error)
+                raise
         streaming = self._streaming
-        try:
-            inside.busy = busy + 1
-            pieces = self._protocol.data_to_send()
-            if streaming is None:
-                if pieces and self._transport is not None:
-                    self._emit_pieces(pieces)
-            else:
-                if pieces:
-                    # While an event is dealt with more may come, and all of it goes out in one go.
-                    streaming.write_pieces(pieces, self._processing)
-                if not self._processing:
-                    streaming.flush()
-            inside.busy = busy
-        except BaseException as error:
-            inside.busy = busy
-            self._give_up(error)
-            raise
-        if self._transport is not None and (pieces or self._outflow.paused):
+        if streaming is not None and not self._processing:
+            streaming.flush()
+        if self._transport is not None:
             self._look_at_output()
+
+    def _send_pieces(self, pieces: list[bytes | memoryview]) -> None:
+        if self._streaming is not None:
+            # While an event is dealt with more may come, and all of it goes out in one go.
+            self._streaming.write_pieces(pieces, self._processing)
+        elif self._transport is not None:
+            self._emit_pieces(pieces)
 
     def _adapter_call_later(self, delay: float, callback: Callable[[], object]) -> AbstractTimerReference:
         return self._nbio.call_later(delay, callback)
@@ -368,7 +373,7 @@ class BaseConnection(Connection, AbstractStreamProtocol):
 
     def _arm_heartbeat(self) -> None:
         super()._arm_heartbeat()
-        if self._duty is None and self._background_heartbeats and self._streaming is not None:
+        if self._duty is None and self._background_heartbeats and self._streaming is not None and not self._forked:
             # Held here, and only here: it goes with the connection, also when that is forgotten without a close.
             self._duty = keeper.Duty(self._protocol, self._streaming.stream)
             keeper.keep(self._duty)
@@ -385,3 +390,11 @@ class BaseConnection(Connection, AbstractStreamProtocol):
                 2 * self._protocol.heartbeat_interval,
             )
         super()._on_heartbeat_due()
+
+    def _tick(self) -> None:
+        try:
+            if self._streaming is not None:
+                # However the turns of the loop went: silence is judged once what has arrived was read.
+                self._streaming.look()
+        finally:
+            super()._tick()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections import deque
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, Union
 
@@ -11,22 +10,17 @@ from pika import channel as channel_module
 from pika import exceptions, frame, spec
 from pika._arguments import as_body, require_callable
 from pika._threads import Inside, one_thread
+from pika.adapters.blocking_deliveries import ON_CANCEL, Deliveries
 from pika.adapters.blocking_events import (
     LOGGER,
     ConsumerEvent,
     OnMessage,
     OnReturn,
-    PendingEvent,
     ReturnedMessage,
     _CallbackResult,
-    _ConsumerCancellationEvt,
-    _ConsumerDeliveryEvt,
     _ConsumerInfo,
-    _ReturnedMessageEvt,
 )
-from pika.adapters.ending import Ending
-from pika.adapters.queue_consumer import QueueConsumer, _QueueConsumerGeneratorInfo
-from pika.connection.callbacks import Callbacks
+from pika.adapters.queue_consumer import QueueConsumer
 from pika.protocol import Confirmation, Outcome
 
 if TYPE_CHECKING:
@@ -34,11 +28,8 @@ if TYPE_CHECKING:
 
 Arguments = Union[Mapping[str, Any], None]
 
-#: What the callbacks of cancelled consumers are kept under.
-_ON_CANCEL = "blocking_channel_consumer_cancelled"
 
-
-class BlockingChannel:
+class BlockingChannel(Deliveries):
     """A channel of a :class:`BlockingConnection`, which makes it with ``connection.channel()``.
 
     Its operations return when the broker has answered. Consumers' callbacks are called while
@@ -53,24 +44,11 @@ class BlockingChannel:
     """
 
     def __init__(self, channel_impl: channel_module.Channel, connection: BlockingConnection) -> None:
-        self._impl = channel_impl
-        self._connection = connection
+        super().__init__(channel_impl, connection)
         self._inside = getattr(connection, "_inside", None) or Inside(_ignore)
-        self._consumer_infos: dict[str, _ConsumerInfo] = {}
-        self._pending_events: deque[PendingEvent] = deque()
-        self._queue_consumer_generator: _QueueConsumerGeneratorInfo | None = None
         self._queue_consumer = QueueConsumer(self)
-        self._delivery_confirmation = False
-        self._callbacks = Callbacks()
-        self._on_return: list[OnReturn] = []
-        self._ending = Ending()
         # The get whose answer is awaited: what is told of a message, of an empty queue, and whether it acknowledges.
         self._get: tuple[_CallbackResult, _CallbackResult, bool] | None = None
-        # The consumer that was cancelled last.
-        self._cancelled_last: _ConsumerInfo | None = None
-        channel_impl.add_on_close_callback(self._on_closed)
-        channel_impl.add_on_cancel_callback(self._on_consumer_cancelled_by_broker)
-        channel_impl.add_on_return_callback(self._on_message_returned)
         channel_impl.add_callback(self._on_get_empty, [spec.Basic.GetEmpty], one_shot=False)
 
     def __int__(self) -> int:
@@ -113,11 +91,6 @@ class BlockingChannel:
         """The tags of the channel's consumers."""
         return [] if self.is_closed else list(self._consumer_infos)
 
-    @property
-    def _is_over(self) -> bool:
-        # Exactly True: tests of tracers put mocks below, of which every attribute is true.
-        return self._impl.is_closed is True
-
     def get_waiting_message_count(self) -> int:
         """Return how many messages have arrived for :meth:`consume` and were not handed out yet."""
         generator = self._queue_consumer_generator
@@ -129,15 +102,17 @@ class BlockingChannel:
         """Have a function called when the broker cancels a consumer, because its queue was deleted for example.
 
         :param callback: called as ``callback(method_frame)``, with basic.cancel
+        :raises TypeError: when it is not callable
         """
-        self._callbacks.add(self.channel_number, _ON_CANCEL, callback, False)
+        self._callbacks.add(self.channel_number, ON_CANCEL, require_callable(callback), False)
 
     def add_on_return_callback(self, callback: OnReturn) -> None:
         """Have a function called when a mandatory message comes back; with confirms its publish raises as well.
 
         :param callback: called as ``callback(channel, method, properties, body)``
+        :raises TypeError: when it is not callable
         """
-        self._on_return.append(callback)
+        self._on_return.append(require_callable(callback))
 
     # Closing
 
@@ -171,6 +146,7 @@ class BlockingChannel:
         :returns: whether the broker delivers now
         """
         self._require_open()
+        self._connection._require_calm("channel.flow")
         result = _CallbackResult()
         self._impl.flow(active, result.set_value_once)
         self._wait(result.is_ready, "channel.flow")
@@ -329,6 +305,7 @@ class BlockingChannel:
             if self._impl.is_open and tag in self._impl._consumers:
                 # A signal handler raised while the answer was awaited: the broker must not deliver to nobody.
                 self._impl.basic_cancel(tag)
+                self._put_back([] if auto_ack else self._take_pending(tag))
             raise
         return tag
 
@@ -358,25 +335,8 @@ class BlockingChannel:
         pending = self._take_pending(consumer_tag)
         if info.auto_ack:
             return [(event.method, event.properties, event.body) for event in pending]
-        for event in pending:
-            self._impl.basic_reject(event.method.delivery_tag, requeue=True)
+        self._put_back(pending)
         return []
-
-    def _take_pending(self, consumer_tag: str) -> list[_ConsumerDeliveryEvt]:
-        taken: list[_ConsumerDeliveryEvt] = []
-        rest: list[PendingEvent] = []
-        for event in self._pending_events:
-            if isinstance(event, _ConsumerDeliveryEvt) and event.method.consumer_tag == consumer_tag:
-                taken.append(event)
-            # That the broker has cancelled the consumer as well is no news then.
-            elif (
-                not isinstance(event, _ConsumerCancellationEvt)
-                or event.method_frame.method.consumer_tag != consumer_tag
-            ):
-                rest.append(event)
-        self._pending_events.clear()
-        self._pending_events.extend(rest)
-        return taken
 
     @one_thread
     def start_consuming(self) -> None:
@@ -449,7 +409,7 @@ class BlockingChannel:
     def cancel(self) -> int:
         """End the consumer of :meth:`consume`, and put back what has arrived for it and was not handed out.
 
-        :returns: how many messages were put back
+        :returns: 0, whatever was put back, as pika 1.4 does
         """
         return self._queue_consumer.cancel()
 
@@ -468,6 +428,7 @@ class BlockingChannel:
         self._require_open()
         if self._get is not None:
             self._finish_interrupted_get(*self._get)
+        self._connection._require_calm("basic.get")
         message, empty = _CallbackResult(), _CallbackResult()
         self._get = (message, empty, auto_ack)
         try:
@@ -578,6 +539,7 @@ class BlockingChannel:
     def _publish_confirmed(
         self, exchange: str, routing_key: str, body: bytes, properties: spec.BasicProperties | None, mandatory: bool
     ) -> None:
+        self._connection._require_calm("basic.publish with a confirm")
         confirmation = Confirmation()
         # Handed over beside the arguments: their number is what tracers wrap.
         self._impl._confirmation = confirmation
@@ -630,6 +592,7 @@ class BlockingChannel:
     def _call(self, name: str, operation: Callable[..., object]) -> frame.Method[Any]:
         """Begin an operation that takes a completion callback, and wait for what it is called with."""
         self._require_open()
+        self._connection._require_calm(name)
         result = _CallbackResult()
         operation(callback=result.set_value_once)
         self._wait(result.is_ready, name)
@@ -640,10 +603,6 @@ class BlockingChannel:
         self._connection._wait_until(lambda: done() or self._is_over, f"{what} on channel {self.channel_number}")
         if not done() and self._is_over:
             self._raise_closed()
-
-    def _place(self) -> str:
-        """Say which channel it is, for the log."""
-        return f"channel {self.channel_number} to {self._connection._impl.stream.peer}"
 
     def _require_open(self) -> None:
         self._impl._raise_if_not_open()
@@ -681,124 +640,8 @@ class BlockingChannel:
         if self._is_over and not self._ending.by_user:
             self._raise_closed()
 
-    def _add_pending_event(self, evt: PendingEvent) -> None:
-        self._pending_events.append(evt)
-        self._connection._request_dispatch(self)
-
-    def _dispatch_events(self) -> None:
-        """Hand what is pending to its callbacks; a callback that cancels its consumer takes the rest back."""
-        connection = self._connection
-        # What was there before is handed out in one go. What callbacks that acknowledge bring in may have no end.
-        waiting = len(self._pending_events)
-        while True:
-            try:
-                event = self._pending_events.popleft()
-            except IndexError:
-                # Asked for no sooner: a signal handler that cancels takes events back at any moment.
-                break
-            self._dispatch_event(event)
-            waiting -= 1
-            if connection._is_awaited(waiting <= 0):
-                connection._request_dispatch(self)
-                break
-        if self._is_over:
-            self._consumer_infos.clear()
-
-    def _dispatch_event(self, event: PendingEvent) -> None:
-        if isinstance(event, _ConsumerDeliveryEvt):
-            self._dispatch_delivery(event)
-        elif isinstance(event, _ConsumerCancellationEvt):
-            self._consumer_infos.pop(event.method_frame.method.consumer_tag, None)
-            self._dispatch_cancellation(event.method_frame)
-        else:
-            message = event.message
-            event.callback(self, message.method, message.properties, message.body)
-
-    def _dispatch_cancellation(self, method_frame: frame.Method[spec.Basic.Cancel]) -> None:
-        for _, callback in self._callbacks.take(self.channel_number, _ON_CANCEL, self, method_frame):
-            try:
-                callback(method_frame)
-            except Exception as error:
-                LOGGER.error(
-                    "%r raised %r over a consumer that the broker cancelled on %s", callback, error, self._place()
-                )
-                raise
-
-    def _dispatch_delivery(self, event: _ConsumerDeliveryEvt) -> None:
-        info = self._consumer_infos.get(event.method.consumer_tag)
-        if info is None:
-            # A signal handler cancelled the consumer when the message had just left the queue of events.
-            info = self._cancelled_last
-            if info is None or info.consumer_tag != event.method.consumer_tag:
-                return
-            if not info.auto_ack:
-                if self.is_open:
-                    self._impl.basic_reject(event.method.delivery_tag, requeue=True)
-                return
-        if info.on_message_callback is not None:
-            info.on_message_callback(self, event.method, event.properties, event.body)
-
-    def _on_consumer_message_delivery(
-        self,
-        channel: channel_module.Channel,
-        method: spec.Basic.Deliver,
-        properties: spec.BasicProperties,
-        body: bytes,
-    ) -> None:
-        event = _ConsumerDeliveryEvt(method, properties, body)
-        info = self._consumer_infos.get(method.consumer_tag)
-        if info is None or info.alternate_event_sink is None:
-            self._add_pending_event(event)
-        else:
-            info.alternate_event_sink(event)
-
-    def _on_consumer_cancelled_by_broker(self, method_frame: frame.Method[spec.Basic.Cancel]) -> None:
-        event = _ConsumerCancellationEvt(method_frame)
-        info = self._consumer_infos.get(method_frame.method.consumer_tag)
-        if info is None or info.alternate_event_sink is None:
-            self._add_pending_event(event)
-        else:
-            info.alternate_event_sink(event)
-
     def _on_consumer_generator_event(self, evt: ConsumerEvent) -> None:
         self._queue_consumer.on_event(evt)
-
-    def _on_message_returned(
-        self,
-        channel: channel_module.Channel,
-        method: spec.Basic.Return,
-        properties: spec.BasicProperties,
-        body: bytes,
-    ) -> None:
-        if self._delivery_confirmation:
-            LOGGER.warning("A message came back to %s: %s", self._place(), method)
-        message = ReturnedMessage(method, properties, body)
-        for callback in self._on_return:
-            self._add_pending_event(_ReturnedMessageEvt(callback, message))
-
-    def _on_closed(self, channel: channel_module.Channel, reason: BaseException) -> None:
-        self._ending.reason = reason
-        by_user = self._ending.by_user
-        # The broker delivers again what awaits an acknowledgement. What awaits none has left its queue for good: it is
-        # still handed out, unless it was the user who closed.
-        kept = {tag for tag, info in self._consumer_infos.items() if info.auto_ack and not by_user}
-        for tag in self._consumer_infos.keys() - kept:
-            del self._consumer_infos[tag]
-        generator = self._queue_consumer_generator
-        if generator is not None and (by_user or not generator.params[1]):
-            generator.pending_events.clear()
-        pending = list(self._pending_events)
-        self._pending_events.clear()
-        self._pending_events.extend(
-            event
-            for event in pending
-            if not isinstance(event, _ConsumerDeliveryEvt) or event.method.consumer_tag in kept
-        )
-        if self._pending_events or self._connection._awaiting_events:
-            # Whoever waits for this channel's events is to look up, also when it was a signal handler that closed it.
-            self._connection._interrupt_wait(self)
-        else:
-            self._connection._forget(self)
 
     def _on_get_empty(self, method_frame: frame.Method[spec.Basic.GetEmpty]) -> None:
         if self._get is not None:

@@ -204,6 +204,7 @@ class BlockingConnection:
         :param new_secret: the new password or token
         :param reason: a text for the broker's log
         """
+        self._require_calm("connection.update-secret")
         result = _CallbackResult()
         self._impl.update_secret(new_secret, reason, result.set_value_once)
         self._wait_until(result.is_ready, "connection.update-secret")
@@ -218,6 +219,7 @@ class BlockingConnection:
         :raises pika.exceptions.NoFreeChannels: when the broker allows no more
         :raises pika.exceptions.InvalidChannelNumber: when the number is no int, in use or out of range
         """
+        self._require_calm("channel.open")
         opened = _CallbackResult()
         impl = self._impl.channel(channel_number, opened.set_value_once)
         channel = BlockingChannel(impl, self)
@@ -242,7 +244,9 @@ class BlockingConnection:
         """
         if time_limit is not None and time_limit < 0:
             raise NegativeTimeError(f"process_data_events: time_limit must be non-negative, but got {time_limit!r}")
-        self._require_open_before()
+        if self._impl.ending.by_user or not self._has_ready_events():
+            # Messages without acknowledgements are still handed out when the connection is gone.
+            self._require_open_before()
         with self._awaiting():
             self._await_events(None if time_limit is None else time.monotonic() + time_limit)
         if not self._in_dispatch and self._has_ready_events():
@@ -386,6 +390,14 @@ class BlockingConnection:
 
         return queue
 
+    def _require_calm(self, what: str) -> None:
+        """Refuse what a signal handler calls in the middle of I/O, before anything of it is sent."""
+        if self._impl.interrupted:
+            raise exceptions.ReentrancyError(
+                f"{what}: called by a signal handler in the middle of I/O, where no answer can be awaited; "
+                f"stop_consuming() and close() can be called there, and add_callback_threadsafe() does the rest"
+            )
+
     def _wait_until(self, done: Callable[[], bool], what: str) -> None:
         """Pump until something holds.
 
@@ -393,12 +405,8 @@ class BlockingConnection:
         :param what: what is awaited, for the error's text
         :raises pika.exceptions.AMQPConnectionError: of the class that says why, when the connection ends before
         """
+        self._require_calm(what)
         impl = self._impl
-        if impl.interrupted:
-            raise exceptions.ReentrancyError(
-                f"{what}: called by a signal handler in the middle of I/O, where no answer can be awaited; "
-                f"stop_consuming() and close() can be called there, and add_callback_threadsafe() does the rest"
-            )
         began = time.monotonic()
         while True:
             # What an alarm has held up has the whole time again after it.
@@ -425,6 +433,8 @@ class BlockingConnection:
 
     def _require_open_before(self) -> None:
         if self._impl.is_closed:
+            if self._impl.ending.is_news:
+                raise self._impl.ending.tell()
             raise self._impl._wrong_state("Timeout closed before call", ClosedBeforeCallError)
 
     def _require_outermost(self, what: str) -> None:
@@ -454,9 +464,10 @@ class BlockingConnection:
             self._run_deferred()
 
     def _glance(self) -> None:
-        self._impl.glance()
+        if not self._impl.interrupted:
+            self._impl.glance()
 
-    def _is_awaited(self, callbacks: bool) -> bool:
+    def _must_yield(self, callbacks: bool) -> bool:
         """Whether a channel is to make room: for what signal handlers asked for, and, if so, for other callbacks."""
         return bool(self._deferred or (callbacks and self._ready_events))
 

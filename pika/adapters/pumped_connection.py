@@ -50,6 +50,7 @@ class PumpedConnection(Connection):
         # What other threads handed over.
         self._soon: deque[Callable[[], object]] = deque()
         self._glanced_at = 0.0
+        self._writing = False
         self._pushing = False
         # How deep it is in dealing with what has arrived.
         self._acts = 0
@@ -206,27 +207,38 @@ class PumpedConnection(Connection):
     # The callback connection's side
 
     def _flush(self) -> None:
-        inside = self._inside
+        inside, rules = self._inside, self._protocol
         busy = inside.busy
-        try:
-            inside.busy = busy + 1
-            pieces = self._protocol.data_to_send()
-            if len(pieces) == 1:
-                self.stream.write(pieces[0])
-            elif pieces:
-                self.stream.write_pieces(pieces)
-            inside.busy = busy
-        except BaseException as error:
-            inside.busy = busy
-            self._give_up(error)
-            raise
-        if self.stream.pending_output and not self._pushing:
+        # A signal handler that comes in between leaves its output to the loop that it interrupts: none overtakes.
+        while rules.has_data_to_send and not self._writing:
+            try:
+                self._writing = True
+                inside.busy = busy + 1
+                pieces = rules.data_to_send()
+                if len(pieces) == 1:
+                    self.stream.write(pieces[0])
+                else:
+                    self.stream.write_pieces(pieces)
+                self._writing = False
+                inside.busy = busy
+            except BaseException as error:
+                self._writing = False
+                inside.busy = busy
+                self._give_up(error)
+                raise
+        if self.stream.pending_output and not (self._pushing or self._acts or self._writing):
             self._push_out()
 
+    def _tick(self) -> None:
+        # However the turns of the loop went: silence is judged once everything that has arrived was read.
+        if not self.stream.closed:
+            self._receive()
+        super()._tick()
+
     def _push_out(self) -> None:
-        # While the broker takes nothing, it is read on: a broker under an alarm goes on sending heartbeats,
-        # and says that it has blocked us. Silence ends this, and so do blocked_connection_timeout and closing.
-        # What is answered meanwhile is sent by this loop, not by one inside it.
+        # Of what a call of the program has to send; what is answered to the broker goes out as it can. While the broker
+        # takes nothing, it is read on: a broker under an alarm goes on sending heartbeats, and says that it has blocked
+        # us. Silence ends this, and so do blocked_connection_timeout and closing.
         try:
             self._pushing = True
             while self.stream.pending_output and not self.stream.closed:

@@ -62,12 +62,13 @@ class QueueConsumer:
                 )
             return
         tag = consumer_tag or channel._impl._generate_consumer_tag()
-        channel._queue_consumer_generator = _QueueConsumerGeneratorInfo(params, tag)
+        info = channel._queue_consumer_generator = _QueueConsumerGeneratorInfo(params, tag)
         try:
             channel._consume(queue, auto_ack, exclusive, tag, arguments, None, channel._on_consumer_generator_event)
         except BaseException:
             # A signal handler may have raised when it was there already: then cancel() is to find it.
-            self._forget(tag)
+            if self._forget(tag) and channel.is_open and not auto_ack:
+                channel._put_back(info.pending_events)
             raise
 
     def messages(self, inactivity_timeout: float | None) -> Generator[tuple[Any, Any, Any], None, None]:
@@ -106,10 +107,13 @@ class QueueConsumer:
         finally:
             self._forget(info.consumer_tag)
 
-    def _forget(self, consumer_tag: str) -> None:
-        """Have no consumer any more, unless there still is one."""
-        if self._channel.is_closed or consumer_tag not in self._channel._consumer_infos:
-            self._channel._queue_consumer_generator = None
+    def _forget(self, consumer_tag: str) -> bool:
+        """Have no consumer any more, unless there still is one; says whether there is none."""
+        channel = self._channel
+        gone = channel.is_closed or consumer_tag not in channel._consumer_infos
+        if gone:
+            channel._queue_consumer_generator = None
+        return gone
 
     def on_event(self, event: ConsumerEvent) -> None:
         """Take what has happened to the consumer."""

@@ -173,7 +173,8 @@ class ChannelEvents:
         :param broker_close: the broker's channel.close, if there was one
         """
         if isinstance(reason, exceptions.ChannelClosedByBroker):
-            LOGGER.warning("The broker closed channel %d: %s", self.channel_number, reason)
+            # The text alone: a record that is kept somewhere must not keep the frames of a traceback.
+            LOGGER.warning("The broker closed channel %d: %s", self.channel_number, str(reason))
         self._callbacks_by_reply.clear()
         self._on_getok_callback = None
         number, callbacks = self.channel_number, self.callbacks

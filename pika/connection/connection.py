@@ -7,7 +7,7 @@ import copy
 import functools
 import logging
 import time
-from typing import Any, Callable, ClassVar, NamedTuple
+from typing import Any, Callable, ClassVar, NamedTuple, TypeVar, cast
 
 from pika import channel as channel_module
 from pika import exceptions, frame, protocol, spec
@@ -23,9 +23,14 @@ from pika.transport import forks
 
 LOGGER = logging.getLogger("pika.connection")
 
+#: So many turns of its loop a busy program gets to read what had arrived, before an alarm is judged: kernels keep a few
+#: MiB, and a turn reads up to 128 KiB.
+_TURNS_TO_READ = 64
+
 #: How this library calls itself in the properties that the broker shows of its clients.
 PRODUCT = "Pika Python Client Library"
 
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 OnOpen = Callable[["Connection"], object]
 OnClose = Callable[["Connection", BaseException], object]
 OnOpenError = Callable[["Connection", Any], object]
@@ -33,6 +38,22 @@ OnBlocked = Callable[["Connection", "frame.Method[Any]"], object]
 
 #: Seconds that pika 1.x adds to the heartbeat interval when it judges silence, which programs know it by.
 _CHECK_MARGIN = 5
+
+
+def _of_the_loop(method: Handler) -> Handler:
+    """Decorate what the connection's own loop calls: it waits for a thread that is inside, which takes a moment, since
+    what the loop brings must not be refused."""
+
+    @functools.wraps(method)
+    def patient(self: Connection, *args: Any, **kwargs: Any) -> Any:
+        inside = self._inside
+        inside.acquire(True)
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            inside.release()
+
+    return cast(Handler, patient)
 
 
 class HeartbeatChecker(NamedTuple):
@@ -174,6 +195,7 @@ class Connection(abc.ABC):
 
     # What a subclass calls
 
+    @_of_the_loop
     def _on_stream_connected(self) -> None:
         """Begin the AMQP handshake: bytes can flow."""
         if self._state is not ConnectionState.INIT:
@@ -182,6 +204,7 @@ class Connection(abc.ABC):
         self._protocol.start(time.monotonic())
         self._flush()
 
+    @_of_the_loop
     def _on_stream_terminated(self, error: BaseException | None) -> None:
         """Take note that the stream has ended.
 
@@ -191,6 +214,7 @@ class Connection(abc.ABC):
         self._protocol.stream_lost(error or exceptions.StreamLostError("the stream was closed by this client"))
         self._process_events()
 
+    @_of_the_loop
     def _on_data_available(self, data_in: bytes) -> None:
         """Take bytes that arrived, and act on them.
 
@@ -351,25 +375,28 @@ class Connection(abc.ABC):
         capabilities = self.server_properties.get("capabilities")
         return capabilities if isinstance(capabilities, dict) else {}
 
+    def _has(self, capability: str) -> bool:
+        return bool((self.server_capabilities or {}).get(capability, False))
+
     @property
     def basic_nack(self) -> bool:
         """Whether the broker has basic.nack."""
-        return bool(self.server_capabilities.get("basic.nack", False))
+        return self._has("basic.nack")
 
     @property
     def consumer_cancel_notify(self) -> bool:
         """Whether the broker tells a consumer that it was cancelled."""
-        return bool(self.server_capabilities.get("consumer_cancel_notify", False))
+        return self._has("consumer_cancel_notify")
 
     @property
     def exchange_exchange_bindings(self) -> bool:
         """Whether the broker can bind exchanges to exchanges."""
-        return bool(self.server_capabilities.get("exchange_exchange_bindings", False))
+        return self._has("exchange_exchange_bindings")
 
     @property
     def publisher_confirms(self) -> bool:
         """Whether the broker has publisher confirms."""
-        return bool(self.server_capabilities.get("publisher_confirms", False))
+        return self._has("publisher_confirms")
 
     @property
     def connection_state(self) -> int:
@@ -441,20 +468,37 @@ class Connection(abc.ABC):
             # A callback closes the connection, or its bytes push others in: the loop that called it goes on after it.
             self._flush()
             return
-        next_event = self._protocol.next_event
         inside = self._inside
         busy = inside.busy
-        finished = taking = False
+        finished = False
         try:
             self._processing = True
             inside.busy = busy + 1
+            self._handle_events()
+            finished = True
+        finally:
+            self._processing = False
+            inside.busy = busy
+            self._flush()
+            if self._heartbeat_timer is None and self._protocol.heartbeat_interval:
+                # The broker expects heartbeats from tune-ok on, however long it takes to open the connection.
+                self._arm_heartbeat()
+            if not finished:
+                # A user's callback raised.  What arrived behind its event must not wait for more to arrive.
+                self._adapter_call_later(0, self._process_events)
+        if self._closed is not None:
+            self._end_stream()
+
+    def _handle_events(self) -> None:
+        next_event = self._protocol.next_event
+        taking = False
+        try:
             while True:
                 taking = True
                 event = next_event()
                 taking = False
                 if event is None:
-                    finished = True
-                    break
+                    return
                 if type(event) is protocol.Delivery:
                     self._channels[event.channel.number]._deliver(event)
                 else:
@@ -464,15 +508,8 @@ class Connection(abc.ABC):
                 # By itself it raises nothing: a signal handler did.
                 self._give_up(error)
             raise
-        finally:
-            self._processing = False
-            inside.busy = busy
-            self._flush()
-            if not finished:
-                # A user's callback raised.  What arrived behind its event must not wait for more to arrive.
-                self._adapter_call_later(0, self._process_events)
-        if self._closed is None:
-            return
+
+    def _end_stream(self) -> None:
         if self._stream_is_gone:
             self._report_closed()
         elif not self._disconnecting:
@@ -484,8 +521,6 @@ class Connection(abc.ABC):
         rules, params = self._protocol, self.params
         params.channel_max, params.frame_max = rules.channel_max, rules.frame_max
         params.heartbeat = rules.heartbeat_interval
-        if self._protocol.next_deadline() is not None:
-            self._arm_heartbeat()
         self.callbacks.process(0, self.ON_CONNECTION_OPEN_OK, self, self)
 
     def _arm_heartbeat(self) -> None:
@@ -498,6 +533,7 @@ class Connection(abc.ABC):
         # One turn later: what arrived while the loop was busy is read before silence is judged.
         self._heartbeat_timer = self._adapter_call_later(0, self._tick)
 
+    @_of_the_loop
     def _tick(self) -> None:
         self._protocol.tick(time.monotonic())
         self._arm_heartbeat()
@@ -521,15 +557,18 @@ class Connection(abc.ABC):
         self._remove_blocked_timer()
         self.callbacks.process(0, event.method, self, frame.Method(0, event.method))
 
-    def _on_blocked_timeout(self, seen: float | None = None) -> None:
+    @_of_the_loop
+    def _on_blocked_timeout(self, seen: float | None = None, turns: int = _TURNS_TO_READ) -> None:
         self._blocked_timer = None
         received_at = self._protocol.received_at
-        if received_at != seen:
+        if received_at != seen and turns:
             # The end of the alarm may be among what has arrived and was not read yet, while the program was busy.
-            judge = functools.partial(self._on_blocked_timeout, received_at)
+            judge = functools.partial(self._on_blocked_timeout, received_at, turns - 1)
             self._blocked_timer = self._adapter_call_later(0, judge)
             return
-        self._protocol.stream_lost(exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired."))
+        error = exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired.")
+        error.context = f"blocked for {self.params.blocked_connection_timeout} seconds: {self._protocol.blocked}"
+        self._protocol.stream_lost(error)
         self._process_events()
 
     def _remove_blocked_timer(self) -> None:
@@ -548,9 +587,6 @@ class Connection(abc.ABC):
         call_each(callbacks, frame.Method(0, method))
 
     def _on_channel_event(self, event: ChannelEvent) -> None:
-        assert isinstance(
-            event, (protocol.Returned, protocol.Confirmed, protocol.ConsumerCancelled, protocol.ChannelFlow)
-        )
         self._channels[event.channel.number]._on_event(event)
 
     def _on_channel_closed(self, event: protocol.ChannelClosed) -> None:

@@ -1,10 +1,11 @@
-"""The protocol of a channel whose connection is a stand-in: no broker, and nobody who answers."""
+"""What a channel stands on when its connection is a stand-in, as tests of tracers make them: nobody answers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from pika import exceptions, protocol, spec
+from pika._threads import Inside
 from pika.amqp_object import Method
 from pika.protocol.channel import _Waiting
 from pika.protocol.handshake import MAX_MESSAGE_SIZE
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
 class DetachedChannel(protocol.Channel):
     """Hands methods to :meth:`pika.channel.Channel._send_method` as objects, where other channels send bytes.
 
-    Tests of tracers make a :class:`pika.channel.Channel` on a mock, and look at what it would send. They replace
+    The tests make a :class:`pika.channel.Channel` on a mock, and look at what it would send. They replace
     classes of :mod:`pika.spec` too, so nothing here asks what a method is, and nothing waits for an answer.
 
     :param number: the channel's number
     :param channel: the channel
     :raises pika.exceptions.InvalidChannelNumber: when the number is no int
     """
+
+    detached = True
 
     def __init__(self, number: int | None, channel: Channel) -> None:
         if not isinstance(number, int):
@@ -48,3 +51,20 @@ class DetachedChannel(protocol.Channel):
     def _transmit(self, item: _Waiting) -> None:
         if item.method is not None:
             self._channel._send_method(item.method)
+
+
+def protocol_for(channel: Channel, connection: Any, number: int | None) -> protocol.Channel:
+    """Return the protocol of a channel: its connection's opens it, unless that is a stand-in and has none.
+
+    :param channel: the channel
+    :param connection: its connection
+    :param number: its number; None for the lowest that is free
+    """
+    rules = getattr(connection, "_protocol", None)
+    return rules.open_channel(number) if isinstance(rules, protocol.Connection) else DetachedChannel(number, channel)
+
+
+def inside_of(connection: Any) -> Inside:
+    """Return what a channel shares with its connection, or one of its own when that is a stand-in."""
+    inside = getattr(connection, "_inside", None)
+    return inside if isinstance(inside, Inside) else Inside()

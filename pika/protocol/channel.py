@@ -139,8 +139,8 @@ class Channel(Operations):
     def _refuse(self) -> None:
         refusal = exceptions.ChannelWrongStateError(f"Channel is {self.state.name.lower()}.")
         if self.error is not None:
-            refusal.context = f"{self.error!r}"
-        raise refusal
+            refusal.context = str(self.error)
+        raise refusal from self.error
 
     def end(self, error: BaseException) -> None:
         """Close the channel with a reason, without a word to the broker; everything pending ends with it.

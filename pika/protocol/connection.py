@@ -126,11 +126,18 @@ class Connection:
             self._finish(error, Action.LOSE)
         self._output.clear()
 
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether :meth:`data_to_send` has anything to return."""
+        return bool(self._output)
+
     def data_to_send(self) -> list[bytes | memoryview]:
         """Return the pieces to send now, in order, and forget them."""
-        output = self._output[:]
-        # In place: the channels append to this very list.
-        self._output.clear()
+        count = len(self._output)
+        output = self._output[:count]
+        # In place, since the channels append to this very list; and no more than was taken, since a signal handler may
+        # append in between.
+        del self._output[:count]
         if self._heartbeat is not None and output and output != [frame.HEARTBEAT_FRAME]:
             self._heartbeat.sent = True
         return output
@@ -172,7 +179,9 @@ class Connection:
 
     def next_deadline(self) -> float | None:
         """Return when :meth:`tick` is to be called, or None."""
-        return None if self._heartbeat is None else self._heartbeat.deadline
+        # Looked at once: another thread, that of the keeper, asks too.
+        heartbeat = self._heartbeat
+        return None if heartbeat is None else heartbeat.deadline
 
     def tick(self, now: float) -> None:
         """Send a heartbeat if one is due, and find out whether the broker is dead.
@@ -462,9 +471,10 @@ class Connection:
         phase = self.phase
         self._advance(trigger)
         if isinstance(error, exceptions.AMQPError):
-            # What is known beyond that, and who the stream's peer was, is there already.
-            more = f"; {error.context}" if isinstance(error, exceptions.AMQPHeartbeatTimeout) and error.context else ""
-            error.context = f"{self.settings.peer}; {phase}{more}"
+            # Of a stream's error it is the peer, as it is here; of others what is known besides.
+            known = error.context or ""
+            more = "" if known.startswith(self.settings.peer) else f"; {known}"
+            error.context = f"{self.settings.peer}; {phase}{more if known else ''}"
         self.error = error
         self._heartbeat = None
         self.blocked = None

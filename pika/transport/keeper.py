@@ -106,12 +106,21 @@ class Keeper:
         lasting: list[weakref.ref[Duty]] = []
         for reference in self._duties:
             duty = reference()
-            look = None if duty is None else duty.attend(now)
+            look = None if duty is None else _attended(duty, now)
             if look is not None:
                 lasting.append(reference)
                 next_look = look if next_look is None else min(look, next_look)
         self._duties = lasting
         return None if next_look is None else max(next_look - now, _SHORTEST_SLEEP)
+
+
+def _attended(duty: Duty, now: float) -> float | None:
+    try:
+        return duty.attend(now)
+    except Exception:
+        # One connection in a state that nobody thought of must not cost the others their heartbeats.
+        LOGGER.exception("No more heartbeats in the background for one connection")
+        return None
 
 
 # Made when it is needed: only then it is known whether gevent has put its own threads in place.

@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 import time
 from collections import deque
-from typing import Any, Callable, TypeVar, cast
+from typing import Callable
 
-from pika.exceptions import WrongThreadError
+from pika._threads import Inside, one_thread
 from pika.transport import forks
-from pika.transport.pollers import ERROR, READ, WRITE, Handler, _PollerBase
+from pika.transport.pollers import ERROR, READ, WRITE, Handler, PollerBase
 from pika.transport.timers import Timer, Timers
 
 #: Makes a poller of two functions: how many seconds a wait may be, and what to do after it.
-MakePoller = Callable[[Callable[[], "float | None"], Callable[[], object]], _PollerBase]
+MakePoller = Callable[[Callable[[], "float | None"], Callable[[], object]], PollerBase]
 
-M = TypeVar("M", bound=Callable[..., Any])
-
-
-def _one_thread(method: M) -> M:
-    """Decorate a method of a loop: it is refused to a thread that comes while another is inside.
-
-    Handlers, callbacks and signal handlers run in the thread that is inside, and pass.
-    """
-
-    @functools.wraps(method)
-    def guarded(self: Loop, *args: Any, **kwargs: Any) -> Any:
-        inside = self._inside
-        if not inside.acquire(False):
-            raise WrongThreadError(
-                f"{method.__name__}() was called in thread {threading.current_thread().name!r} while another thread "
-                f"runs {self!r}. Nothing was done. Hand the work to that thread with "
-                f"ioloop.add_callback_threadsafe(function)"
-            )
-        try:
-            return method(self, *args, **kwargs)
-        finally:
-            inside.release()
-
-    return cast(M, guarded)
+_REMEDY = "Nothing was done. Hand the work to that thread with ioloop.add_callback_threadsafe(function)"
 
 
 class Loop:
@@ -65,8 +40,7 @@ class Loop:
         self._clock = clock
         self._timers = Timers()
         self._callbacks: deque[Callable[[], object]] = deque()
-        # Looked up now, not when this module is loaded: gevent may have put its own in place.
-        self._inside = threading.RLock()
+        self._inside = Inside(remedy=_REMEDY)
         self._closed = False
         self._poller = make_poller(self._wait_seconds, self._run_callbacks)
         forks.watch(self)
@@ -79,11 +53,11 @@ class Loop:
         )
 
     @property
-    def thread_guard(self) -> Any:
+    def thread_guard(self) -> Inside:
         """The lock that a thread holds while it runs or changes the loop: what stands on it is guarded alike."""
         return self._inside
 
-    @_one_thread
+    @one_thread
     def start(self) -> None:
         """Run, until :meth:`stop`. When that was called before, return at once.
 
@@ -98,7 +72,7 @@ class Loop:
         """End :meth:`start`, when the iteration is over. Any thread may call it, and any signal handler."""
         self._poller.stop()
 
-    @_one_thread
+    @one_thread
     def close(self) -> None:
         """Forget handlers, timers and callbacks, and give the loop's descriptors back. Closing it again does nothing.
 
@@ -112,7 +86,7 @@ class Loop:
         self._timers = Timers()
         self._callbacks.clear()
 
-    @_one_thread
+    @one_thread
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Have a function called once, after some time.
 
@@ -134,7 +108,7 @@ class Loop:
         self._poller.rouse()
         return timer
 
-    @_one_thread
+    @one_thread
     def remove_timeout(self, timeout_handle: Timer) -> None:
         """See to it that a timer does not run. One that has run, or was removed before, is left alone.
 
@@ -162,7 +136,7 @@ class Loop:
         """As :meth:`add_callback_threadsafe`."""
         self.add_callback_threadsafe(callback)
 
-    @_one_thread
+    @one_thread
     def add_handler(self, fd: int, handler: Handler, events: int) -> None:
         """Have ``handler(fd, events)`` called whenever a descriptor is ready, until it is removed.
 
@@ -177,7 +151,7 @@ class Loop:
         """
         self._poller.add_handler(fd, handler, events)
 
-    @_one_thread
+    @one_thread
     def update_handler(self, fd: int, events: int) -> None:
         """Change what is waited for.
 
@@ -189,7 +163,7 @@ class Loop:
         """
         self._poller.update_handler(fd, events)
 
-    @_one_thread
+    @one_thread
     def remove_handler(self, fd: int) -> None:
         """Wait for a descriptor no longer. Its handler is not called again, not even for what was found already.
 
@@ -199,7 +173,7 @@ class Loop:
         """
         self._poller.remove_handler(fd)
 
-    @_one_thread
+    @one_thread
     def poll(self) -> None:
         """Wait once, for 5 seconds at most, and call the handlers of what is ready: for who runs a loop of his own.
 
@@ -208,7 +182,7 @@ class Loop:
         """
         self._poller.poll()
 
-    @_one_thread
+    @one_thread
     def process_timeouts(self) -> None:
         """Call the callbacks that wait, then the timers that are due: after :meth:`poll`.
 
@@ -217,7 +191,7 @@ class Loop:
         """
         self._run_callbacks()
 
-    @_one_thread
+    @one_thread
     def activate_poller(self) -> None:
         """Get the system's means of waiting, if they are not there. Waiting does it by itself.
 
@@ -227,7 +201,7 @@ class Loop:
         """
         self._poller.activate_poller()
 
-    @_one_thread
+    @one_thread
     def deactivate_poller(self) -> None:
         """Give the system's means of waiting back. Handlers stay, and are served again by the next wait.
 
@@ -252,8 +226,7 @@ class Loop:
             self._timers.run_due(self._clock())
 
     def _on_fork(self, parent: int) -> None:
-        # The lock may be held by a thread that stayed in the parent.
-        self._inside = threading.RLock()
+        self._inside.after_fork()
         self._poller.start_afresh()
         if not self._closed:
             forks.watch(self)

@@ -1,7 +1,7 @@
 """Waiting for many descriptors and serving those that are ready: a poller for each way that systems have of it.
 
-A poller is used by one thread at a time; :meth:`_PollerBase.stop`, :meth:`_PollerBase.rouse` and
-:meth:`_PollerBase.wake_threadsafe` may be called by any thread and by signal handlers.
+A poller is used by one thread at a time; :meth:`PollerBase.stop`, :meth:`PollerBase.rouse` and
+:meth:`PollerBase.wake_threadsafe` may be called by any thread and by signal handlers.
 """
 
 from __future__ import annotations
@@ -113,11 +113,7 @@ class _PollerBase(abc.ABC):
         return len(self._entries) - (self._waker is not None)
 
     def activate_poller(self) -> None:
-        """Get the system's means of waiting, if they are not there. A wait does it by itself.
-
-        :raises RuntimeError: the poller is closed
-        :raises OSError: the process has too many descriptors
-        """
+        """See :meth:`pika.transport.loop.Loop.activate_poller`."""
         if self._active:
             return
         if self._closed:
@@ -134,7 +130,7 @@ class _PollerBase(abc.ABC):
                 self._give_up(fd, error)
 
     def deactivate_poller(self) -> None:
-        """Give the system's means of waiting back. Handlers stay, and are served again by the next wait."""
+        """See :meth:`pika.transport.loop.Loop.deactivate_poller`."""
         if self._active:
             self._active = False
             self._shut()
@@ -162,16 +158,7 @@ class _PollerBase(abc.ABC):
             self._waker = None
 
     def add_handler(self, fileno: int, handler: Handler, events: int) -> None:
-        """Have ``handler(fileno, events)`` called whenever a descriptor is ready, until it is removed.
-
-        :param fileno: the descriptor; a handler that it had is replaced
-        :param handler: what to call. ``events`` are those that were asked for, and ``HANGUP`` when it is the case
-        :param events: READ, WRITE and ERROR, or'd; 0 waits for nothing
-        :raises TypeError: the handler cannot be called, or the descriptor is no number
-        :raises OSError: there is no such descriptor, or it is of a kind that cannot be waited for
-        :raises ValueError: the system's call cannot take so high a descriptor
-        :raises RuntimeError: the poller is closed
-        """
+        """See :meth:`pika.transport.loop.Loop.add_handler`."""
         if not callable(handler):
             raise TypeError(f"handler must be a callable, but got {handler!r}")
         if not isinstance(fileno, int):
@@ -183,13 +170,7 @@ class _PollerBase(abc.ABC):
         self._entries[fileno] = _Entry(handler, asked, self._batch)
 
     def update_handler(self, fileno: int, events: int) -> None:
-        """Change what is waited for.
-
-        :param fileno: a descriptor that has a handler
-        :param events: as for :meth:`add_handler`, instead of those before
-        :raises FileNotFoundError: the descriptor has no handler
-        :raises OSError: there is no such descriptor any more
-        """
+        """See :meth:`pika.transport.loop.Loop.update_handler`."""
         entry = self._entries.get(fileno)
         if entry is None:
             raise FileNotFoundError(errno.ENOENT, f"Descriptor {fileno} has no handler; add one with add_handler()")
@@ -200,11 +181,7 @@ class _PollerBase(abc.ABC):
             entry.asked = asked
 
     def remove_handler(self, fileno: int) -> None:
-        """Wait for a descriptor no longer. Its handler is not called again, not even for what was found already.
-
-        :param fileno: the descriptor; it may be closed
-        :raises KeyError: it has no handler
-        """
+        """See :meth:`pika.transport.loop.Loop.remove_handler`."""
         entry = self._entries.pop(fileno)
         self._removed_in = self._batch
         if self._active:
@@ -331,6 +308,10 @@ class _PollerBase(abc.ABC):
     @abc.abstractmethod
     def _wait(self, seconds: float) -> Iterable[tuple[int, int]]:
         """Wait, and return what is ready: pairs of descriptor and events."""
+
+
+#: What all pollers are. The class itself has the name that programs see in pika.
+PollerBase = _PollerBase
 
 
 class SelectPoller(_PollerBase):
@@ -472,7 +453,7 @@ class KQueuePoller(_PollerBase):
         return ready.items()
 
 
-_BY_NAME: dict[str, type[_PollerBase]] = {
+_BY_NAME: dict[str, type[PollerBase]] = {
     "epoll": EPollPoller,
     "kqueue": KQueuePoller,
     "poll": PollPoller,
@@ -480,7 +461,7 @@ _BY_NAME: dict[str, type[_PollerBase]] = {
 }
 
 
-def poller_class(name: str | None = None) -> type[_PollerBase]:
+def poller_class(name: str | None = None) -> type[PollerBase]:
     """Return the class of pollers to use on this system.
 
     :param name: ``epoll``, ``kqueue``, ``poll`` or ``select``; None for the best that there is

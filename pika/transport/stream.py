@@ -428,11 +428,13 @@ class Stream:
         if self._waker is None and not self.closed:
             self._waker = socket_pair()
         # The waker exists before the flag is looked at: whoever sets the flag now, sends a byte.
+        woken = 0
         if self._woken:
             self._rearm()
-            return Ready.WOKEN
+            # What has arrived is looked at all the same: many wake-ups must not keep it unread.
+            woken, timeout = Ready.WOKEN, 0
         if self.has_input:
-            return Ready.READ
+            return Ready.READ | woken
         assert self._waker is not None
         # While it is taken out, a signal handler that waits makes one of its own. One that raises leaves none behind.
         poller, self._poller = self._poller or Poller(self.socket, self._waker[0]), None
@@ -440,7 +442,7 @@ class Stream:
         self._poller = poller
         if ready & WOKEN:
             self._rearm()
-        return ready
+        return ready | woken
 
     def wake(self) -> None:
         """End the :meth:`wait` that is going on, or else the next one. For any thread and for signal handlers."""

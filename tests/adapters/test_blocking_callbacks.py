@@ -377,4 +377,7 @@ def test_the_messages_of_an_unroutable_error(channel: BlockingChannel) -> None:
     assert isinstance(message, ReturnedMessage)
     assert isinstance(message.method, spec.Basic.Return)
     assert (message.properties, message.body) == (properties, b"body")
-    assert str(caught.value) and caught.value.args == ("1 unroutable message(s) returned",)
+    assert caught.value.args == ("1 unroutable message(s) returned",)
+    assert str(caught.value) == (
+        "1 unroutable message(s) returned [exchange 'amq.topic', routing key 'pika-nowhere': 312 NO_ROUTE]"
+    )

@@ -125,6 +125,7 @@ def test_closing(connection: BlockingConnection) -> None:
         lambda: connection.call_later(0, print),
         lambda: connection.add_callback_threadsafe(print),
         lambda: connection.update_secret("guest", "test"),
+        lambda: channels[0].basic_get("queue"),
     ]
     for call in calls:
         with pytest.raises(exceptions.ConnectionWrongStateError):
@@ -132,7 +133,6 @@ def test_closing(connection: BlockingConnection) -> None:
     for call in (
         lambda: channels[0].basic_publish("", "queue", b""),
         lambda: channels[0].basic_ack(1),
-        lambda: channels[0].basic_get("queue"),
         lambda: next(channels[0].consume("queue")),
         channels[0].start_consuming,
         channels[0].close,

@@ -303,20 +303,19 @@ def test_breaking_out_of_a_generator_and_going_on(channel: BlockingChannel, queu
         if len(seen) == 7:
             break
     assert seen == bodies[:7]
-    requeued = channel.cancel()
-    assert 0 <= requeued <= 3
+    assert channel.cancel() == 0
     assert drain(channel, queue, 3) == bodies[7:]
     assert channel.cancel() == 0
 
 
-def test_cancel_says_how_many_messages_it_put_back(channel: BlockingChannel, queue: str) -> None:
+def test_cancel_puts_back_what_has_arrived(channel: BlockingChannel, queue: str) -> None:
     bodies = publish(channel, queue, 6)
     generator = channel.consume(queue)
     assert channel.get_waiting_message_count() == 0
     assert next(generator)[2] == b"0"
     # All of them have arrived when the broker has none that is ready.
     pump(channel.connection, lambda: channel.get_waiting_message_count() == 5)
-    assert channel.cancel() == 5
+    assert channel.cancel() == 0
     assert list(generator) == []
     assert channel.get_waiting_message_count() == 0
     assert drain(channel, queue, 5) == bodies[1:]

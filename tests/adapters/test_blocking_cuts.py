@@ -238,14 +238,11 @@ def check(step: str, over: list[str], error: BaseException | None, where: str) -
         assert over == [] and (type(error) is HANDSHAKE[step] or dialing), where
         return
     assert over in allowed(step), where
-    # Closing is what the end of the stream does as well.
-    assert error is None if step == "close" else type(error) is exceptions.StreamLostError, where
+    assert type(error) is exceptions.StreamLostError, where
 
 
 def allowed(step: str) -> list[list[str]]:
     """Return what can be over when the stream ends in a step."""
-    if step == "close":
-        return [ORDER]
     end = ORDER.index(step)
     # A message to be acknowledged is not handed out any more once the end is known, and nothing answers the ack.
     begin = ORDER.index("deliver") if step in ("deliver", "ack", "cancel") else end

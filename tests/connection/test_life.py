@@ -15,7 +15,7 @@ from tests.support.encoding import method
 from tests.support.peer import Peer
 from tests.support.plain_connection import PlainConnection, call, open_channel, opened, opened_on, states
 from tests.support.rabbitmq import Broker
-from tests.support.scripted_broker import TUNE, Session, scripted_broker
+from tests.support.scripted_broker import START, TUNE, Session, scripted_broker
 
 
 def noting(log: list[Any], name: str) -> Callable[..., None]:
@@ -481,3 +481,27 @@ def test_the_constants_are_the_states() -> None:
         Connection.CONNECTION_OPEN,
         Connection.CONNECTION_CLOSING,
     ]
+
+
+@pytest.mark.slow
+def test_heartbeats_are_sent_while_the_virtual_host_is_opened() -> None:
+    """The broker counts from tune-ok on, and authorization may take its time."""
+    beats: list[object] = []
+
+    def script(session: Session) -> None:
+        session.expect_header()
+        session.send(method(0, START))
+        session.expect(spec.Connection.StartOk, spec.Connection.Tune(2047, 131072, 1))
+        session.expect(spec.Connection.Open)
+        while len(beats) < 3:
+            beats.append(session.receive())
+            session.send(frame.HEARTBEAT_FRAME)
+        session.send(method(0, spec.Connection.OpenOk()))
+        session.close_politely()
+
+    with scripted_broker(script) as peer:
+        connection = PlainConnection(pika.ConnectionParameters(peer.host, peer.port, heartbeat=1))
+        connection.run(lambda: connection.is_open)
+        connection.close()
+        connection.run(lambda: connection.is_closed)
+    assert all(isinstance(beat, frame.Heartbeat) for beat in beats)

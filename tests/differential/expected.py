@@ -107,7 +107,7 @@ EXPECTED: dict[str, Expected] = {
         "| an answer that is no AMQP (HTTP, TLS) | `AMQPConnectorStackTimeout`, when the time is over |",
         "args",
         r"^StreamLostError: \('Transport indicated EOF',\)$",
-        r"^IncompatibleProtocolError: .*127.0.0.1:<peer> (is no AMQP|answers that)",
+        r"^127.0.0.1:<peer> (is no AMQP|answers that)",
     ),
     "unresolved": Expected(
         "a host name that does not resolve does not end the round",

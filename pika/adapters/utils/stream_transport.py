@@ -71,7 +71,7 @@ class StreamTransport(AbstractStreamTransport):
         """Tell the protocol of the stream, and begin to read."""
         self._protocol.connection_made(self)
         if not self._ended:
-            self._nbio.set_reader(self._fd, self._on_readable)
+            self._nbio.set_reader(self._fd, self.look)
             self._see_to_it()
 
     # What the protocol calls
@@ -132,7 +132,8 @@ class StreamTransport(AbstractStreamTransport):
 
     # What the loop calls
 
-    def _on_readable(self) -> None:
+    def look(self) -> None:
+        """Take what has arrived: called by the loop, and by whoever wants to know before its turn."""
         # What is written meanwhile need not see to it that the rest is read.
         self._reads_soon = True
         try:
@@ -207,7 +208,7 @@ class StreamTransport(AbstractStreamTransport):
                 self._nbio.remove_writer(self._fd)
         if stream.has_input and not self._reads_soon and not self._at_eof:
             self._reads_soon = True
-            self._nbio.add_callback_threadsafe(self._on_readable)
+            self._nbio.add_callback_threadsafe(self.look)
 
     def _end(self) -> None:
         self._ended = True
