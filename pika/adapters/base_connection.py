@@ -373,7 +373,7 @@ class BaseConnection(Connection, AbstractStreamProtocol):
 
     def _arm_heartbeat(self) -> None:
         super()._arm_heartbeat()
-        if self._duty is None and self._background_heartbeats and self._streaming is not None and not self._forked:
+        if self._duty is None and self._background_heartbeats and self._streaming is not None:
             # Held here, and only here: it goes with the connection, also when that is forgotten without a close.
             self._duty = keeper.Duty(self._protocol, self._streaming.stream)
             keeper.keep(self._duty)
