@@ -40,12 +40,13 @@ __all__ = [
     "adapters",
 ]
 
-# Where the names live, one a line. They are loaded when they are used: a program pays for what it imports.
+# Where the names live, one a line. They are loaded when they are used: a program pays for what it imports. A package
+# stands for its modules: threads that load one of these first and the package first would wait for each other.
 _HOMES = {
     "AMQPConnectionWorkflow": "pika.adapters.utils.connection_workflow",
     "BaseConnection": "pika.adapters.base_connection",
     "BasicProperties": "pika.spec",
-    "BlockingConnection": "pika.adapters.blocking_connection",
+    "BlockingConnection": "pika.adapters",
     "ConnectionParameters": "pika.connection",
     "DeliveryMode": "pika.delivery_mode",
     "ExchangeType": "pika.exchange_type",

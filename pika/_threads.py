@@ -70,6 +70,7 @@ class Inside:
         if self.acquire(False):
             self.release()
         else:
+            self.busy = 0
             self._begin()
 
     def require_order(self, busy: int, error: BaseException) -> None:

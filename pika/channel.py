@@ -86,7 +86,6 @@ class Channel(ChannelEvents):
             require_callable(on_open_callback, "on_open_callback")
         super().__init__(connection, protocol_for(self, connection, channel_number), on_open_callback)
         self._protocol.pipelining = False
-        self._detached = getattr(self._protocol, "detached", False)
         self._inside = inside_of(connection)
         # For the next publish: what is told of its outcome, if anything is.
         self._confirmation: protocol.Confirmation | None = None
@@ -638,7 +637,7 @@ class Channel(ChannelEvents):
         nowait = nowait_unless(callback)
         self._raise_if_not_open()
         # A stand-in for a connection has no broker that could lack them.
-        if not self._detached and not (self.connection.publisher_confirms and self.connection.basic_nack):
+        if not self._protocol.detached and not (self.connection.publisher_confirms and self.connection.basic_nack):
             raise exceptions.MethodNotImplemented("Confirm.Select not Supported by Server")
         reply = self._protocol.confirm_select(nowait)
         for method in (spec.Basic.Ack, spec.Basic.Nack):
@@ -695,7 +694,7 @@ class Channel(ChannelEvents):
     def _is_tapped(self) -> bool:
         """Whether what is sent goes through :meth:`_send_method`: somebody has put a patch on that, or there is no
         broker behind the connection."""
-        return type(self)._send_method is not _SEND_METHOD or "_send_method" in self.__dict__ or self._detached
+        return type(self)._send_method is not _SEND_METHOD or "_send_method" in self.__dict__ or self._protocol.detached
 
     def _send_tapped(self, method: Method, *content: Content) -> None:
         # Whoever has put the patch there is given as many arguments as it is in pika.
@@ -708,7 +707,7 @@ class Channel(ChannelEvents):
         :param method: the method
         :param content: properties and body
         """
-        if self._detached:
+        if self._protocol.detached:
             self.connection._send_method(self.channel_number, method, content)
             return
         if isinstance(method, spec.Basic.Publish):
@@ -731,7 +730,7 @@ class Channel(ChannelEvents):
         self._flush()
 
     def _flush(self) -> None:
-        if not self._detached:
+        if not self._protocol.detached:
             self.connection._flush()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pika import exceptions, protocol, spec
 from pika._threads import Inside
 from pika.amqp_object import Method
-from pika.protocol.channel import _Waiting
+from pika.protocol.channel import Waiting
 from pika.protocol.handshake import MAX_MESSAGE_SIZE
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class DetachedChannel(protocol.Channel):
         self.require_open()
         self._channel._send_method(method)
 
-    def _transmit(self, item: _Waiting) -> None:
+    def _transmit(self, item: Waiting) -> None:
         if item.method is not None:
             self._channel._send_method(item.method)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, ClassVar, Type, TypeVar, Union 
 
 from pika import credentials as _credentials
 from pika import frame, spec
+from pika._arguments import ArgumentTypeError
 from pika.connection import _validators, tls
 from pika.connection.tls import SSLOptions
 
@@ -396,5 +397,7 @@ class URLParameters(Parameters):
             raise ValueError("URL option ssl_options=None contradicts the scheme amqps; drop it, or use amqp")
         # The value is not shown: it may hold a password.
         if not isinstance(given, (dict, type(None))):
-            raise TypeError(f"URL option ssl_options must be a dict or None, but got type {type(given).__name__}")
+            raise ArgumentTypeError(
+                f"URL option ssl_options must be a dict or None, but got type {type(given).__name__}"
+            )
         return None if given is None else tls.options_from_dictionary(given)

@@ -109,7 +109,8 @@ def _loading(names: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except ssl.SSLError as error:
-        raise ssl.SSLError(error.errno, f"ssl_options: cannot use {names}: {error}") from error
+        # Some have a text without a number, which str() would show as a tuple.
+        raise ssl.SSLError(error.errno, f"ssl_options: cannot use {names}: {error.args[-1]}") from error
     except OSError as error:
         # With a number and a text, OSError picks the right subclass: FileNotFoundError and its siblings.
         raise OSError(error.errno, f"ssl_options: cannot use {names}: {error.strerror}") from error

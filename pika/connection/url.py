@@ -34,16 +34,23 @@ def parse(url: str) -> ParsedURL:
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, but got {type(url).__name__}")
     tls = _SCHEMES[_scheme(url)]
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        # The cause is not chained: it may quote the password.
-        raise ValueError(_authority_fault(url)) from None
+    found = _split(url)
+    if found is None:
+        # Out here nothing is chained, not even as the context: what urlsplit() says may quote the password.
+        raise ValueError(_authority_fault(url))
+    parts, port = found
     if parts.path and not parts.path.startswith("/"):
         raise ValueError("URL has no host: write amqp://host:port/virtual_host")
     username, password = _userinfo(parts)
     return ParsedURL(tls, _host(parts), port, _virtual_host(parts.path), username, password, _options(parts.query))
+
+
+def _split(url: str) -> tuple[SplitResult, int | None] | None:
+    try:
+        parts = urlsplit(url)
+        return parts, parts.port
+    except ValueError:
+        return None
 
 
 def _scheme(url: str) -> str:
@@ -61,6 +68,9 @@ def _authority_fault(url: str) -> str:
     authority, _, rest = url.partition("//")[2].partition("/")
     if "@" in authority or "@" in rest or "#" in authority or "?" in authority:
         hint = "; percent-encode the characters / ? # [ ] in user name and password"
+    elif ":" in authority and not authority.rpartition(":")[2].lstrip("-").isdigit():
+        # Where the host was forgotten, what stands there is a user name and a password.
+        hint = f", but what follows {authority.rpartition(':')[0]!r} is no port"
     else:
         hint = f", but got {authority!r}"
     return f"URL must have a host, and a port from 0 to 65535 (an IPv6 address in [brackets]){hint}"
@@ -99,15 +109,16 @@ def _decode(what: str, encoded: str) -> str:
     try:
         return unquote(encoded, errors="strict")
     except UnicodeDecodeError:
-        raise ValueError(f"URL has a {what} whose percent-encoded bytes are no UTF-8") from None
+        pass
+    # Out here the error of decoding, which holds the bytes, is not the context.
+    raise ValueError(f"URL has a {what} whose percent-encoded bytes are no UTF-8")
 
 
 def _options(query: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    try:
-        found = parse_qs(query, keep_blank_values=True, errors="strict")
-    except UnicodeDecodeError:
-        raise ValueError("URL has an option whose percent-encoded bytes are no UTF-8") from None
+    found = _query(query)
+    if found is None:
+        raise ValueError("URL has an option whose percent-encoded bytes are no UTF-8")
     for name, all_values in found.items():
         convert = _CONVERTERS.get(name)
         if convert is None:
@@ -118,6 +129,13 @@ def _options(query: str) -> dict[str, Any]:
         if values:
             options[name] = convert(name, values[0])
     return options
+
+
+def _query(query: str) -> dict[str, list[str]] | None:
+    try:
+        return parse_qs(query, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        return None
 
 
 def _integer(name: str, value: str) -> int:
@@ -142,8 +160,9 @@ def _literal(name: str, value: str) -> Any:
     try:
         return ast.literal_eval(value.strip())
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        # The value is not shown: ssl_options may hold a password.
-        raise ValueError(f"URL option {name} must be a Python dict of literals, such as {{'key': 'value'}}") from None
+        pass
+    # The value is not shown, and out here the parser's error is not the context: ssl_options may hold a password.
+    raise ValueError(f"URL option {name} must be a Python dict of literals, such as {{'key': 'value'}}")
 
 
 _CONVERTERS: dict[str, Callable[[str, str], Any]] = {

@@ -8,13 +8,12 @@ from typing import Any, Callable, NamedTuple, Union
 from pika import exceptions, frame, spec
 from pika.amqp_object import Method
 from pika.protocol import events, states
-from pika.protocol.confirms import ConfirmTracker
+from pika.protocol.confirms import Confirmation, ConfirmTracker, Publish
 from pika.protocol.content import ContentAssembler, ContentTooLarge
-from pika.protocol.operations import Operations
+from pika.protocol.operations import Operations, Pieces
 from pika.protocol.replies import Expectations, Reply
 from pika.protocol.states import Action, ChannelState
 
-Pieces = tuple[Union[bytes, memoryview], ...]
 Content = Union[spec.Basic.Deliver, spec.Basic.GetOk, spec.Basic.Return]
 
 #: How many consumers that are gone are remembered, by whichever side they were cancelled.  A delivery may still
@@ -22,12 +21,19 @@ Content = Union[spec.Basic.Deliver, spec.Basic.GetOk, spec.Basic.Return]
 _SILENCED_CONSUMERS = 1024
 
 
-class _Waiting(NamedTuple):
-    """What waits its turn: encoded frames, with the method and its reply if it is synchronous."""
+class Waiting(NamedTuple):
+    """What waits its turn.
+
+    :ivar pieces: its encoded frames
+    :ivar method: the method, when it is a synchronous one
+    :ivar reply: what it is answered with, unless it asks for no answer
+    :ivar publish: the message, when it is one that confirms may count
+    """
 
     pieces: Pieces
     method: Method | None = None
     reply: Reply[Any] | None = None
+    publish: Publish | None = None
 
 
 class Channel(Operations):
@@ -41,19 +47,25 @@ class Channel(Operations):
     :param max_message_size: octets that a received body may have
     """
 
+    #: Whether there is a stand-in in the place of the connection, so that nobody answers.
+    detached = False
+
     def __init__(self, number: int, output: list[bytes | memoryview], frame_max: int, max_message_size: int) -> None:
         super().__init__()
         self.number = number
         self.state = ChannelState.CLOSED
         #: Why the channel is closed, once it is.
         self.error: BaseException | None = None
+        #: Numbers what is published once confirm.select was sent; None before that.
+        self.confirms: ConfirmTracker | None = None
         #: Whether several operations may be unanswered at once, as far as :data:`states.PIPELINED` says.
         self.pipelining = True
-        self.confirms: ConfirmTracker | None = None
         self._output = output
         self._frame_max = frame_max
         self._owed = Expectations()
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
+        # True while some of that is being sent: signal handlers that come then only add to it.
+        self._transmitting = False
         # True while a method is unanswered that nothing at all may follow.
         self._held = False
         self._close_sent = False
@@ -71,14 +83,14 @@ class Channel(Operations):
         return self._frame_max
 
     @property
-    def begun(self) -> int:
-        """How much was accepted and is not with the client's transport yet, in pieces.
+    def begun(self) -> tuple[int, bool]:
+        """How much was accepted and is not with the client's transport yet, in pieces; and whether it is under way.
 
-        Every operation first refuses what is wrong, then lets this grow, then keeps its books. So when an exception
-        comes out of one, and this has grown, a signal handler raised in between: what the broker will be told does not
-        fit the books, and the connection has to end.
+        Every operation first refuses what is wrong, then changes this, then keeps its books. So when an exception
+        comes out of one, and this has changed, a signal handler raised in between: what the broker will be told does
+        not fit the books, and the connection has to end.
         """
-        return len(self._output) + len(self._waiting)
+        return len(self._output) + len(self._waiting), self._transmitting
 
     @property
     def unanswered(self) -> int:
@@ -96,7 +108,7 @@ class Channel(Operations):
         if Action.OPEN not in states.CHANNEL[self.state] or self.error is not None:
             self._refuse()
         reply: Reply[spec.Channel.OpenOk] = Reply(spec.Channel.Open(), spec.replies[spec.Channel.Open])
-        self._transmit(_Waiting((frame.encode_method(self.number, reply.request),), reply.request, reply))
+        self._transmit(Waiting((frame.encode_method(self.number, reply.request),), reply.request, reply))
         self._advance(Action.OPEN)
         return reply
 
@@ -110,7 +122,7 @@ class Channel(Operations):
         method = spec.Channel.Close(reply_code, reply_text, 0, 0)
         encoded = frame.encode_method(self.number, method)
         reply: Reply[spec.Channel.CloseOk] = Reply(method, spec.replies[spec.Channel.Close])
-        self._waiting.append(_Waiting((encoded,), method, reply))
+        self._waiting.append(Waiting((encoded,), method, reply))
         self._advance(Action.CLOSE)
         self.error = exceptions.ChannelClosedByClient(reply_code, reply_text)
         self._transmit_waiting()
@@ -160,13 +172,17 @@ class Channel(Operations):
 
     def _fail_pending(self, error: BaseException) -> None:
         self._content.reset()
-        waiting = [item.reply for item in self._waiting if item.reply is not None]
-        self._waiting.clear()
+        # A signal handler may end the channel while some of that is being sent, which goes on with its own.
+        waiting, self._waiting = self._waiting, deque()
         self._held = False
-        for reply in self._owed.take_all() + waiting:
-            reply.fail(error)
+        for reply in self._owed.take_all() + [item.reply for item in waiting if item.reply is not None]:
+            if not reply.done:
+                reply.fail(error)
         if self.confirms is not None:
             self.confirms.fail_all(error)
+        for item in waiting:
+            if item.publish is not None and item.publish.confirmation is not None:
+                item.publish.confirmation.fail(error)
         self.consumers.clear()
         self.cancelled.clear()
         self._silenced.clear()
@@ -200,15 +216,53 @@ class Channel(Operations):
         self.require_open()
         encoded = frame.encode_method(self.number, method)
         frame.require_fit(f"the arguments of {method.NAME} take", encoded, self._frame_max)
-        self._waiting.append(_Waiting((encoded,), method, reply))
-        self._transmit_waiting()
+        self._enqueue(Waiting((encoded,), method, reply))
 
     def send(self, *pieces: bytes | memoryview) -> None:
         """Send encoded frames of methods that have no reply, or queue them behind what they must not overtake."""
         if self._waiting or self._held:
-            self._waiting.append(_Waiting(pieces))
+            self._waiting.append(Waiting(pieces))
         else:
             self._output += pieces
+
+    def _send_publish(
+        self,
+        pieces: Pieces,
+        confirmation: Confirmation | None,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        mandatory: bool,
+    ) -> None:
+        if self.confirms is None:
+            if not self._waiting and not self._held:
+                self._output += pieces
+                return
+        elif not self._transmitting:
+            # What _transmit_waiting() would do in the end.
+            self._transmitting = True
+            direct = not self._waiting and not self._held
+            if direct:
+                self._output += pieces
+                self.confirms.add(confirmation, exchange, routing_key, body, mandatory)
+            self._transmitting = False
+            if direct:
+                if self._waiting:
+                    self._transmit_waiting()
+                if self.state is ChannelState.CLOSED:
+                    self._end_what_came_late()
+                return
+        self._enqueue(Waiting(pieces, publish=Publish(confirmation, exchange, routing_key, body, mandatory)))
+
+    def _enqueue(self, item: Waiting) -> None:
+        self._waiting.append(item)
+        self._transmit_waiting()
+        self._end_what_came_late()
+
+    def _end_what_came_late(self) -> None:
+        # A signal handler may have ended the channel since it was found open: nobody is left who would answer.
+        if self.state is ChannelState.CLOSED and self.error is not None:
+            self._fail_pending(self.error)
 
     def _silence(self, consumer_tag: str, no_ack: bool) -> None:
         self._silenced[consumer_tag] = no_ack
@@ -216,9 +270,17 @@ class Channel(Operations):
             del self._silenced[next(iter(self._silenced))]
 
     def _transmit_waiting(self) -> None:
-        while self._waiting and self._may_transmit(self._waiting[0].method):
-            self._transmit(self._waiting[0])
-            self._waiting.popleft()
+        # A signal handler may come before any line. The place in the queue is the place on the wire, and what is being
+        # sent stays there until its books are kept, so nothing overtakes it. What a handler adds meanwhile is sent by
+        # whom it has interrupted, who therefore looks again after having said that nothing is being sent.
+        waiting = self._waiting
+        may_transmit = True
+        while waiting and may_transmit and not self._transmitting:
+            self._transmitting = True
+            while waiting and (may_transmit := self._may_transmit(waiting[0].method)):
+                self._transmit(waiting[0])
+                waiting.popleft()
+            self._transmitting = False
 
     def _may_transmit(self, method: Method | None) -> bool:
         if method is None:
@@ -230,12 +292,16 @@ class Channel(Operations):
         # All that is owed may be pipelined, or it is one reply that nothing follows: the oldest speaks for all.
         return type(self._owed.oldest.request) in states.PIPELINED
 
-    def _transmit(self, item: _Waiting) -> None:
+    def _transmit(self, item: Waiting) -> None:
         self._output += item.pieces
+        if item.publish is not None and self.confirms is not None:
+            self.confirms.add(*item.publish)
         if item.reply is not None:
             self._owed.add(item.reply)
         if item.method is not None:
             kind = type(item.method)
+            if kind is spec.Confirm.Select and self.confirms is None:
+                self.confirms = ConfirmTracker()
             self._held = kind in states.HOLDS_ALL
             self._close_sent = kind is spec.Channel.Close
 
@@ -338,6 +404,12 @@ class Channel(Operations):
             self._fail_pending(reason)
             self.close(spec.CONTENT_TOO_LARGE, reason.reply_text[:255])
             self.error = reason
+            return None
+        # It is closing, and that may wait for this answer.
+        reply = self._owed.take(error.method)
+        if reply is not None:
+            self._transmit_waiting()
+            reply.fail(reason)
         return None
 
     def _on_reply(

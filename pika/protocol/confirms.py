@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from typing import Callable
+from typing import Callable, NamedTuple
 
 from pika import spec
 
@@ -21,7 +21,7 @@ class Outcome(enum.Enum):
 class Confirmation:
     """The outcome of one published message, which ends in exactly one :class:`Outcome`.
 
-    :ivar delivery_tag: the message's number on its channel, from 1
+    :ivar delivery_tag: the message's number on its channel, from 1; 0 while it waits its turn to be sent
     :ivar outcome: None until it is known.  RETURNED: a mandatory message that no queue took; UNKNOWN: the channel or
         connection died first
     :ivar returned: the method, properties and body that came back, when it was returned
@@ -43,12 +43,38 @@ class Confirmation:
         outcome = "pending" if self.outcome is None else self.outcome.value
         return f"<Confirmation {self.delivery_tag}: {outcome}>"
 
+    def fail(self, error: BaseException) -> None:
+        """End it, unless it has ended: whether the broker took the message will never be said.
+
+        :param error: why
+        """
+        if self.outcome is None:
+            self.error = error
+            self._end(Outcome.UNKNOWN)
+
     def _end(self, outcome: Outcome) -> None:
         self.outcome = outcome
         self._likeness = None
         on_done, self.on_done = self.on_done, None
         if on_done is not None:
             on_done(self)
+
+
+class Publish(NamedTuple):
+    """A message that is published, as far as confirms go.
+
+    :ivar confirmation: what is told of its outcome; None when nobody asks
+    :ivar exchange: where to
+    :ivar routing_key: what the exchange routes it by
+    :ivar body: its body
+    :ivar mandatory: whether it is returned if it reaches no queue
+    """
+
+    confirmation: Confirmation | None
+    exchange: str
+    routing_key: str
+    body: bytes
+    mandatory: bool
 
 
 _Likeness = tuple[str, str, bytes]  # exchange, routing key and body: all by which a return is recognized
@@ -74,8 +100,13 @@ class ConfirmTracker:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def add(self, confirmation: Confirmation, exchange: str, routing_key: str, body: bytes, mandatory: bool) -> None:
-        """Give a confirmation the number of the message that was published last, and track it."""
+    def add(
+        self, confirmation: Confirmation | None, exchange: str, routing_key: str, body: bytes, mandatory: bool
+    ) -> None:
+        """Number a message that goes out behind those that were numbered before; the parameters are a `Publish`'s."""
+        self.published += 1
+        if confirmation is None:
+            return
         confirmation.delivery_tag = self.published
         self._pending[self.published] = confirmation
         if mandatory:
@@ -117,8 +148,7 @@ class ConfirmTracker:
         pending, self._pending = self._pending, {}
         self._mandatory.clear()
         for confirmation in pending.values():
-            confirmation.error = error
-            confirmation._end(Outcome.UNKNOWN)
+            confirmation.fail(error)
 
     def _take(self, delivery_tag: int, multiple: bool) -> list[Confirmation]:
         pending = self._pending

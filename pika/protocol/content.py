@@ -15,6 +15,7 @@ class ContentTooLarge(Exception):
     """A content header announced a body larger than `max_message_size`."""
 
     def __init__(self, method: Method, body_size: int, limit: int) -> None:
+        self.method = method
         self.body_size = body_size
         super().__init__(
             f"a {method.NAME} announces a body of {body_size:,} octets, and max_message_size is {limit:,} octets"

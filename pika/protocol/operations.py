@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import reprlib
 from collections.abc import Mapping
-from typing import Any, Literal, Optional, overload
+from typing import Any, Literal, Optional, Union, overload
 
 from pika import exceptions, frame, spec
 from pika._faults import InvalidTable
@@ -19,6 +19,7 @@ from pika.protocol.confirms import Confirmation, ConfirmTracker
 from pika.protocol.replies import Reply
 
 Arguments = Optional[Mapping[str, Any]]
+Pieces = tuple[Union[bytes, memoryview], ...]
 
 _NO_PROPERTIES = spec.BasicProperties()
 
@@ -60,6 +61,18 @@ class Operations(abc.ABC):
     @abc.abstractmethod
     def send(self, *pieces: bytes | memoryview) -> None:
         """Send encoded frames of methods that have no reply, or queue them behind what they must not overtake."""
+
+    @abc.abstractmethod
+    def _send_publish(
+        self,
+        pieces: Pieces,
+        confirmation: Confirmation | None,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        mandatory: bool,
+    ) -> None:
+        """As :meth:`send`, for a message whose number is its place among those that are sent in confirm mode."""
 
     @abc.abstractmethod
     def require_open(self) -> None:
@@ -493,11 +506,7 @@ class Operations(abc.ABC):
         if method is None:
             method = self._prepare_publish(exchange, routing_key, mandatory)
         content = frame.encode_content(self.number, properties or _NO_PROPERTIES, body, self.frame_max)
-        self.send(method, *content)
-        if self.confirms is not None:
-            self.confirms.published += 1
-            if confirmation is not None:
-                self.confirms.add(confirmation, exchange, routing_key, body, mandatory)
+        self._send_publish((method, *content), confirmation, exchange, routing_key, body, mandatory)
 
     def _prepare_publish(self, exchange: str, routing_key: str, mandatory: bool) -> bytes:
         method = frame.encode_method(self.number, spec.Basic.Publish(0, exchange, routing_key, mandatory, False))
@@ -518,10 +527,7 @@ class Operations(abc.ABC):
         :param nowait: ask for no answer
         :returns: the reply, or None with `nowait`
         """
-        reply = self._call(spec.Confirm.Select(nowait), nowait)
-        if self.confirms is None:
-            self.confirms = ConfirmTracker()
-        return reply
+        return self._call(spec.Confirm.Select(nowait), nowait)
 
     # Transactions
 

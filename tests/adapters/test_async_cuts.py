@@ -19,8 +19,8 @@ from pika.adapters.base_connection import BaseConnection
 from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed
 from pika.exceptions import AMQPConnectionError
 from tests.adapters.test_blocking_cuts import HANDSHAKE, ORDER, Cut, CutSocket, Limits, Mark, Sessions, allowed, serve
+from tests.support.adapter_loops import KINDS, Loop
 from tests.support.certificates import Authority
-from tests.support.loops import KINDS, Loop
 from tests.support.peer import PeerSocket
 from tests.support.scripted_broker import ClientGone
 

@@ -12,8 +12,8 @@ import pytest
 
 from pika.adapters.asyncio_connection import AsyncioConnection
 from tests.support import programs
+from tests.support.adapter_loops import Loop
 from tests.support.bounded import bounded
-from tests.support.loops import Loop
 from tests.support.oracle import environment
 from tests.support.rabbitmq import Broker
 

@@ -26,9 +26,9 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectorTransportSetupError,
     AMQPConnectorWrongState,
 )
+from tests.support.adapter_loops import KINDS, Loop
 from tests.support.bounded import bounded
 from tests.support.certificates import Authority
-from tests.support.loops import KINDS, Loop
 from tests.support.peer import Peer, PeerSocket, free_port
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, scripted_broker

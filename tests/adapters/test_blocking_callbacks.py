@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Callable
 
 import pytest
@@ -279,7 +278,6 @@ def test_a_callback_of_the_connection_that_raises(connection: BlockingConnection
             connection.call_later(0, call)
         else:
             connection.add_callback_threadsafe(call)
-    time.sleep(0.01)
     with pytest.raises(Mine):
         connection.process_data_events(1)
     assert seen == ["before", "fail"]

@@ -22,6 +22,7 @@ import sys, threading, time, pika
 connection = pika.BlockingConnection(pika.URLParameters(sys.argv[1]))
 channel = connection.channel()
 queue = channel.queue_declare("", exclusive=True).method.queue
+inside = threading.Event()
 
 def last_word():
     print(time.time())
@@ -114,7 +115,10 @@ last_word()
     "a daemon thread consumes": (
         """
 channel.basic_consume(queue, lambda *message: None)
+connection.add_callback_threadsafe(inside.set)
 threading.Thread(target=channel.start_consuming, daemon=True).start()
+inside.wait()
+# It consumes; now let it fall asleep.
 time.sleep(0.2)
 last_word()
 """,
@@ -122,24 +126,33 @@ last_word()
     ),
     "a daemon thread is busy in a callback": (
         """
+def on_message(*message):
+    inside.set()
+    time.sleep(60)
+
 channel.basic_publish("", queue, b"body")
-channel.basic_consume(queue, lambda *message: time.sleep(60))
+channel.basic_consume(queue, on_message)
 threading.Thread(target=channel.start_consuming, daemon=True).start()
-time.sleep(0.2)
+inside.wait()
 last_word()
 """,
         0,
     ),
     "daemon threads publish": (
         """
+all_publish = threading.Barrier(5)
+
 def publish():
     own = pika.BlockingConnection(pika.URLParameters(sys.argv[1]))
+    own.channel().basic_publish("", "", bytes(100))
+    all_publish.wait()
     while True:
         own.channel().basic_publish("", "", bytes(100))
 
 for number in range(4):
     threading.Thread(target=publish, daemon=True).start()
-time.sleep(0.3)
+all_publish.wait()
+time.sleep(0.1)
 last_word()
 """,
         0,
@@ -260,8 +273,10 @@ def test_a_program_whose_heartbeats_were_sent_for_it(broker: Broker, end: str, s
 
 
 def only_a_traceback(err: str, last_line: str) -> None:
-    """There is one traceback, and nothing before or after it."""
-    assert err.startswith("Traceback (most recent call last):\n"), err
+    """There is one traceback, and nothing before or after it but the reason that a late call was refused for."""
+    cause, _, rest = err.rpartition("\n\nThe above exception was the direct cause of the following exception:\n\n")
+    assert not cause or re.match(r"pika\.exceptions\.\w+: ", cause), err
+    assert rest.startswith("Traceback (most recent call last):\n"), err
     assert err.count("Traceback") == 1, err
     assert re.fullmatch(last_line, err.rstrip("\n").splitlines()[-1]), err
     assert "ignored" not in err, err
@@ -288,8 +303,8 @@ def test_a_lost_connection_is_all_that_is_printed() -> None:
     broker = Broker()
     broker.start()
     program = """
-print("consuming")
 channel.basic_consume(queue, lambda *message: None)
+connection.add_callback_threadsafe(lambda: print("consuming"))
 try:
     channel.start_consuming()
 finally:

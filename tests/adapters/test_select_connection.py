@@ -13,7 +13,7 @@ from pika import exceptions
 from pika.adapters.select_connection import IOLoop
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 from tests.support import programs
-from tests.support.loops import KINDS, Loop
+from tests.support.adapter_loops import KINDS, Loop
 from tests.support.rabbitmq import Broker
 
 
@@ -60,7 +60,7 @@ import os, sys, time, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 import pika
 from pika import exceptions
-from tests.support.loops import Loop
+from tests.support.adapter_loops import Loop
 
 loop = Loop(sys.argv[1])
 connection = loop.connect(pika.URLParameters(sys.argv[2]))

@@ -22,9 +22,9 @@ from pika.adapters.select_connection import (
 from pika.adapters.utils import nbio_interface
 from pika.adapters.utils.selector_ioloop_adapter import AbstractSelectorIOLoop
 from tests.support import programs
-from tests.support.bounded import Running
+from tests.support.bounded import bounded
+from tests.support.loops import NAMES, patient
 
-NAMES = [name for name in ("epoll", "kqueue", "poll", "select") if hasattr(select, name)]
 CLASSES = {"epoll": EPollPoller, "kqueue": KQueuePoller, "poll": PollPoller, "select": SelectPoller}
 
 
@@ -108,15 +108,15 @@ def test_a_poller_by_itself(name: str) -> None:
 
 
 def test_waking_a_poller_that_does_not_wait_yet_ends_its_next_wait() -> None:
-    poller = IOLoop()._poller
+    poller = patient(NAMES[0])(lambda: None, lambda: None)
     poller.wake_threadsafe()
-    Running(poller.poll).result(4)  # the longest wait is 5 seconds
+    bounded(poller.poll)
     poller.close()
 
 
 def test_a_wait_ends_after_five_seconds(loop: IOLoop) -> None:
     """For programs that poll by hand and look at something else in between."""
-    Running(loop.poll).result()
+    bounded(loop.poll)
 
 
 def test_a_loop_need_not_have_everything() -> None:
@@ -237,8 +237,12 @@ def test_a_fork_in_a_callback(name: str) -> None:
 def test_a_fork_by_another_thread_while_the_loop_runs(name: str) -> None:
     """The loop's thread stays in the parent; the child is not kept out by it."""
     source = FORK + (
+        "inside = threading.Event()\n"
+        "loop.add_callback(inside.set)\n"
         "running = threading.Thread(target=loop.start)\n"
         "running.start()\n"
+        "inside.wait()\n"
+        # It runs; now let it fall asleep.
         "time.sleep(0.1)\n"
         "pid = os.fork()\n"
         "if pid == 0:\n"

@@ -386,7 +386,7 @@ BAD_URLS: list[tuple[Any, type[Exception], str]] = [
     ("amqp://u@h", ValueError, "user:password@host"),
     ("amqp://h:65536", ValueError, "'h:65536'"),
     ("amqp://h:-1", ValueError, "'h:-1'"),
-    ("amqp://h:amqp", ValueError, "'h:amqp'"),
+    ("amqp://h:amqp", ValueError, "'h' is no port"),
     ("amqp://::1", ValueError, "[brackets]"),
     ("amqp://[::1", ValueError, "[brackets]"),
     ("amqp://[rabbit]", ValueError, "brackets"),

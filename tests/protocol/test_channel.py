@@ -238,7 +238,7 @@ def test_closing_twice(broker: Broker) -> None:
     with pytest.raises(exceptions.ChannelWrongStateError, match="closing"):
         channel.close()
     broker.send(method(1, CLOSE_OK))
-    with pytest.raises(exceptions.ChannelWrongStateError, match=r"closed\. \[ChannelClosedByClient"):
+    with pytest.raises(exceptions.ChannelWrongStateError, match=r"closed\. \[\(200, 'Normal shutdown'\)"):
         channel.close()
     with pytest.raises(exceptions.ChannelWrongStateError):
         channel.basic_ack(1)

@@ -202,6 +202,29 @@ def test_a_message_that_is_too_large_for_a_closing_channel() -> None:
     assert event.error.args == (200, "Normal shutdown")
 
 
+@pytest.mark.parametrize("closing", ["channel", "connection"])
+def test_a_message_that_is_too_large_answers_the_get_that_a_close_waits_for(closing: str) -> None:
+    broker = connected(max_message_size=1000)
+    channel = open_channel(broker)
+    got, declared = channel.basic_get("queue"), channel.queue_declare("queue")
+    if closing == "channel":
+        channel.close()
+    else:
+        broker.connection.close()
+    assert broker.wire() == ["Basic.Get"]
+    assert broker.send(method(1, spec.Basic.GetOk(1, False, "", "key", 0)), header(1, 1001)) == []
+    with pytest.raises(exceptions.ChannelClosedByClient, match="CONTENT_TOO_LARGE"):
+        got.result()
+    assert broker.wire() == ["Queue.Declare"]
+    # The rest of the body is dropped.
+    broker.send(body(1, b"x" * 1001), method(1, spec.Queue.DeclareOk("queue", 0, 0)))
+    assert declared is not None and declared.done
+    assert broker.wire() == ["Channel.Close", "Connection.Close"][: 1 if closing == "channel" else 2]
+    (event,) = broker.send(method(1, spec.Channel.CloseOk()))
+    assert isinstance(event, protocol.ChannelClosed)
+    assert event.error.args == (200, "Normal shutdown")
+
+
 def test_a_skipped_body_that_is_longer_than_announced_is_a_violation() -> None:
     broker, _ = ready(max_message_size=10)
     assert broker.send(method(1, DELIVER), header(1, 20), body(1, b"x" * 20)) == []

@@ -62,6 +62,20 @@ class Authority:
         self._openssl("x509", "-req", *signer, *days, *made)
         return issued
 
+    def encrypt(self, certificate: Certificate, password: str) -> Certificate:
+        """The same certificate with its private key encrypted, in a file of its own."""
+        key = certificate.key.with_suffix(".encrypted.pem")
+        self._openssl("pkey", "-in", str(certificate.key), "-aes256", "-passout", f"pass:{password}", "-out", str(key))
+        return Certificate(certificate.cert, key)
+
+    def hashed(self) -> Path:
+        """A directory that has the certificate of the CA under the name by which OpenSSL looks for it."""
+        directory = self._directory / f"{self._name}-hashed"
+        directory.mkdir(exist_ok=True)
+        (directory / self.cert.name).write_bytes(self.cert.read_bytes())
+        self._openssl("rehash", str(directory))
+        return directory
+
     def server_context(self, certificate: Certificate, *, ask_client: bool = False) -> ssl.SSLContext:
         """A context for a server; with ``ask_client`` it demands a client certificate of this CA."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

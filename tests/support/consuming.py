@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
+#: Seconds after which what never comes is given up.
+PATIENCE = 30.0
+
 
 def publish(channel: BlockingChannel, queue: str, number: int, start: int = 0) -> list[bytes]:
     """Publish messages that are in the queue when this returns, on a channel of their own."""
@@ -39,11 +42,10 @@ def drain(channel: BlockingChannel, queue: str, number: int) -> list[bytes]:
 
 def pump(connection: BlockingConnection, done: Callable[[], bool]) -> None:
     """Process data events until something holds."""
-    for _ in range(400):
-        if done():
-            return
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < deadline, "it never came to it"
         connection.process_data_events(0.05)
-    raise AssertionError("it never came to it")
 
 
 def arrive(channel: BlockingChannel, number: int) -> None:

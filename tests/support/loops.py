@@ -1,119 +1,107 @@
-"""The two loops that asynchronous adapters are tested on, seen alike."""
+"""What tests of event loops share: loops that never wake by themselves, a clock, alarms, and ways to run them."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any, Callable
+import contextlib
+import select
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Callable
 
-import pika
-from pika.adapters.asyncio_connection import AsyncioConnection
-from pika.adapters.base_connection import BaseConnection
-from pika.adapters.select_connection import IOLoop
+import pytest
 
-PATIENCE = 20.0
-KINDS = ("select", "asyncio")
+from pika.transport.loop import Loop
+from pika.transport.pollers import PollerBase, poller_class
+from tests.support.bounded import PATIENCE, Running, bounded
+
+#: The pollers of this system.
+NAMES = [name for name in ("epoll", "kqueue", "poll", "select") if hasattr(select, name)]
+
+Pairs = list[tuple[socket.socket, socket.socket]]
+
+needs_alarms = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this platform")
 
 
-class Loop:
-    """A loop, which is run until something holds.
+class Boom(Exception):
+    """What callbacks of these tests raise."""
 
-    :param kind: ``select`` for pika's own, or ``asyncio``
-    :param native: the loop itself; a new one if None
+
+def boom() -> None:
+    """Raise it."""
+    raise Boom
+
+
+def patient(name: str) -> type[PollerBase]:
+    """Return a class of pollers that wake by themselves only after whatever waits for them has lost its patience.
+
+    :param name: what the poller waits with, one of NAMES
+    """
+    base = poller_class(name)
+    return type(base.__name__, (base,), {"_MAX_POLL_TIMEOUT": 2 * PATIENCE})
+
+
+class Clock:
+    """A clock that only moves when it is told to, and counts how often it was read."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.read = 0
+
+    def __call__(self) -> float:
+        self.read += 1
+        return self.now
+
+
+def turn(loop: Loop) -> None:
+    """Run one iteration."""
+    loop.add_callback(loop.stop)
+    loop.start()
+
+
+def run_for(loop: Loop, seconds: float) -> None:
+    """Run for some time, with a timer that is never due, so that every iteration reads the clock."""
+    timer = loop.call_later(1e6, boom)
+    loop.add_callback(threading.Timer(seconds, loop.stop).start)
+    bounded(loop.start)
+    loop.remove_timeout(timer)
+
+
+def started(loop: Loop) -> Running[None]:
+    """Have a thread run a loop, and return when it does."""
+    inside = threading.Event()
+    loop.add_callback(inside.set)
+    running = Running(loop.start)
+    assert inside.wait(PATIENCE)
+    return running
+
+
+@contextlib.contextmanager
+def alarm(seconds: float, handler: Callable[[], object], loop: Loop | None = None) -> Iterator[None]:
+    """Have a signal handler run once in this thread, and put back what was there before.
+
+    :param seconds: after which it runs
+    :param handler: what it does
+    :param loop: a loop that is about to be started: the time begins when it runs
     """
 
-    def __init__(self, kind: str, native: Any = None) -> None:
-        self.kind = kind
-        self.native: Any = native
-        if native is None:
-            self.native = IOLoop() if kind == "select" else asyncio.new_event_loop()
-        self.adapter: type[BaseConnection] = pika.SelectConnection if kind == "select" else AsyncioConnection
-        #: What callbacks of this loop's tests have to tell, in order.
-        self.log: list[Any] = []
-        #: What callbacks raised, where it does not leave :meth:`run`.
-        self.raised: list[BaseException] = []
-        if kind == "asyncio":
-            self.native.set_exception_handler(lambda _loop, context: self.raised.append(context["exception"]))
+    def run(_number: int, _frame: FrameType | None) -> None:
+        handler()
 
-    def connect(self, parameters: Any = None, **options: Any) -> Any:
-        """Make a connection whose ends go to the log, as ``(name, exception)``."""
-        connect: Any = self.adapter
-        return connect(
-            parameters,
-            **{
-                "on_open_callback": lambda connection: self.log.append("open"),
-                "on_open_error_callback": lambda connection, error: self.log.append(("error", error)),
-                "on_close_callback": lambda connection, error: self.log.append(("close", error)),
-                "custom_ioloop": self.native,
-                **options,
-            },
-        )
+    def begin() -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
-    def run(self, until: Callable[[], object], seconds: float = PATIENCE) -> None:
-        """Run until something holds.
-
-        :raises AssertionError: it does not within some seconds
-        """
-        late = self.call_later(seconds, self.native.stop)
-        held: list[bool] = []
-
-        def look() -> None:
-            if until():
-                held.append(True)
-                self.native.stop()
-            else:
-                looks.append(self.native.call_later(0.002, look))
-
-        looks = [self.native.call_later(0, look)]
-        try:
-            (self.native.start if self.kind == "select" else self.native.run_forever)()
-        finally:
-            self.cancel(late)
-            self.cancel(looks[-1])
-        assert held, f"it never came to it; the log is {self.log}"
-
-    def run_until_stopped(self, seconds: float = PATIENCE) -> None:
-        """Run until somebody stops the loop.
-
-        :raises AssertionError: nobody does within some seconds
-        """
-        late: list[bool] = []
-
-        def give_up() -> None:
-            late.append(True)
-            self.native.stop()
-
-        timer = self.call_later(seconds, give_up)
-        (self.native.start if self.kind == "select" else self.native.run_forever)()
-        self.cancel(timer)
-        assert not late, "nobody stopped the loop"
-
-    def run_for(self, seconds: float) -> None:
-        """Run for some time."""
-        over: list[bool] = []
-        self.call_later(seconds, lambda: over.append(True))
-        self.run(lambda: over, seconds + PATIENCE)
-
-    def call_later(self, seconds: float, callback: Callable[[], object]) -> Any:
-        """Have something called, in some seconds."""
-        return self.native.call_later(seconds, callback)
-
-    def cancel(self, timer: Any) -> None:
-        """Cancel what :meth:`call_later` returned."""
-        if self.kind == "select":
-            self.native.remove_timeout(timer)
+    before = signal.signal(signal.SIGALRM, run)
+    try:
+        if loop is None:
+            begin()
         else:
-            timer.cancel()
-
-    def leftovers(self) -> str:
-        """What of a connection is still there: descriptors that are watched, and timers."""
-        if self.kind == "select":
-            text = repr(self.native)
-            return "" if "0 descriptors, 0 timers, 0 callbacks" in text else text
-        # Its own waker is watched, too.
-        watched = len(self.native._selector.get_map()) - 1
-        timers = [handle for handle in self.native._scheduled if not handle.cancelled()]
-        return f"{watched} descriptors, {timers}" if watched or timers else ""
-
-    def close(self) -> None:
-        """Close the loop."""
-        self.native.close()
+            loop.add_callback(begin)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, before)

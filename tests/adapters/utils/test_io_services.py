@@ -19,7 +19,7 @@ from pika.adapters.select_connection import IOLoop, SelectConnection
 from pika.adapters.utils import nbio_interface
 from pika.adapters.utils.nbio_interface import AbstractStreamProtocol, AbstractStreamTransport
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
-from tests.support.loops import KINDS, Loop
+from tests.support.adapter_loops import KINDS, Loop
 from tests.support.peer import Peer, PeerSocket, free_port
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, scripted_broker
