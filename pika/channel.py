@@ -613,6 +613,7 @@ class Channel(ChannelEvents):
             properties = None
         elif not isinstance(properties, spec.BasicProperties):
             raise ArgumentTypeError(f"properties must be a pika.BasicProperties, but got {properties!r}")
+        self.connection._require_room()
         if self._is_tapped():
             method = spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)
             self._send_tapped(method, (properties or spec.BasicProperties(), body))

@@ -1,0 +1,163 @@
+"""What is SelectConnection's own: its loops, and what becomes of it after a fork, which is alike on asyncio."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+import pika
+from pika import exceptions
+from pika.adapters.select_connection import IOLoop
+from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
+from tests.support import programs
+from tests.support.adapter_loops import KINDS, Loop
+from tests.support.rabbitmq import Broker
+
+
+def test_makes_a_loop_of_its_own(broker: Broker) -> None:
+    one, other = (pika.SelectConnection(broker.parameters()) for _ in range(2))
+    assert isinstance(one.ioloop, IOLoop) and one.ioloop is not other.ioloop
+    for connection in (one, other):
+        connection.add_on_open_callback(lambda connection: connection.close())
+        connection.add_on_close_callback(lambda connection, error: connection.ioloop.stop())
+        connection.ioloop.start()
+        assert connection.is_closed
+        connection.ioloop.close()
+
+
+def test_takes_the_services_of_a_loop(broker: Broker) -> None:
+    loop = IOLoop()
+    services = SelectorIOServicesAdapter(loop)
+    connection = pika.SelectConnection(broker.parameters(), custom_ioloop=services)
+    assert connection.ioloop is loop
+    connection.add_on_open_callback(lambda connection: connection.close())
+    connection.add_on_close_callback(lambda connection, error: services.stop())
+    services.run()
+    assert connection.is_closed
+    services.close()
+
+
+def test_a_program_that_ends_it_on_ctrl_c(broker: Broker) -> None:
+    connection = pika.SelectConnection(
+        broker.parameters(), on_open_callback=lambda _: os.kill(os.getpid(), signal.SIGINT)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        connection.ioloop.start()
+    if connection.is_open:
+        connection.close()
+    connection.add_on_close_callback(lambda connection, error: connection.ioloop.stop())
+    connection.ioloop.start()
+    assert connection.is_closed
+    connection.ioloop.close()
+
+
+# `sys.argv` is the kind of loop and the URL.
+FORK = """
+import os, sys, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+import pika
+from pika import exceptions
+from tests.support.adapter_loops import Loop
+
+loop = Loop(sys.argv[1])
+connection = loop.connect(pika.URLParameters(sys.argv[2]))
+loop.run(lambda: connection.is_open)
+channel = connection.channel()
+loop.run(lambda: channel.is_open)
+own = connection._transport._sock.fileno()
+
+def child():
+    assert connection.is_closed and channel.is_closed
+    try:
+        os.fstat(own)
+    except OSError:
+        pass
+    else:
+        raise AssertionError("the descriptor is open")
+    for call in (lambda: channel.basic_publish("", "queue", b"body"), connection.channel, connection.close):
+        try:
+            call()
+        except (exceptions.ConnectionWrongStateError, exceptions.ChannelWrongStateError) as error:
+            assert "fork" in str(error), error
+        else:
+            raise AssertionError("not refused")
+    assert loop.log == ["open"]
+    # The child connects anew, on a loop of its own.
+    mine = Loop(sys.argv[1])
+    anew = mine.connect(pika.URLParameters(sys.argv[2]))
+    mine.run(lambda: anew.is_open)
+    anew.close()
+    mine.run(lambda: anew.is_closed)
+    mine.close()
+
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            child()
+            status = 0
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+fork()
+done = []
+if sys.argv[1] == "select":
+    # On asyncio a child may not run a loop in the middle of one.
+    loop.call_later(0, lambda: (fork(), done.append(True)))
+    loop.run(lambda: done)
+declared = []
+channel.queue_declare("", exclusive=True, callback=declared.append)
+loop.run(lambda: declared)
+connection.close()
+loop.run(lambda: connection.is_closed)
+loop.close()
+
+# In the middle of connecting
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+loop = Loop(sys.argv[1])
+connection = loop.connect(pika.ConnectionParameters(*listener.getsockname()))
+loop.run_for(0.05)
+def child():
+    assert connection.is_closed
+    if sys.argv[1] == "select":
+        loop.run_for(0.1)
+    assert loop.log == []
+fork()
+connection.close()
+loop.run(lambda: loop.log)
+loop.close()
+listener.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.parametrize("kind", KINDS)
+def test_forks(broker: Broker, kind: str) -> None:
+    assert programs.run(FORK, kind, broker.url) == (0, "", "")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_left_of_many_connections(broker: Broker, kind: str) -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+
+    loop = Loop(kind)
+    before = descriptors()
+    for _ in range(20):
+        connection: Any = loop.connect(broker.parameters())
+        loop.run(lambda connection=connection: connection.is_open)  # type: ignore[misc]  # bound now
+        connection.close()
+        loop.run(lambda connection=connection: connection.is_closed)  # type: ignore[misc]
+        assert loop.leftovers() == ""
+        with pytest.raises(exceptions.ConnectionWrongStateError):
+            connection.close()
+    assert descriptors() == before
+    loop.close()
