@@ -15,6 +15,14 @@ class ArgumentTypeError(TypeError, AttributeError):
     """An argument is of a type that cannot be sent; pika 1.x raises ``AttributeError`` where this is raised."""
 
 
+class NegativeTimeError(ValueError, AssertionError):
+    """A wait of less than no time; pika 1.x raises one or the other of these."""
+
+
+class MissingArgument(TypeError, AssertionError):
+    """An argument is None that cannot be; pika 1.x raises ``AssertionError`` where this is raised."""
+
+
 def require_callable(callback: C, name: str = "callback") -> C:
     """Return a callback.
 
@@ -41,13 +49,25 @@ def nowait_unless(callback: object) -> bool:
 
 
 def require_text(name: str, value: object) -> None:
-    """Raise ``TypeError`` unless an argument is a str or bytes.
+    """Raise ``TypeError`` unless an argument is a str.
 
     :param name: the name of its parameter
     :param value: the argument
     """
-    if not isinstance(value, (str, bytes)):
-        raise TypeError(f"{name} must be a str or unicode str, but got {value!r}")
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, but got {value!r}")
+
+
+def require_given(name: str, value: str | None) -> str:
+    """Return an argument that may not be left out, though its parameter has a default.
+
+    :param name: the name of its parameter
+    :param value: the argument
+    :raises MissingArgument: when it is None
+    """
+    if value is None:
+        raise MissingArgument(f"{name} must be given, but got None")
+    return value
 
 
 def as_body(body: object) -> bytes:

@@ -13,7 +13,11 @@ class InvalidString(TypeError, AssertionError):
 
 
 class InvalidInteger(ValueError, struct.error):
-    """An argument or a property that must be an integer is none, or does not fit its wire type."""
+    """An argument or a property that must be an integer does not fit its wire type."""
+
+
+class NotAnInteger(InvalidInteger, TypeError):
+    """An argument or a property that must be an integer is something else."""
 
 
 class InvalidTable(TypeError, AttributeError):

@@ -6,7 +6,15 @@ import reprlib
 import struct
 from typing import Any
 
-from pika._faults import InvalidInteger, InvalidString, InvalidTable, OverlongShortString, UnsupportedField, truncated
+from pika._faults import (
+    InvalidInteger,
+    InvalidString,
+    InvalidTable,
+    NotAnInteger,
+    OverlongShortString,
+    UnsupportedField,
+    truncated,
+)
 from pika.amqp_object import Properties
 from pika.data import encode_table, long_string, short_string
 from pika.exceptions import ShortStringTooLong, UnsupportedAMQPFieldException
@@ -68,7 +76,7 @@ def _fault(where: str, kind: str, value: Any) -> Exception | None:
 
 def _integer_fault(where: str, bits: int, value: Any) -> InvalidInteger | None:
     if not hasattr(type(value), "__index__"):
-        return InvalidInteger(f"{where} must be an integer, not {reprlib.repr(value)} of type {type(value).__name__}")
+        return NotAnInteger(f"{where} must be an integer, not {reprlib.repr(value)} of type {type(value).__name__}")
     if not 0 <= value < 1 << bits:
         return InvalidInteger(f"{where} must be from 0 to {(1 << bits) - 1}, not {value}")
     return None

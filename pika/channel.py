@@ -6,35 +6,27 @@ import functools
 import logging
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, TypeVar, cast
 
 from pika import exceptions, frame, protocol, spec
-from pika._arguments import ArgumentTypeError, as_body, call_each, nowait_unless, require_callable, require_text
+from pika._arguments import ArgumentTypeError, as_body, nowait_unless, require_callable, require_given, require_text
 from pika._threads import Inside, refuse
 from pika.amqp_object import Method
 from pika.connection.assembler import ContentFrameAssembler
+from pika.connection.channel_events import ON_CLOSE, ON_RETURN, ChannelEvents, OnMessage, OnMethod
 from pika.protocol import ChannelState
 
 if TYPE_CHECKING:
     from pika.connection import Connection
-    from pika.connection.callbacks import Callbacks
 
 LOGGER = logging.getLogger(__name__)
 
 MAX_CHANNELS = 65535
 
-OnMethod = Callable[["frame.Method[Any]"], object]
-ChannelEvent = Union[protocol.Returned, protocol.Confirmed, protocol.ConsumerCancelled, protocol.ChannelFlow]
-OnMessage = Callable[["Channel", Any, "spec.BasicProperties", bytes], object]
 Content = tuple["spec.BasicProperties", bytes]
 Operation = TypeVar("Operation", bound=Callable[..., Any])
 
 __all__ = ["MAX_CHANNELS", "Channel", "ContentFrameAssembler"]
-
-#: The names of a channel's events that are no method's, in the connection's registry of callbacks.
-_ON_CLOSE = "_on_channel_close"
-_ON_CLEANUP = "_on_channel_cleanup"
-_ON_RETURN = "_on_return"
 
 
 def _operation(method: Operation) -> Operation:
@@ -60,13 +52,13 @@ def _operation(method: Operation) -> Operation:
     return cast(Operation, guarded)
 
 
-class Channel:
+class Channel(ChannelEvents):
     """A channel of a :class:`~pika.connection.Connection`, which makes it with ``connection.channel()``.
 
     One operation that the broker answers is outstanding at a time, and the next ones wait for it. With
     ``callback`` an operation calls back as ``callback(method_frame)`` when the broker has answered; without, it
-    asks for no answer where AMQP has a ``nowait``. No callback is called for an operation that
-    fails: the broker closes the channel, and the close callback says why.
+    asks for no answer where AMQP has a ``nowait``, except that a consumer is always answered. No callback is called
+    for an operation that fails: the broker closes the channel, and the close callback says why.
 
     :param connection: the connection
     :param channel_number: the number from 1; None takes the lowest that is free
@@ -86,22 +78,9 @@ class Channel:
     ) -> None:
         if on_open_callback is not None:
             require_callable(on_open_callback, "on_open_callback")
-        self._protocol = _protocol_for(self, connection, channel_number)
+        super().__init__(connection, _protocol_for(self, connection, channel_number), on_open_callback)
         self._protocol.pipelining = False
         self._inside = _inside_of(connection)
-        self.connection = connection
-        self.channel_number = self._protocol.number
-        #: The connection's registry of what is called at which event; the channel's are under its number.
-        self.callbacks: Callbacks = _callbacks_of(connection)
-        #: Whether the broker takes messages, as far as it has said (channel.flow).
-        self.flow_active = True
-        self._on_open_callback = on_open_callback
-        self._consumers: dict[str, OnMessage] = {}
-        self._consumers_with_noack: set[str] = set()
-        self._cancelled: set[str] = set()
-        self._on_getok_callback: OnMessage | None = None
-        # Each with its place in the order in which callbacks were added.
-        self._callbacks_by_reply: dict[protocol.Reply[Any], tuple[int, OnMethod]] = {}
         # For the next publish: what is told of its outcome, if anything is.
         self._confirmation: protocol.Confirmation | None = None
 
@@ -164,26 +143,21 @@ class Channel:
 
         :param callback: called as ``callback(channel, reason)``
         """
-        self.callbacks.add(self.channel_number, _ON_CLOSE, require_callable(callback), False, self)
+        self.callbacks.add(self.channel_number, ON_CLOSE, require_callable(callback), False, self)
 
-    def add_on_flow_callback(self, callback: Callable[[bool], object]) -> None:
+    def add_on_flow_callback(self, callback: OnMethod) -> None:
         """Have a function called when the broker asks to pause publishing or to go on (channel.flow).
 
-        :param callback: called as ``callback(active)``
+        :param callback: called as ``callback(method_frame)``, with channel.flow
         """
-        require_callable(callback)
-
-        def on_flow(method_frame: frame.Method[spec.Channel.Flow]) -> None:
-            callback(method_frame.method.active)
-
-        self.callbacks.add(self.channel_number, spec.Channel.Flow, on_flow, False)
+        self.callbacks.add(self.channel_number, spec.Channel.Flow, require_callable(callback), False)
 
     def add_on_return_callback(self, callback: OnMessage) -> None:
         """Have a function called when a mandatory message that no queue took comes back (basic.return).
 
         :param callback: called as ``callback(channel, method, properties, body)``
         """
-        self.callbacks.add(self.channel_number, _ON_RETURN, require_callable(callback), False)
+        self.callbacks.add(self.channel_number, ON_RETURN, require_callable(callback), False)
 
     # Opening and closing
 
@@ -201,6 +175,7 @@ class Channel:
         :raises pika.exceptions.ChannelWrongStateError: when it is closing or closed already
         """
         self._protocol.close(reply_code, reply_text)
+        self._begin_closing()
         self._rpc(None, None)
 
     @_operation
@@ -260,7 +235,8 @@ class Channel:
         :param callback: called as ``callback(method_frame)``, with exchange.delete-ok
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
-        self._rpc(self._protocol.exchange_delete(exchange or "", if_unused, nowait_unless(callback)), callback)
+        nowait = nowait_unless(callback)
+        self._rpc(self._protocol.exchange_delete(require_given("exchange", exchange), if_unused, nowait), callback)
 
     @_operation
     def exchange_bind(
@@ -303,9 +279,9 @@ class Channel:
         :param callback: called as ``callback(method_frame)``, with exchange.unbind-ok
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
+        destination, source = require_given("destination", destination), require_given("source", source)
         nowait = nowait_unless(callback)
-        reply = self._protocol.exchange_unbind(destination or "", source or "", routing_key, nowait, arguments)
-        self._rpc(reply, callback)
+        self._rpc(self._protocol.exchange_unbind(destination, source, routing_key, nowait, arguments), callback)
 
     # Queues
 
@@ -381,7 +357,7 @@ class Channel:
         require_text("queue", queue)
         nowait_unless(callback)
         key = queue if routing_key is None else routing_key
-        self._rpc(self._protocol.queue_unbind(queue, exchange or "", key, arguments), callback)
+        self._rpc(self._protocol.queue_unbind(queue, require_given("exchange", exchange), key, arguments), callback)
 
     @_operation
     def queue_purge(self, queue: str, callback: OnMethod | None = None) -> None:
@@ -464,8 +440,10 @@ class Channel:
         self._raise_if_not_open()
         tag = consumer_tag or self._generate_consumer_tag()
         reply = self._protocol.basic_consume(
-            queue, tag, no_ack=auto_ack, exclusive=exclusive, nowait=callback is None, arguments=arguments or {}
+            queue, tag, no_ack=auto_ack, exclusive=exclusive, arguments=arguments or {}
         )
+        # Of the one that is being cancelled just now and had this tag, nothing is left.
+        self._forget_consumer(tag)
         self._consumers[tag] = on_message_callback
         if auto_ack:
             self._consumers_with_noack.add(tag)
@@ -486,7 +464,7 @@ class Channel:
         require_text("consumer_tag", consumer_tag)
         nowait = nowait_unless(callback)
         self._raise_if_not_open()
-        if consumer_tag not in self._consumers or consumer_tag in self._protocol.cancelled:
+        if consumer_tag not in self._consumers or consumer_tag in self._cancelled:
             LOGGER.warning("basic_cancel - consumer not found or already cancelled: %s", consumer_tag)
             return
         # Without acknowledgements a late delivery has left its queue for good: it still goes to the consumer, until
@@ -599,7 +577,9 @@ class Channel:
         """
         if type(body) is not bytes:
             body = as_body(body)
-        if properties is not None and not isinstance(properties, spec.BasicProperties):
+        if not properties:
+            properties = None
+        elif not isinstance(properties, spec.BasicProperties):
             raise ArgumentTypeError(f"properties must be a pika.BasicProperties, but got {properties!r}")
         if self._is_tapped():
             self._raise_if_not_open()
@@ -617,10 +597,17 @@ class Channel:
         :param callback: called as ``callback(method_frame)``, with confirm.select-ok
         :raises ValueError: when `ack_nack_callback` is not callable
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
+        :raises pika.exceptions.MethodNotImplemented: when the broker has no confirms, or no basic.nack
         """
         if not callable(ack_nack_callback):
             raise ValueError(f"confirm_delivery requires a callback to receive ack/nack, but got {ack_nack_callback!r}")
         nowait = nowait_unless(callback)
+        self._raise_if_not_open()
+        # A stand-in for a connection has no broker that could lack them.
+        if type(self._protocol) is protocol.Channel and not (
+            self.connection.publisher_confirms and self.connection.basic_nack
+        ):
+            raise exceptions.MethodNotImplemented("Confirm.Select not Supported by Server")
         reply = self._protocol.confirm_select(nowait)
         for method in (spec.Basic.Ack, spec.Basic.Nack):
             self.callbacks.add(self.channel_number, method, ack_nack_callback, False)
@@ -708,115 +695,8 @@ class Channel:
         if type(self._protocol) is protocol.Channel:
             self.connection._flush()
 
-    def _forget_consumer(self, consumer_tag: str) -> None:
-        self._consumers.pop(consumer_tag, None)
-        self._consumers_with_noack.discard(consumer_tag)
-        self._cancelled.discard(consumer_tag)
 
-    def _on_openok(self, method_frame: frame.Method[Any]) -> None:
-        if self._on_open_callback is not None:
-            self._on_open_callback(self)
-
-    def _deliver(self, event: protocol.Delivery) -> None:
-        """Hand a delivery to its consumer; through :meth:`_on_deliver` if somebody has put a patch on that."""
-        if type(self)._on_deliver is not _ON_DELIVER or "_on_deliver" in self.__dict__:
-            header = frame.Header(self.channel_number, len(event.body), event.properties)
-            self._on_deliver(frame.Method(self.channel_number, event.method), header, event.body)
-            return
-        on_message_callback = self._consumers.get(event.method.consumer_tag)
-        if on_message_callback is not None:
-            on_message_callback(self, event.method, event.properties, event.body)
-
-    def _on_deliver(self, method_frame: frame.Method[Any], header_frame: frame.Header, body: bytes) -> None:
-        tag = method_frame.method.consumer_tag
-        if tag in self._cancelled and tag not in self._consumers_with_noack:
-            self.basic_reject(method_frame.method.delivery_tag, requeue=True)
-            return
-        on_message_callback = self._consumers.get(tag)
-        if on_message_callback is not None:
-            on_message_callback(self, method_frame.method, header_frame.properties, body)
-
-    def _on_getok(self, method_frame: frame.Method[Any], header_frame: frame.Header, body: bytes) -> None:
-        callback, self._on_getok_callback = self._on_getok_callback, None
-        if callback is not None:
-            callback(self, method_frame.method, header_frame.properties, body)
-
-    def _on_return(self, method_frame: frame.Method[Any], header_frame: frame.Header, body: bytes) -> None:
-        message = (method_frame.method, header_frame.properties, body)
-        self.callbacks.process(self.channel_number, _ON_RETURN, self, self, *message)
-
-    def _on_replied(self, reply: protocol.Reply[Any]) -> None:
-        method = reply.result()
-        if isinstance(method, spec.Basic.CancelOk):
-            self._forget_consumer(method.consumer_tag)
-        method_frame = frame.Method(self.channel_number, method)
-        due = self.callbacks.take(self.channel_number, method, self.connection, method_frame)
-        own = self._callbacks_by_reply.pop(reply, None)
-        if own is not None:
-            due = sorted([own, *due], key=_first)
-        callbacks = [callback for _, callback in due]
-        if reply.content is not None:
-            properties, body = reply.content
-            header = frame.Header(self.channel_number, len(body), properties)
-            callbacks.insert(0, lambda method_frame: self._on_getok(method_frame, header, body))
-        elif isinstance(method, spec.Basic.GetEmpty):
-            self._on_getok_callback = None
-        call_each(callbacks, method_frame)
-
-    def _on_event(self, event: ChannelEvent) -> None:
-        if isinstance(event, protocol.ChannelFlow):
-            self.flow_active = event.active
-            self._process(spec.Channel.Flow(event.active))
-        elif isinstance(event, protocol.Returned):
-            header, body = frame.Header(self.channel_number, len(event.body), event.properties), event.body
-            method_frame = frame.Method(self.channel_number, event.method)
-            call_each([lambda: self._on_return(method_frame, header, body), lambda: self._process(event.method)])
-        else:
-            if isinstance(event, protocol.ConsumerCancelled):
-                self._forget_consumer(event.method.consumer_tag)
-            self._process(event.method)
-
-    def _process(self, method: Method) -> None:
-        number = self.channel_number
-        self.callbacks.process(number, method, self.connection, frame.Method(number, method))
-
-    def _on_closed(self, reason: BaseException) -> None:
-        self._consumers.clear()
-        self._consumers_with_noack.clear()
-        self._cancelled.clear()
-        self._callbacks_by_reply.clear()
-        self._on_getok_callback = None
-        number, callbacks = self.channel_number, self.callbacks
-        due = [
-            *_bound(callbacks.take(number, _ON_CLOSE, self, self, reason), self, reason),
-            *_bound(callbacks.take(number, _ON_CLEANUP, self, self), self),
-        ]
-        method = _closing_method(reason)
-        if method is not None:
-            method_frame = frame.Method(number, method)
-            due += _bound(callbacks.take(number, method, self.connection, method_frame), method_frame)
-        # Before they are called: they may open another channel, which can get the number.
-        callbacks.cleanup(number)
-        call_each(due)
-
-
-_ON_DELIVER = Channel._on_deliver
 _SEND_METHOD = Channel._send_method
-
-
-def _first(pair: tuple[int, object]) -> int:
-    return pair[0]
-
-
-def _bound(due: list[tuple[int, Callable[..., object]]], *arguments: object) -> list[Callable[[], object]]:
-    return [functools.partial(callback, *arguments) for _, callback in due]
-
-
-def _closing_method(reason: BaseException) -> Method | None:
-    """The method that closed a channel with a reason, if it was not its connection's end."""
-    if isinstance(reason, exceptions.ChannelClosedByBroker):
-        return spec.Channel.Close(reason.reply_code, reason.reply_text, 0, 0)
-    return spec.Channel.CloseOk() if isinstance(reason, exceptions.ChannelClosedByClient) else None
 
 
 def _protocol_for(channel: Channel, connection: Any, number: int | None) -> protocol.Channel:
@@ -836,12 +716,3 @@ def _inside_of(connection: Any) -> Inside:
 
 def _ignore(error: BaseException) -> None:
     """A stand-in for a connection has nothing to end."""
-
-
-def _callbacks_of(connection: Any) -> Callbacks:
-    callbacks: Callbacks | None = getattr(connection, "callbacks", None)
-    if callbacks is None:
-        from pika.connection.callbacks import Callbacks
-
-        return Callbacks()
-    return callbacks

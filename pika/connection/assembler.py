@@ -29,6 +29,7 @@ class ContentFrameAssembler:
         :raises pika.exceptions.BodyTooLongError: when the body is longer than the header announced
         """
         if isinstance(frame_value, frame.Method) and spec.has_content(frame_value.method.INDEX):
+            self._begin()
             self._method_frame = frame_value
             return None
         if isinstance(frame_value, frame.Header):

@@ -14,6 +14,7 @@ from pika._threads import Inside, one_thread
 from pika._version import __version__
 from pika.amqp_object import Method
 from pika.connection.callbacks import Callbacks
+from pika.connection.channel_events import ChannelEvent
 from pika.connection.parameters import ConnectionParameters, Parameters
 from pika.protocol import ConnectionState
 from pika.transport import forks
@@ -91,6 +92,7 @@ class Connection(abc.ABC):
         self._heartbeat_timer: Any = None
         self._blocked_timer: Any = None
         self._callbacks_by_reply: dict[protocol.Reply[Any], Callable[[frame.Method[Any]], object]] = {}
+        self.callbacks.add(0, self.ON_CONNECTION_ERROR, _raise_open_error, False)
         if on_open_callback is not None:
             self.add_on_open_callback(on_open_callback)
         if on_open_error_callback is not None:
@@ -102,7 +104,7 @@ class Connection(abc.ABC):
             self._adapter_connect_stream()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._protocol.state.name} params={self.params}>"
+        return f"<{type(self).__name__} {self._state.name} params={self.params}>"
 
     def _settings(self) -> protocol.Settings:
         params = self.params
@@ -169,6 +171,9 @@ class Connection(abc.ABC):
 
     def _on_stream_connected(self) -> None:
         """Begin the AMQP handshake: bytes can flow."""
+        if self._state is not ConnectionState.INIT:
+            # Closed while the stream was being connected.
+            return
         self._protocol.start(time.monotonic())
         self._flush()
 
@@ -200,13 +205,17 @@ class Connection(abc.ABC):
         self.callbacks.add(0, self.ON_CONNECTION_OPEN_OK, require_callable(callback), False)
 
     def add_on_open_error_callback(self, callback: OnOpenError, remove_default: bool = True) -> None:
-        """Have a function called when the connection could not be opened.
+        """Have a function called when the connection could not be opened. Without any, the exception is raised, out
+        of the loop that moves the connection.
 
         :param callback: called as ``callback(connection, exception)``
-        :param remove_default: there is no default to remove; kept for programs that pass it
+        :param remove_default: whether the exception is not raised any more
         :raises TypeError: when it is not callable
         """
-        self.callbacks.add(0, self.ON_CONNECTION_ERROR, require_callable(callback), False)
+        require_callable(callback)
+        if remove_default:
+            self.callbacks.remove(0, self.ON_CONNECTION_ERROR, _raise_open_error)
+        self.callbacks.add(0, self.ON_CONNECTION_ERROR, callback, False)
 
     def add_on_close_callback(self, callback: OnClose) -> None:
         """Have a function called when the connection, once open, is closed.
@@ -255,7 +264,7 @@ class Connection(abc.ABC):
             raise self._wrong_state(f"Channel allocation requires an open connection: {self!r}")
         if channel_number is not None and not isinstance(channel_number, int):
             raise exceptions.InvalidChannelNumber(channel_number)
-        channel = self._create_channel(channel_number or self._protocol._free_number(), on_open_callback)
+        channel = self._create_channel(channel_number or self._protocol.next_channel_number(), on_open_callback)
         self._channels[channel.channel_number] = channel
         channel.open()
         return channel
@@ -284,22 +293,30 @@ class Connection(abc.ABC):
 
     @one_thread
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> None:
-        """Close the connection and its channels; the close callback reports the end.
+        """Close the connection, its channels first; the close callback reports the end.
 
         :param reply_code: for the broker's log
         :param reply_text: for the broker's log
         :raises pika.exceptions.ConnectionWrongStateError: when it is closing or closed already
         """
         open_before = self.is_open
+        channels = [channel for channel in self._channels.values() if channel.is_open or channel.is_opening]
         try:
             self._protocol.close(reply_code, reply_text)
         except BaseException as error:
             if open_before and not self.is_open:
                 self._give_up(error)
             raise
+        for channel in channels:
+            channel._begin_closing()
         self._process_events()
 
     # State
+
+    @property
+    def _state(self) -> ConnectionState:
+        # What is closed says so when its stream has ended too, and everybody is told.
+        return self._protocol.state if self._closed is None else ConnectionState.CLOSING
 
     @property
     def is_open(self) -> bool:
@@ -308,22 +325,24 @@ class Connection(abc.ABC):
 
     @property
     def is_closing(self) -> bool:
-        """Whether the connection is on its way from open to closed."""
-        return self._protocol.state is ConnectionState.CLOSING
+        """Whether the connection is on its way to closed."""
+        return self._state is ConnectionState.CLOSING
 
     @property
     def is_closed(self) -> bool:
         """Whether the connection is closed, which is final."""
-        return self._protocol.state is ConnectionState.CLOSED
+        return self._state is ConnectionState.CLOSED
 
     @property
-    def server_properties(self) -> dict[str, Any]:
-        """What the broker said of itself in connection.start."""
+    def server_properties(self) -> dict[str, Any] | Any:
+        """What the broker said of itself in connection.start; None before that."""
         return self._protocol.server_properties
 
     @property
-    def server_capabilities(self) -> dict[str, Any]:
-        """The extensions of AMQP 0-9-1 that the broker said it has."""
+    def server_capabilities(self) -> dict[str, Any] | Any:
+        """The extensions of AMQP 0-9-1 that the broker said it has; None before connection.start."""
+        if self.server_properties is None:
+            return None
         capabilities = self.server_properties.get("capabilities")
         return capabilities if isinstance(capabilities, dict) else {}
 
@@ -350,7 +369,7 @@ class Connection(abc.ABC):
     @property
     def connection_state(self) -> int:
         """The state as a number: one of ``CONNECTION_OPEN`` and its siblings."""
-        return self._protocol.state.value
+        return self._state.value
 
     @property
     def _heartbeat_checker(self) -> HeartbeatChecker | None:
@@ -372,9 +391,11 @@ class Connection(abc.ABC):
     def _emit_pieces(self, pieces: list[bytes | memoryview]) -> None:
         self._adapter_emit_data(pieces[0] if len(pieces) == 1 and isinstance(pieces[0], bytes) else b"".join(pieces))
 
-    def _wrong_state(self, text: str) -> exceptions.ConnectionWrongStateError:
+    def _wrong_state(
+        self, text: str = "", kind: type[exceptions.ConnectionWrongStateError] = exceptions.ConnectionWrongStateError
+    ) -> exceptions.ConnectionWrongStateError:
         """Return what to raise for a call that came too late, or too early; ``str()`` has the reason of the end."""
-        error = exceptions.ConnectionWrongStateError(text)
+        error = kind(text) if text else kind()
         reason = self._protocol.error
         error.context = None if reason is None else str(reason)
         return error
@@ -403,6 +424,8 @@ class Connection(abc.ABC):
         )
         self._inside.after_fork()
         self._protocol.abandon(error)
+        # An end that the parent was about to report is not the child's.
+        self._closed = None
 
     @one_thread
     def _process_events(self) -> None:
@@ -508,14 +531,14 @@ class Connection(abc.ABC):
             callbacks.insert(0, self._callbacks_by_reply.pop(event.reply))
         call_each(callbacks, frame.Method(0, method))
 
-    def _on_channel_event(self, event: channel_module.ChannelEvent) -> None:
+    def _on_channel_event(self, event: ChannelEvent) -> None:
         assert isinstance(
             event, (protocol.Returned, protocol.Confirmed, protocol.ConsumerCancelled, protocol.ChannelFlow)
         )
         self._channels[event.channel.number]._on_event(event)
 
     def _on_channel_closed(self, event: protocol.ChannelClosed) -> None:
-        self._channels.pop(event.channel.number)._on_closed(event.error)
+        self._channels.pop(event.channel.number)._on_closed(event.error, event.method)
 
     def _on_closed_event(self, event: protocol.Closed) -> None:
         self._closed = event
@@ -536,6 +559,11 @@ class Connection(abc.ABC):
                 functools.partial(self.callbacks.process, 0, key, self, self, closed.error),
             ]
         )
+
+
+def _raise_open_error(connection: Connection, error: BaseException) -> None:
+    """What is called about a connection that could not be opened, as long as nobody else asks to be."""
+    raise error
 
 
 _HANDLERS: dict[type[Any], Callable[[Connection, Any], None]] = {

@@ -57,6 +57,8 @@ class Channel(Operations):
         # True while a method is unanswered that nothing at all may follow.
         self._held = False
         self._close_sent = False
+        # The broker's channel.close, once it has come.
+        self._closed_with: spec.Channel.Close | None = None
         self._content: ContentAssembler[Content] = ContentAssembler(max_message_size)
         self._silenced: dict[str, bool] = {}
 
@@ -114,15 +116,12 @@ class Channel(Operations):
         self._transmit_waiting()
         return reply
 
-    def retire(self, error: BaseException) -> None:
-        """Take no more operations, since the connection is about to close; what waits its turn is still sent.
-
-        :param error: the reason
-        """
+    def close_if_open(self, reply_code: int, reply_text: str) -> None:
+        """As :meth:`close`, since the connection is about to close; a channel that was never opened is just closed."""
         if Action.CLOSE in states.CHANNEL[self.state]:
-            self._advance(Action.CLOSE)
-        if self.error is None:
-            self.error = error
+            self.close(reply_code, reply_text)
+        elif self.error is None:
+            self.error = exceptions.ChannelClosedByClient(reply_code, reply_text)
 
     @property
     def has_waiting(self) -> bool:
@@ -150,6 +149,12 @@ class Channel(Operations):
             self._advance(Action.LOSE)
         self.error = error
         self._fail_pending(error)
+
+    def end_closed(self) -> events.ChannelClosed:
+        """Close the channel with the reason for which it is closing, and return the event that says so."""
+        assert self.error is not None
+        self.end(self.error)
+        return events.ChannelClosed(self, self.error, self._closed_with)
 
     def _fail_pending(self, error: BaseException) -> None:
         self._content.reset()
@@ -352,28 +357,21 @@ class Channel(Operations):
         self._transmit_waiting()
         reply.succeed(method)
         if self.state is ChannelState.CLOSED:
-            assert self.error is not None
-            self._fail_pending(self.error)
-            return events.ChannelClosed(self, self.error)
+            return self.end_closed()
         return events.Replied(self, reply)
 
     def _on_close(self, method: Method) -> events.Event | None:
         assert isinstance(method, spec.Channel.Close)
         self._advance(spec.Channel.Close)
         self._output.append(frame.encode_method(self.number, spec.Channel.CloseOk()))
-        error = exceptions.ChannelClosedByBroker(method.reply_code, method.reply_text)
-        if self.state is ChannelState.CLOSED:
-            self.error = error
-            self._fail_pending(error)
-            return events.ChannelClosed(self, error)
+        self._closed_with = method
+        self.error = exceptions.ChannelClosedByBroker(method.reply_code, method.reply_text)
         closing = self._owed.take(spec.Channel.CloseOk()) if self._close_sent else None
         if closing is None:
-            # Our close still waits behind what will not be answered any more, and must not be sent: to
-            # the broker the number is free now.
-            self.end(error)
-            return events.ChannelClosed(self, error)
-        self.error = error
-        self._fail_pending(error)
+            # Our close, if it still waits behind what will not be answered any more, must not be sent: to the broker
+            # the number is free now.
+            return self.end_closed()
+        self._fail_pending(self.error)
         self._owed.add(closing)
         return None
 
@@ -391,9 +389,9 @@ class Channel(Operations):
         if not method.nowait and not self._close_sent:
             self._output.append(frame.encode_method(self.number, spec.Basic.CancelOk(method.consumer_tag)))
         no_ack = self.consumers.pop(method.consumer_tag, None)
-        if no_ack is None:
-            return None
-        self._silence(method.consumer_tag, no_ack)
+        if no_ack is not None:
+            self._silence(method.consumer_tag, no_ack)
+        # Otherwise it crosses our cancel. That the broker gave the consumer up is news all the same.
         return events.ConsumerCancelled(self, method)
 
     def _on_flow(self, method: Method) -> events.Event | None:

@@ -52,7 +52,8 @@ class Connection:
         self.state = ConnectionState.INIT
         #: Why the connection is closed, once it is.
         self.error: BaseException | None = None
-        self.server_properties: dict[str, Any] = {}
+        #: What the broker said of itself; None before it has (connection.start).
+        self.server_properties: dict[str, Any] | None = None
         self.channel_max = settings.channel_max
         self.frame_max = settings.frame_max
         #: The negotiated heartbeat interval in seconds; 0 when there is none.
@@ -71,6 +72,7 @@ class Connection:
         self._closing_error: exceptions.ConnectionClosedByClient | None = None
         # Our connection.close, until it is sent.
         self._close_frame: bytes | None = None
+        self._close_answered = False
         self._finished: Closed | None = None
         # No channel number below is free.
         self._lowest_number = 1
@@ -145,6 +147,8 @@ class Connection:
         if self._finished is not None:
             finished, self._finished = self._finished, None
             return finished
+        if self._close_answered and self.state is not ConnectionState.CLOSED:
+            return self._on_close_answered()
         while self.state is not ConnectionState.CLOSED:
             try:
                 delivery = self._reader.next_delivery()
@@ -202,6 +206,19 @@ class Connection:
                 f"the connection to {self.settings.peer} is {self.state.name}, not open{reason}"
             )
 
+    def next_channel_number(self) -> int:
+        """Return the lowest channel number that is free.
+
+        :raises pika.exceptions.NoFreeChannels: when all of them are in use
+        """
+        while self._lowest_number in self.channels:
+            self._lowest_number += 1
+        if self._lowest_number > self.channel_max:
+            raise exceptions.NoFreeChannels(
+                f"all {self.channel_max} channels that the broker allows on a connection are in use"
+            )
+        return self._lowest_number
+
     def open_channel(self, number: int | None = None) -> Channel:
         """Make a channel; :meth:`Channel.open` opens it.
 
@@ -212,7 +229,7 @@ class Connection:
         """
         self.require_open()
         if not number:
-            number = self._free_number()
+            number = self.next_channel_number()
         elif number in self.channels:
             raise exceptions.InvalidChannelNumber(f"channel number {number} is in use on this connection")
         elif not 0 < number <= self.channel_max:
@@ -243,7 +260,7 @@ class Connection:
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> None:
         """Close the connection (connection.close); before it is open, abandon the handshake.
 
-        Its channels take no more operations, and what was asked of them before is sent first.
+        Its channels are closed with it, each in its turn: what was asked of them before is answered first.
 
         :param reply_code: for the broker's log
         :param reply_text: for the broker's log
@@ -258,7 +275,7 @@ class Connection:
         self._advance(Action.CLOSE)
         self._closing_error = exceptions.ConnectionClosedByClient(reply_code, reply_text)
         for channel in self.channels.values():
-            channel.retire(self._closing_error)
+            channel.close_if_open(reply_code, reply_text)
         self._transmit_close()
 
     def _transmit_close(self) -> None:
@@ -272,11 +289,7 @@ class Connection:
     def _on_delivery(
         self, number: int, method: spec.Basic.Deliver, properties: spec.BasicProperties, body: bytes
     ) -> Event | None:
-        channel = self._addressee(number)
-        if self._closing_error is not None:
-            # The broker takes it back when the connection is gone (AMQP 0-9-1, connection.close: discard).
-            return None
-        return channel.on_delivery(method, properties, body)
+        return self._addressee(number).on_delivery(method, properties, body)
 
     def _on_frame(self, frame_type: int, number: int, payload: bytes) -> Event | None:
         if number == 0:
@@ -285,9 +298,7 @@ class Connection:
         if frame_type == spec.FRAME_METHOD:
             event = channel.on_method(payload)
             if isinstance(event, ChannelClosed):
-                self._free(number)
-                if isinstance(event.error, exceptions.AMQPError):
-                    event.error.context = f"{self.settings.peer}; channel {number}"
+                self._on_channel_closed(event)
         elif frame_type == spec.FRAME_HEADER:
             event = channel.on_header(payload)
         elif frame_type == spec.FRAME_BODY:
@@ -297,6 +308,13 @@ class Connection:
         # An answer, be it a method or the end of a get-ok's content, may have sent the last of what waited.
         self._transmit_close()
         return event
+
+    def _on_channel_closed(self, event: ChannelClosed) -> None:
+        number = event.channel.number
+        del self.channels[number]
+        self._lowest_number = min(self._lowest_number, number)
+        if isinstance(event.error, exceptions.AMQPError):
+            event.error.context = f"{self.settings.peer}; channel {number}"
 
     def _addressee(self, number: int) -> Channel:
         channel = self.channels.get(number)
@@ -322,8 +340,7 @@ class Connection:
             answer = frame.encode_method(0, handshake.start_ok(self.settings, method))
         except Exception as error:  # the user's, as a provider of credentials may raise anything
             return self._finish(error, Action.FAIL)
-        if isinstance(method.server_properties, dict):
-            self.server_properties = method.server_properties
+        self.server_properties = method.server_properties if isinstance(method.server_properties, dict) else {}
         self._advance(spec.Connection.Start)
         self._output.append(answer)
         return None
@@ -388,6 +405,18 @@ class Connection:
         assert self._closing_error is not None
         if self._close_frame is not None:
             raise exceptions.UnexpectedFrameError(f"{method.NAME} before connection.close was sent")
+        self._close_answered = True
+        return self._on_close_answered()
+
+    def _on_close_answered(self) -> Event | None:
+        # RabbitMQ often closes the connection before its channels have got round to answering, and leaves their answers
+        # out. Their ends still come out first, one by one.
+        for channel in self.channels.values():
+            if channel.state is states.ChannelState.CLOSING:
+                event = channel.end_closed()
+                self._on_channel_closed(event)
+                return event
+        assert self._closing_error is not None
         return self._finish(self._closing_error, spec.Connection.CloseOk)
 
     # Endings
@@ -454,19 +483,6 @@ class Connection:
             name = trigger.value if isinstance(trigger, Action) else trigger.NAME
             raise exceptions.ConnectionWrongStateError(f"{name}, but the connection is {self.state.name}")
         self.state = following
-
-    def _free(self, number: int) -> None:
-        del self.channels[number]
-        self._lowest_number = min(self._lowest_number, number)
-
-    def _free_number(self) -> int:
-        while self._lowest_number in self.channels:
-            self._lowest_number += 1
-        if self._lowest_number > self.channel_max:
-            raise exceptions.NoFreeChannels(
-                f"all {self.channel_max} channels that the broker allows on a connection are in use"
-            )
-        return self._lowest_number
 
 
 _HANDLERS: dict[type[Method], Callable[[Connection, Method], Event | None]] = {

@@ -80,10 +80,14 @@ class ChannelFlow(NamedTuple):
 
 
 class ChannelClosed(NamedTuple):
-    """A channel is closed, by either side.  Its replies and confirmations have ended with `error`."""
+    """A channel is closed, by either side.  Its replies and confirmations have ended with `error`.
+
+    `method` is the broker's channel.close, if there was one.
+    """
 
     channel: Channel
     error: BaseException
+    method: spec.Channel.Close | None = None
 
 
 Event = Union[

@@ -8,10 +8,12 @@ operation returns None; when it fails, the broker closes the channel.
 from __future__ import annotations
 
 import abc
+import reprlib
 from collections.abc import Mapping
 from typing import Any, Literal, Optional, overload
 
 from pika import exceptions, frame, spec
+from pika._faults import InvalidTable
 from pika.amqp_object import Method
 from pika.protocol.confirms import Confirmation, ConfirmTracker
 from pika.protocol.replies import Reply
@@ -483,7 +485,11 @@ class Operations(abc.ABC):
         :raises ValueError: when the properties do not fit into a frame
         """
         self.require_open()
-        method = self._prepared.get((exchange, routing_key, mandatory))
+        try:
+            method = self._prepared.get((exchange, routing_key, mandatory))
+        except TypeError:
+            # Of a type that has no hash, and so no str: what says so best is encoding it.
+            method = None
         if method is None:
             method = self._prepare_publish(exchange, routing_key, mandatory)
         content = frame.encode_content(self.number, properties or _NO_PROPERTIES, body, self.frame_max)
@@ -552,4 +558,9 @@ class Operations(abc.ABC):
 
 
 def _table(arguments: Arguments) -> dict[str, Any] | None:
-    return None if arguments is None else dict(arguments)
+    if not arguments:
+        return None if arguments is None else {}
+    given: object = arguments
+    if not isinstance(given, Mapping):
+        raise InvalidTable(f"arguments must be a dict, not {reprlib.repr(given)} of type {type(given).__name__}")
+    return dict(given)

@@ -120,6 +120,43 @@ def test_a_tag_is_free_when_its_consumer_is_cancelled(
     assert log[1] == b"body"
 
 
+def test_a_tag_is_known_until_its_cancel_was_told(connection: PlainConnection, channel: Channel, queue: str) -> None:
+    log = connection.log
+    for tag in ("a", "b"):
+        call(connection, channel.basic_consume, queue, print, consumer_tag=tag)
+    channel.add_callback(lambda answer: log.append(sorted(channel.consumer_tags)), [spec.Basic.CancelOk])
+    channel.basic_cancel("a", callback=lambda answer: log.append(sorted(channel.consumer_tags)))
+    connection.run(lambda: len(log) == 2)
+    assert log == [["a", "b"], ["a", "b"]] and channel.consumer_tags == ["b"]
+
+
+@pytest.mark.parametrize("auto_ack", [False, True])
+def test_a_tag_is_free_inside_the_callback_of_its_cancel(
+    connection: PlainConnection, channel: Channel, queue: str, auto_ack: bool
+) -> None:
+    log = connection.log
+
+    def again(answer: frame.Method[Any]) -> None:
+        # It is cancelled; once more would be one too many.
+        channel.basic_cancel("tag", callback=lambda answer: log.append("again"))
+        channel.basic_consume(queue, lambda it, method, properties, body: log.append(body), auto_ack, False, "tag")
+
+    call(connection, channel.basic_consume, queue, print, not auto_ack, consumer_tag="tag")
+    channel.basic_cancel("tag", callback=again)
+    channel.basic_publish("", queue, b"body")
+    connection.run(lambda: log)
+    assert log == [b"body"] and channel.consumer_tags == ["tag"]
+
+
+def test_consuming_is_answered_without_a_callback_too(
+    connection: PlainConnection, channel: Channel, queue: str
+) -> None:
+    channel.add_callback(connection.log.append, [spec.Basic.ConsumeOk])
+    tag = channel.basic_consume(queue, print)
+    connection.run(lambda: connection.log)
+    assert connection.log[0].method.consumer_tag == tag
+
+
 def test_cancelling_at_once(connection: PlainConnection, channel: Channel, queue: str) -> None:
     log = connection.log
     tag = channel.basic_consume(queue, print, callback=lambda answer: log.append(answer.method.NAME))
@@ -237,6 +274,43 @@ def test_a_consumer_that_the_broker_cancels(connection: PlainConnection, channel
     # There is nothing left to cancel, and the tag can be used again.
     channel.basic_cancel(tag, callback=lambda answer: pytest.fail("it is cancelled already"))
     call(connection, channel.basic_consume, other, print, consumer_tag=tag)
+
+
+def test_a_cancel_of_the_brokers_that_crosses_ours_is_told() -> None:
+    def script(session: Session) -> None:
+        session.open()
+        session.open_channel()
+        number, tag = session.accept_consumer()
+        session.expect(spec.Basic.Cancel)
+        session.send(method(number, spec.Basic.Cancel(tag, True), spec.Basic.CancelOk(tag)))
+        session.close_politely()
+
+    with opened_on(script) as connection:
+        channel, log = open_channel(connection), connection.log
+        channel.add_on_cancel_callback(lambda it: log.append((it.method.NAME, channel.consumer_tags)))
+        call(connection, channel.basic_consume, "queue", print, consumer_tag="tag")
+        channel.basic_cancel("tag", callback=lambda it: log.append((it.method.NAME, channel.consumer_tags)))
+        connection.run(lambda: len(log) == 2)
+        assert log == [("Basic.Cancel", ["tag"]), ("Basic.CancelOk", ["tag"])]
+        assert channel.consumer_tags == []
+
+
+def test_a_cancel_of_the_brokers_behind_one_that_asks_for_no_answer_is_told() -> None:
+    def script(session: Session) -> None:
+        session.open()
+        session.open_channel()
+        number, tag = session.accept_consumer()
+        session.expect(spec.Basic.Cancel)
+        session.send(method(number, spec.Basic.Cancel(tag, True)))
+        session.close_politely()
+
+    with opened_on(script) as connection:
+        channel = open_channel(connection)
+        channel.add_on_cancel_callback(lambda it: connection.log.append(it.method.consumer_tag))
+        call(connection, channel.basic_consume, "queue", print, consumer_tag="tag")
+        channel.basic_cancel("tag")
+        connection.run(lambda: connection.log)
+        assert connection.log == ["tag"] and channel.consumer_tags == []
 
 
 def test_a_cancel_that_awaits_an_answer_gets_one() -> None:

@@ -263,10 +263,11 @@ WRONG_TYPES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("bad", [None, ["list"]], ids=repr)
+@pytest.mark.parametrize("bad", [None, ["list"], b"bytes"], ids=repr)
 @pytest.mark.parametrize("argument", WRONG_TYPES)
 def test_arguments_of_a_wrong_type(channel: Channel, argument: str, bad: Any) -> None:
-    with pytest.raises(TypeError):
+    # int() reads bytes, and raises ValueError over these.
+    with pytest.raises(ValueError if bad == b"bytes" and argument.startswith("basic_qos") else TypeError):
         WRONG_TYPES[argument](channel, bad)
     assert channel.is_open and channel.consumer_tags == []
 
@@ -290,11 +291,55 @@ def test_names_that_are_no_text(channel: Channel, operation: Any) -> None:
     assert channel.is_open and channel.consumer_tags == []
 
 
-@pytest.mark.parametrize("tag", ["1", -1, 1.5, 1 << 64])
-@pytest.mark.parametrize("name", ["basic_ack", "basic_nack"])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda channel: channel.exchange_delete(),
+        lambda channel: channel.exchange_unbind(),
+        lambda channel: channel.exchange_unbind("a"),
+        lambda channel: channel.exchange_unbind(source="a"),
+        lambda channel: channel.queue_unbind("queue"),
+    ],
+)
+def test_names_that_are_left_out(connection: PlainConnection, channel: Channel, operation: Any) -> None:
+    with pytest.raises(AssertionError, match="must be given") as caught:
+        operation(channel)
+    assert isinstance(caught.value, TypeError)
+    # Nothing was sent: the broker would have closed the channel over it.
+    assert call(connection, channel.queue_declare, "", exclusive=True).method.queue
+
+
+TABLES: dict[str, Any] = {
+    "exchange_declare": lambda channel, table: channel.exchange_declare("amq.direct", durable=True, arguments=table),
+    "exchange_bind": lambda channel, table: channel.exchange_bind("amq.topic", "amq.direct", "", table),
+    "exchange_unbind": lambda channel, table: channel.exchange_unbind("amq.topic", "amq.direct", "", table),
+    "queue_declare": lambda channel, table: channel.queue_declare("", exclusive=True, arguments=table),
+    "queue_bind": lambda channel, table: channel.queue_bind("", "amq.direct", "key", table),
+    "queue_unbind": lambda channel, table: channel.queue_unbind("", "amq.direct", "key", table),
+    "basic_consume": lambda channel, table: channel.basic_consume("", print, arguments=table),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_arguments_that_are_no_table(connection: PlainConnection, channel: Channel, queue: str, name: str) -> None:
+    for wrong in (5, ["a"], (("a", 1),), "text"):
+        with pytest.raises(AttributeError, match="arguments must be a dict") as caught:
+            TABLES[name](channel, wrong)
+        assert isinstance(caught.value, TypeError)
+    assert channel.consumer_tags == []
+    for nothing in (None, {}, [], "", 0):
+        TABLES[name](channel, nothing)
+    assert call(connection, channel.queue_declare, queue, passive=True).method.queue == queue
+
+
+@pytest.mark.parametrize("tag", ["1", None, -1, 1.5, 1 << 64])
+@pytest.mark.parametrize("name", ["basic_ack", "basic_nack", "basic_reject"])
 def test_delivery_tags_that_are_none(channel: Channel, name: str, tag: Any) -> None:
-    with pytest.raises(struct.error, match="delivery_tag"):
+    with pytest.raises(struct.error, match="delivery_tag") as caught:
         getattr(channel, name)(tag)
+    assert isinstance(caught.value, ValueError)
+    # pika 1.x has a TypeError for basic_reject alone.
+    assert isinstance(caught.value, TypeError) is not isinstance(tag, int)
     assert channel.is_open
 
 

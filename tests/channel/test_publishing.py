@@ -11,7 +11,7 @@ from pika import exceptions, frame, spec
 from pika.channel import Channel
 from tests.support.encoding import method
 from tests.support.plain_connection import PlainConnection, call, open_channel, opened_on
-from tests.support.scripted_broker import Session
+from tests.support.scripted_broker import TUNE, Session
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,16 @@ def test_properties_that_are_none(connection: PlainConnection, channel: Channel,
     assert call(connection, channel.queue_purge, queue).method.message_count == 0
 
 
+@pytest.mark.parametrize("properties", [None, {}, "", 0])
+def test_properties_that_are_false_are_none_at_all(
+    connection: PlainConnection, channel: Channel, queue: str, properties: Any
+) -> None:
+    channel.basic_publish("", queue, b"", properties)
+    channel.basic_get(queue, lambda it, method, found, body: connection.log.append(found), auto_ack=True)
+    connection.run(lambda: connection.log)
+    assert connection.log == [pika.BasicProperties()]
+
+
 @pytest.mark.parametrize(
     ("properties", "error"),
     [
@@ -57,10 +67,13 @@ def test_properties_that_cannot_be_sent(
     assert call(connection, channel.queue_purge, queue).method.message_count == 1
 
 
-@pytest.mark.parametrize(("exchange", "routing_key"), [(None, "key"), ("", None), (5, "key"), ("", 5)])
+@pytest.mark.parametrize(
+    ("exchange", "routing_key"), [(None, "key"), ("", None), (5, "key"), ("", 5), (["a"], "key"), ("", {})]
+)
 def test_names_that_are_none(channel: Channel, exchange: Any, routing_key: Any) -> None:
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="must be str") as caught:
         channel.basic_publish(exchange, routing_key, b"")
+    assert isinstance(caught.value, TypeError)
     assert channel.is_open
 
 
@@ -244,4 +257,34 @@ def test_the_broker_asks_to_pause_and_to_go_on() -> None:
         channel.queue_declare("queue")
         connection.run(lambda: len(connection.log) == 2)
         connection.run(lambda: len(answers) == 2)
+        assert all(isinstance(found, frame.Method) and found.method.NAME == "Channel.Flow" for found in connection.log)
+        assert [(found.channel_number, found.method.active) for found in connection.log] == [(1, False), (1, True)]
+        assert channel.flow_active
     assert answers == [False, True]
+
+
+@pytest.mark.parametrize("capabilities", [{}, {"publisher_confirms": True}, {"basic.nack": True}])
+def test_confirms_of_a_broker_that_lacks_them(capabilities: dict[str, bool]) -> None:
+    received: list[str] = []
+
+    def script(session: Session) -> None:
+        session.expect_header()
+        session.send(method(0, spec.Connection.Start(0, 9, {"capabilities": capabilities}, "PLAIN", "en_US")))
+        session.expect(spec.Connection.StartOk, TUNE)
+        session.expect(spec.Connection.TuneOk)
+        session.expect(spec.Connection.Open, spec.Connection.OpenOk())
+        session.open_channel()
+        received.append(session.receive().method.NAME)
+        session.send(method(1, spec.Channel.CloseOk()))
+        session.close_politely()
+
+    with opened_on(script) as connection:
+        channel = open_channel(connection)
+        with pytest.raises(exceptions.MethodNotImplemented) as caught:
+            channel.confirm_delivery(print)
+        assert caught.value.args == ("Confirm.Select not Supported by Server",)
+        channel.close()
+        connection.run(lambda: channel.is_closed)
+        with pytest.raises(exceptions.ChannelWrongStateError):
+            channel.confirm_delivery(print)
+    assert received == ["Channel.Close"]

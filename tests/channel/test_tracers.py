@@ -47,8 +47,9 @@ def test_a_patched_basic_publish_is_what_a_blocking_channel_calls(
     seen: list[tuple[Any, ...]] = []
     original = Channel.basic_publish
 
-    def patched(self: Channel, *arguments: Any) -> None:
-        exchange, routing_key, body, properties, mandatory = arguments
+    def patched(
+        self: Channel, exchange: str, routing_key: str, body: bytes, properties: Any = None, mandatory: bool = False
+    ) -> None:
         seen.append((exchange, routing_key, body, mandatory))
         properties.headers["trace"] = len(seen)
         original(self, exchange, routing_key, body, properties, mandatory)

@@ -12,6 +12,7 @@ from pika import exceptions, frame, spec
 from pika.channel import Channel
 from pika.connection import Connection
 from tests.support.encoding import method
+from tests.support.peer import Peer
 from tests.support.plain_connection import PlainConnection, call, open_channel, opened, opened_on, states
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import TUNE, Session, scripted_broker
@@ -120,6 +121,67 @@ def test_an_error_callback_may_connect_anew(broker: Broker) -> None:
     second.run(lambda: second.is_open)
     second.close()
     second.run(lambda: second.sock is None)
+
+
+@pytest.mark.parametrize("remove_default", [None, False, True])
+def test_an_error_that_nobody_asks_for_is_raised(broker: Broker, remove_default: bool | None) -> None:
+    connection = PlainConnection(broker.parameters(virtual_host="pika-missing"))
+    connection.add_on_close_callback(noting(connection.log, "close"))
+    if remove_default is not None:
+        connection.add_on_open_error_callback(noting(connection.log, "error"), remove_default)
+    if remove_default:
+        connection.run(lambda: connection.log)
+    else:
+        with pytest.raises(exceptions.ProbableAccessDeniedError):
+            connection.run(lambda: connection.is_closed and connection.sock is None)
+    connection.run_for(0.05)
+    assert [entry[0] for entry in connection.log] == ([] if remove_default is None else ["error"])
+    assert connection.is_closed
+
+
+def test_a_refused_stream_that_nobody_asks_for_is_raised_as_it_is() -> None:
+    with Peer(lambda peer: None) as gone:
+        parameters = pika.ConnectionParameters(gone.host, gone.port)
+    connection = PlainConnection(parameters)
+    with pytest.raises(ConnectionRefusedError):
+        connection.run_for(1)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2])
+def test_closing_while_it_opens(broker: Broker, turns: int) -> None:
+    log: list[Any] = []
+    connection = PlainConnection(
+        broker.parameters(), on_open_error_callback=lambda it, error: log.append((error, states(it)))
+    )
+    for _ in range(turns):
+        connection.turn()
+    connection.close()
+    assert states(connection) == ["closing"] and connection.connection_state == Connection.CONNECTION_CLOSING
+    with pytest.raises(exceptions.ConnectionWrongStateError):
+        connection.close()
+    connection.run(lambda: log)
+    connection.run_for(0.05)
+    ((error, state),) = log
+    assert isinstance(error, exceptions.ConnectionOpenAborted) and state == ["closed"]
+    assert states(connection) == ["closed"]
+
+
+def test_a_stream_that_is_connected_too_late_is_ignored(broker: Broker) -> None:
+    connection = PlainConnection(broker.parameters(), on_open_error_callback=noting([], "error"))
+    connection.close()
+    connection._on_stream_connected()
+    assert states(connection) == ["closing"]
+    connection.run(lambda: connection.is_closed)
+    connection._on_stream_connected()
+    assert states(connection) == ["closed"]
+
+
+def test_nothing_is_known_of_the_broker_before_it_speaks(broker: Broker) -> None:
+    connection = PlainConnection(broker.parameters(), internal_connection_workflow=False)
+    assert connection.server_properties is None and connection.server_capabilities is None
+    for name in ("basic_nack", "consumer_cancel_notify", "exchange_exchange_bindings", "publisher_confirms"):
+        with pytest.raises(AttributeError):
+            getattr(connection, name)
 
 
 def test_a_stream_that_somebody_else_connects(broker: Broker) -> None:

@@ -15,6 +15,7 @@ from pika import exceptions
 from pika.broker import Broker
 from tests.contract import drivers
 from tests.contract.blocking_driver import BlockingDriverConnection
+from tests.contract.callback_driver import CallbackConnection
 from tests.contract.protocol_driver import ProtocolConnection
 from tests.support import rabbitmq as support
 
@@ -23,7 +24,7 @@ KEYS = ("a", "b", "a.b")
 BODIES = st.integers(1, 4)
 CHANNELS = st.sampled_from((0, 1))
 Step = tuple[Any, ...]
-Driver = Callable[[str], Union[ProtocolConnection, BlockingDriverConnection]]
+Driver = Callable[[str], Union[ProtocolConnection, BlockingDriverConnection, CallbackConnection]]
 
 queues = st.sampled_from(QUEUES)
 exchanges = st.sampled_from(("amq.direct", "amq.fanout", "amq.topic"))
@@ -186,7 +187,11 @@ def embedded() -> Iterator[Broker]:
 
 # So that it is found with the property tests: the one inside is not collected.
 @pytest.mark.hypothesis
-@pytest.mark.parametrize("driver", [ProtocolConnection, BlockingDriverConnection], ids=["protocol", "blocking"])
+@pytest.mark.parametrize(
+    "driver",
+    [ProtocolConnection, BlockingDriverConnection, CallbackConnection],
+    ids=["protocol", "blocking", "callback"],
+)
 def test_random_scripts(driver: Driver, embedded: Broker, rabbitmq: support.Broker) -> None:
     @settings(
         settings(),

@@ -551,10 +551,19 @@ def test_both_cancel_at_once(broker: Broker) -> None:
     channel = open_channel(broker)
     consume(broker, channel)
     reply = channel.basic_cancel("tag")
-    assert broker.send(method(1, spec.Basic.Cancel("tag", True))) == []
+    assert kinds(broker.send(method(1, spec.Basic.Cancel("tag", True)))) == ["ConsumerCancelled"]
     assert kinds(broker.send(method(1, spec.Basic.CancelOk("tag")))) == ["Replied"]
     assert reply is not None
     assert reply.done and reply.error is None
+
+
+def test_a_consumer_that_is_cancelled_and_unknown_is_news_too(broker: Broker) -> None:
+    channel = open_channel(broker)
+    cancel = spec.Basic.Cancel("tag", True)
+    assert broker.send(method(1, cancel)) == [protocol.ConsumerCancelled(channel, cancel)]
+    consume(broker, channel)
+    channel.basic_cancel("tag", nowait=True)
+    assert broker.send(method(1, cancel), deliver(1, "tag")) == [protocol.ConsumerCancelled(channel, cancel)]
 
 
 def test_flow_is_answered(broker: Broker) -> None:

@@ -94,17 +94,58 @@ def test_arguments_that_do_not_fit_into_a_frame_change_nothing() -> None:
 
 
 def test_my_close(broker: Broker) -> None:
-    channel = open_channel(broker)
-    broker.connection.close(200, "bye")
+    broker.connection.close(321, "bye")
     assert broker.connection.state is ConnectionState.CLOSING
     (sent,) = broker.methods()
-    assert (sent.reply_code, sent.reply_text) == (200, "bye")
+    assert (sent.reply_code, sent.reply_text) == (321, "bye")
     error = closed(broker.send(method(0, CLOSE_OK)))
     assert isinstance(error, exceptions.ConnectionClosedByClient)
-    assert error.args == (200, "bye")
-    assert channel.error is broker.connection.error is error
-    assert channel.state is ChannelState.CLOSED
+    assert error.args == (321, "bye")
+    assert broker.connection.error is error
+
+
+@pytest.mark.parametrize("answered", [(), (1,), (2, 1), (1, 2)])
+def test_my_close_closes_the_channels_first(broker: Broker, answered: tuple[int, ...]) -> None:
+    for _ in range(2):
+        open_channel(broker)
+    broker.connection.close(321, "bye")
+    sent = broker.methods()
+    assert [type(each) for each in sent] == [spec.Channel.Close, spec.Channel.Close, spec.Connection.Close]
+    assert {(each.reply_code, each.reply_text) for each in sent} == {(321, "bye")}
+    # RabbitMQ leaves out what it did not get to before connection.close-ok.
+    answers = [*(method(number, spec.Channel.CloseOk()) for number in answered), method(0, CLOSE_OK)]
+    broker.connection.receive_data(b"".join(answers), 0.0)
+    ended = []
+    for _ in range(2):
+        event = broker.connection.next_event()
+        assert isinstance(event, protocol.ChannelClosed)
+        assert isinstance(event.error, exceptions.ChannelClosedByClient) and event.error.args == (321, "bye")
+        assert event.channel.state is ChannelState.CLOSED and event.channel.error is event.error
+        assert f"{PEER}; channel {event.channel.number}" in str(event.error)
+        assert broker.connection.state is ConnectionState.CLOSING
+        ended.append(event.channel.number)
+    assert ended == [*answered, *(number for number in (1, 2) if number not in answered)]
+    assert isinstance(closed(list(broker.connection.events())), exceptions.ConnectionClosedByClient)
     assert broker.connection.channels == {}
+
+
+def test_channels_that_were_closing_keep_their_reason(broker: Broker) -> None:
+    closing, crossing = open_channel(broker), open_channel(broker)
+    for channel in (closing, crossing):
+        channel.close(7, "mine")
+    never = broker.connection.open_channel()
+    broker.send(method(2, spec.Channel.Close(404, "NOT_FOUND", 50, 10)))
+    broker.frames()
+    broker.connection.close()
+    assert broker.wire() == ["Connection.Close"]
+    first, second, last = broker.send(method(0, CLOSE_OK))
+    assert isinstance(first, protocol.ChannelClosed) and isinstance(second, protocol.ChannelClosed)
+    assert (first.channel, first.error.args, first.method) == (closing, (7, "mine"), None)
+    assert (second.channel, second.error.args) == (crossing, (404, "NOT_FOUND"))
+    assert second.method is not None and (second.method.class_id, second.method.method_id) == (50, 10)
+    assert isinstance(last, protocol.Closed)
+    with pytest.raises(exceptions.ChannelWrongStateError):
+        never.open()
 
 
 def test_closing_twice(broker: Broker) -> None:
@@ -151,13 +192,14 @@ def test_nothing_is_asked_of_the_channels_of_a_closing_connection(broker: Broker
     broker.frames()
     broker.connection.close()
     for item in (channel, opening):
-        with pytest.raises(exceptions.ChannelWrongStateError, match="closing: ConnectionClosedByClient"):
+        with pytest.raises(exceptions.ChannelWrongStateError, match="closing: ChannelClosedByClient"):
             item.basic_publish("", "key", b"lost")
         with pytest.raises(exceptions.ChannelWrongStateError):
             item.close()
-    assert broker.wire() == ["Connection.Close"]
+    assert broker.wire() == ["Channel.Close"]
     assert [type(event) for event in broker.send(method(2, spec.Channel.OpenOk()))] == [protocol.Replied]
     assert opening.state is ChannelState.CLOSING
+    assert broker.wire() == ["Channel.Close", "Connection.Close"]
 
 
 def test_what_was_asked_before_is_sent_before_the_close(broker: Broker) -> None:
@@ -172,11 +214,13 @@ def test_what_was_asked_before_is_sent_before_the_close(broker: Broker) -> None:
     broker.send(method(1, spec.Basic.QosOk()))
     assert broker.wire() == ["Queue.Bind"]
     broker.send(method(2, spec.Tx.CommitOk()))
-    assert broker.wire() == ["Basic.Publish", "Header", "Connection.Close"]
+    assert broker.wire() == ["Basic.Publish", "Header", "Channel.Close"]
     broker.send(method(1, spec.Queue.BindOk()))
     assert bound is not None
     assert bound.done and bound.error is None
-    assert isinstance(closed(broker.send(method(0, CLOSE_OK))), exceptions.ConnectionClosedByClient)
+    assert broker.wire() == ["Channel.Close", "Connection.Close"]
+    events = broker.send(method(1, spec.Channel.CloseOk()), method(2, spec.Channel.CloseOk()), method(0, CLOSE_OK))
+    assert [type(event) for event in events] == [protocol.ChannelClosed, protocol.ChannelClosed, protocol.Closed]
 
 
 @pytest.mark.parametrize("body", [b"", b"body"])
@@ -189,7 +233,7 @@ def test_the_end_of_a_message_sends_what_waited_and_the_close(broker: Broker, bo
     broker.connection.close()
     assert broker.wire() == ["Basic.Get", "Basic.Publish", "Header", "Body"]
     broker.send(content(1, spec.Basic.GetOk(1, False, "", "q", 0), body))
-    assert broker.wire() == ["Queue.Bind", "Basic.Publish", "Header", "Body", "Connection.Close"]
+    assert broker.wire() == ["Queue.Bind", "Basic.Publish", "Header", "Body", "Channel.Close", "Connection.Close"]
 
 
 def test_a_channel_that_the_broker_closes_no_longer_holds_up_my_close(broker: Broker) -> None:
@@ -229,7 +273,8 @@ def test_a_closing_connection_drops_deliveries_and_takes_answers(broker: Broker)
     assert [type(event) for event in events] == [protocol.Replied, protocol.Replied, protocol.ConnectionBlocked]
     assert reply is not None and reply.done
     assert got is not None and got.content is not None
-    assert broker.wire() == []
+    assert broker.wire() == ["Channel.Close", "Channel.Close", "Connection.Close"]
+    assert broker.send(deliver(1, "tag", 2), deliver(2, "nobody", 1)) == []
 
 
 @pytest.mark.parametrize("closing", [False, True])
