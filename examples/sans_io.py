@@ -56,4 +56,4 @@ with socket.create_connection((parameters.host, parameters.port)) as sock:
     delivery = until(events, protocol.Delivery)
     channel.basic_ack(delivery.method.delivery_tag)
     connection.close()
-    print(confirmation.outcome, delivery.body, until(events, protocol.Closed).error, sep="\n")
+    print(confirmation.outcome, delivery.body, list(events)[-1].error, sep="\n")
