@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
-import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pika._lazy import make_lazy
 from pika._version import __version__
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
+    from pika.adapters.base_connection import BaseConnection
     from pika.adapters.blocking_connection import BlockingConnection
+    from pika.adapters.select_connection import SelectConnection
+    from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflow
     from pika.connection import ConnectionParameters, SSLOptions, URLParameters
     from pika.credentials import PlainCredentials
     from pika.delivery_mode import DeliveryMode
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pika.spec import BasicProperties
 
 __all__ = [
+    "AMQPConnectionWorkflow",
+    "BaseConnection",
     "BasicProperties",
     "BlockingConnection",
     "ConnectionParameters",
@@ -28,6 +31,7 @@ __all__ = [
     "ExchangeType",
     "PlainCredentials",
     "SSLOptions",
+    "SelectConnection",
     "URLParameters",
     "__version__",
     "adapters",
@@ -35,6 +39,8 @@ __all__ = [
 
 # Where the names live, one a line. They are loaded when they are used: a program pays for what it imports.
 _HOMES = {
+    "AMQPConnectionWorkflow": "pika.adapters.utils.connection_workflow",
+    "BaseConnection": "pika.adapters.base_connection",
     "BasicProperties": "pika.spec",
     "BlockingConnection": "pika.adapters.blocking_connection",
     "ConnectionParameters": "pika.connection",
@@ -42,53 +48,25 @@ _HOMES = {
     "ExchangeType": "pika.exchange_type",
     "PlainCredentials": "pika.credentials",
     "SSLOptions": "pika.connection",
+    "SelectConnection": "pika.adapters.select_connection",
     "URLParameters": "pika.connection",
 }
 
-_MODULES = frozenset(
-    {
-        "adapters",
-        "amqp_object",
-        "broker",
-        "channel",
-        "compat",
-        "connection",
-        "credentials",
-        "data",
-        "delivery_mode",
-        "exceptions",
-        "exchange_type",
-        "frame",
-        "protocol",
-        "spec",
-    }
+_MODULES = (
+    "adapters",
+    "amqp_object",
+    "broker",
+    "channel",
+    "compat",
+    "connection",
+    "credentials",
+    "data",
+    "delivery_mode",
+    "exceptions",
+    "exchange_type",
+    "frame",
+    "protocol",
+    "spec",
 )
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is not None:
-        value = getattr(importlib.import_module(home), name)
-        globals()[name] = value
-        return value
-    if name in _MODULES:
-        return importlib.import_module(f"pika.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-class _Package(ModuleType):
-    """This module. Whoever lists its names finds those too that are not loaded yet."""
-
-    @property
-    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # a property stands in for the attribute
-        namespace = globals()
-        for name in _HOMES:
-            if name not in namespace:
-                getattr(self, name)
-        return namespace
-
-    def __dir__(self) -> list[str]:
-        return sorted({*globals(), *__all__, *_MODULES})
-
-
-sys.modules[__name__].__class__ = _Package
+make_lazy(__name__, _HOMES, _MODULES)

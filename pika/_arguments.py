@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any, Callable, TypeVar
 
-LOGGER = logging.getLogger(__name__)
+#: Of callbacks that raise, under the name that programs know.
+LOGGER = logging.getLogger("pika.callback")
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -95,6 +96,7 @@ def call_each(callbacks: Iterable[Callable[..., object]], *arguments: object) ->
         except BaseException as error:
             if first is None:
                 first = error
+                LOGGER.error("%r raised %r, which is passed on", callback, error)
             else:
                 LOGGER.exception("A second callback of the same event raised; only the first error is passed on")
     if first is not None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import reprlib
 import struct
 
-from pika.exceptions import InvalidFrameError, ShortStringTooLong, UnsupportedAMQPFieldException
+from pika.exceptions import InvalidChannelNumber, InvalidFrameError, ShortStringTooLong, UnsupportedAMQPFieldException
+
+
+class ChannelNumberOutOfRange(InvalidChannelNumber, struct.error):
+    """A channel number that has no place in a frame."""
 
 
 class InvalidString(TypeError, AssertionError):

@@ -404,11 +404,12 @@ class Channel(ChannelEvents):
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         :raises ValueError: when a bound is negative
         """
-        for name, value in (("prefetch_size", prefetch_size), ("prefetch_count", prefetch_count)):
-            if int(value) < 0:
+        bounds: dict[str, Any] = {"prefetch_size": prefetch_size, "prefetch_count": prefetch_count}
+        for name, value in bounds.items():
+            if isinstance(value, int) and value < 0:
                 raise ValueError(f"{name} must be >= 0, but got {value!r}")
         nowait_unless(callback)
-        self._rpc(self._protocol.basic_qos(int(prefetch_size), int(prefetch_count), global_qos), callback)
+        self._rpc(self._protocol.basic_qos(prefetch_size, prefetch_count, global_qos), callback)
 
     @_operation
     def basic_consume(
@@ -581,6 +582,7 @@ class Channel(ChannelEvents):
             properties = None
         elif not isinstance(properties, spec.BasicProperties):
             raise ArgumentTypeError(f"properties must be a pika.BasicProperties, but got {properties!r}")
+        self.connection._require_room()
         if self._is_tapped():
             self._raise_if_not_open()
             method = spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)

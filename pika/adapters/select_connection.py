@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from pika.adapters.utils.selector_ioloop_adapter import AbstractSelectorIOLoop
+import functools
+from collections.abc import Iterable
+from typing import Any, Callable
+
+from pika.adapters.base_connection import BaseConnection
+from pika.adapters.utils.connection_workflow import AbstractAMQPConnectionWorkflow
+from pika.adapters.utils.nbio_interface import AbstractIOServices
+from pika.adapters.utils.selector_ioloop_adapter import AbstractSelectorIOLoop, SelectorIOServicesAdapter
+from pika.connection import Parameters
 from pika.transport import pollers
 from pika.transport.loop import Loop
 from pika.transport.pollers import EPollPoller, KQueuePoller, PollPoller, SelectPoller
 
-__all__ = ["EPollPoller", "IOLoop", "KQueuePoller", "PollEvents", "PollPoller", "SelectPoller"]
+__all__ = ["EPollPoller", "IOLoop", "KQueuePoller", "PollEvents", "PollPoller", "SelectConnection", "SelectPoller"]
 
 #: How new loops wait: ``"epoll"``, ``"kqueue"``, ``"poll"`` or ``"select"``; None is the best that the system has.
 #: One that it does not have is ``"select"``.
@@ -29,3 +37,62 @@ class IOLoop(Loop, AbstractSelectorIOLoop):
 
     def __init__(self) -> None:
         super().__init__(pollers.poller_class(SELECT_TYPE))
+
+
+def _services(custom_ioloop: Any) -> AbstractIOServices:
+    if isinstance(custom_ioloop, AbstractIOServices):
+        return custom_ioloop
+    return SelectorIOServicesAdapter(IOLoop() if custom_ioloop is None else custom_ioloop)
+
+
+class SelectConnection(BaseConnection):
+    """A callback connection on pika's own event loop; it moves while ``connection.ioloop.start()`` runs.
+
+    See :class:`~pika.adapters.base_connection.BaseConnection` for threads and back-pressure.
+
+    :param parameters: where and how to connect; the defaults of :class:`~pika.ConnectionParameters` if None
+    :param on_open_callback: called as ``callback(connection)`` when the connection is open
+    :param on_open_error_callback: called as ``callback(connection, exception)`` when it could not be opened
+    :param on_close_callback: called as ``callback(connection, exception)`` when it was open and is closed
+    :param custom_ioloop: an :class:`IOLoop`, or a loop that has what
+        :class:`~pika.adapters.utils.selector_ioloop_adapter.AbstractSelectorIOLoop` has, or the services of any loop
+        (:class:`~pika.adapters.utils.nbio_interface.AbstractIOServices`); a new :class:`IOLoop` if None
+    :param internal_connection_workflow: False when somebody else connects the stream
+    :param background_heartbeats: whether heartbeats are sent while a callback keeps the loop busy, by a daemon thread
+        that all connections of the process share
+    :raises ValueError: ``parameters`` are something else
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters | None = None,
+        on_open_callback: Callable[[SelectConnection], object] | None = None,
+        on_open_error_callback: Callable[[SelectConnection, Any], object] | None = None,
+        on_close_callback: Callable[[SelectConnection, Any], object] | None = None,
+        custom_ioloop: Any = None,
+        internal_connection_workflow: bool = True,
+        *,
+        background_heartbeats: bool = True,
+    ) -> None:
+        super().__init__(
+            parameters,
+            on_open_callback,
+            on_open_error_callback,
+            on_close_callback,
+            _services(custom_ioloop),
+            internal_connection_workflow,
+            background_heartbeats=background_heartbeats,
+        )
+
+    @classmethod
+    def create_connection(
+        cls,
+        connection_configs: Iterable[Parameters],
+        on_done: Callable[[Any], Any],
+        custom_ioloop: Any = None,
+        workflow: AbstractAMQPConnectionWorkflow | None = None,
+    ) -> AbstractAMQPConnectionWorkflow:
+        """Connect to the first broker of several that can be reached; see :meth:`BaseConnection.create_connection`."""
+        nbio = _services(custom_ioloop)
+        factory = functools.partial(cls, custom_ioloop=nbio, internal_connection_workflow=False)
+        return cls._start_connection_workflow(connection_configs, factory, nbio, workflow, on_done)

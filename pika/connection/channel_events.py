@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from typing import TYPE_CHECKING, Any, Callable, Union
 
 from pika import exceptions, frame, protocol, spec
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from pika.channel import Channel
     from pika.connection.callbacks import Callbacks
     from pika.connection.connection import Connection
+
+LOGGER = logging.getLogger("pika.channel")
 
 OnMethod = Callable[["frame.Method[Any]"], object]
 OnMessage = Callable[["Channel", Any, "spec.BasicProperties", bytes], object]
@@ -163,6 +166,8 @@ class ChannelEvents:
         :param reason: why
         :param broker_close: the broker's channel.close, if there was one
         """
+        if isinstance(reason, exceptions.ChannelClosedByBroker):
+            LOGGER.warning("The broker closed channel %d: %s", self.channel_number, reason)
         self._callbacks_by_reply.clear()
         self._on_getok_callback = None
         number, callbacks = self.channel_number, self.callbacks

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+import copy
 import functools
+import logging
 import time
 from typing import Any, Callable, ClassVar, NamedTuple
 
@@ -18,6 +20,8 @@ from pika.connection.channel_events import ChannelEvent
 from pika.connection.parameters import ConnectionParameters, Parameters
 from pika.protocol import ConnectionState
 from pika.transport import forks
+
+LOGGER = logging.getLogger("pika.connection")
 
 #: How this library calls itself in the properties that the broker shows of its clients.
 PRODUCT = "Pika Python Client Library"
@@ -77,7 +81,8 @@ class Connection(abc.ABC):
         on_close_callback: OnClose | None = None,
         internal_connection_workflow: bool = True,
     ) -> None:
-        self.params: Parameters = parameters if parameters is not None else ConnectionParameters()
+        #: The parameters: a copy, whose limits and heartbeat are the negotiated ones once the connection is open.
+        self.params: Parameters = _own_copy(parameters) if parameters is not None else ConnectionParameters()
         #: What is called at which event, of this connection and of its channels.
         self.callbacks = Callbacks()
         self._channels: dict[int, channel_module.Channel] = {}
@@ -388,6 +393,9 @@ class Connection(abc.ABC):
         if pieces:
             self._emit_pieces(pieces)
 
+    def _require_room(self) -> None:
+        """Called before a message is published: a subclass raises when too much waits to be sent already."""
+
     def _emit_pieces(self, pieces: list[bytes | memoryview]) -> None:
         self._adapter_emit_data(pieces[0] if len(pieces) == 1 and isinstance(pieces[0], bytes) else b"".join(pieces))
 
@@ -473,6 +481,9 @@ class Connection(abc.ABC):
 
     def _on_opened(self, event: protocol.Opened) -> None:
         self._was_open = True
+        rules, params = self._protocol, self.params
+        params.channel_max, params.frame_max = rules.channel_max, rules.frame_max
+        params.heartbeat = rules.heartbeat_interval
         if self._protocol.next_deadline() is not None:
             self._arm_heartbeat()
         self.callbacks.process(0, self.ON_CONNECTION_OPEN_OK, self, self)
@@ -493,6 +504,7 @@ class Connection(abc.ABC):
         self._process_events()
 
     def _on_connection_blocked(self, event: protocol.ConnectionBlocked) -> None:
+        LOGGER.warning("%s has blocked publishing: %s", self._protocol.settings.peer, event.method.reason)
         timeout = self.params.blocked_connection_timeout
         if timeout is not None and self._blocked_timer is None:
             self._blocked_timer = self._adapter_call_later(timeout, self._on_blocked_timeout)
@@ -510,10 +522,7 @@ class Connection(abc.ABC):
             judge = functools.partial(self._on_blocked_timeout, received_at)
             self._blocked_timer = self._adapter_call_later(0, judge)
             return
-        timeout = self.params.blocked_connection_timeout
-        self._protocol.stream_lost(
-            exceptions.ConnectionBlockedTimeout(f"Blocked connection timeout expired: {timeout} seconds.")
-        )
+        self._protocol.stream_lost(exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired."))
         self._process_events()
 
     def _remove_blocked_timer(self) -> None:
@@ -553,12 +562,22 @@ class Connection(abc.ABC):
         assert closed is not None
         channels, self._channels = self._channels, {}
         key = self.ON_CONNECTION_CLOSED if self._was_open else self.ON_CONNECTION_ERROR
+        if not self._was_open:
+            LOGGER.error("The connection could not be opened: %s", closed.error)
         call_each(
             [
                 *(functools.partial(channel._on_closed, closed.error) for channel in channels.values()),
                 functools.partial(self.callbacks.process, 0, key, self, self, closed.error),
             ]
         )
+
+
+def _own_copy(parameters: Parameters) -> Parameters:
+    """Copy parameters: the negotiated limits are written into them, and credentials may be erased once used."""
+    own = copy.copy(parameters)
+    if getattr(own.credentials, "erase_on_connect", False):
+        own.credentials = copy.copy(own.credentials)
+    return own
 
 
 def _raise_open_error(connection: Connection, error: BaseException) -> None:

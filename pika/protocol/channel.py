@@ -137,8 +137,10 @@ class Channel(Operations):
             self._refuse()
 
     def _refuse(self) -> None:
-        text = f"Channel is {self.state.name.lower()}"
-        raise exceptions.ChannelWrongStateError(f"{text}: {self.error!r}." if self.error is not None else f"{text}.")
+        refusal = exceptions.ChannelWrongStateError(f"Channel is {self.state.name.lower()}.")
+        if self.error is not None:
+            refusal.context = f"{self.error!r}"
+        raise refusal
 
     def end(self, error: BaseException) -> None:
         """Close the channel with a reason, without a word to the broker; everything pending ends with it.

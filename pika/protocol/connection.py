@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 from pika import exceptions, frame, spec
+from pika._faults import ChannelNumberOutOfRange
 from pika.amqp_object import Method
 from pika.protocol import handshake, states
 from pika.protocol.channel import Channel
@@ -184,12 +185,12 @@ class Connection:
         if heartbeat is None or now < heartbeat.deadline:
             return
         if heartbeat.silent(now):
-            self.stream_lost(
-                exceptions.AMQPHeartbeatTimeout(
-                    f"no byte from {self.settings.peer} for {now - heartbeat.last_received:.1f} seconds, "
-                    f"over twice the heartbeat interval of {heartbeat.interval:g} seconds"
-                )
+            dead = exceptions.AMQPHeartbeatTimeout(
+                f"No activity or too many missed heartbeats in the last {heartbeat.interval:g} seconds"
             )
+            silence = now - heartbeat.last_received
+            dead.context = f"no byte for {silence:.1f} seconds, over twice the heartbeat interval"
+            self.stream_lost(dead)
         elif heartbeat.tick(now):
             self._output.append(frame.HEARTBEAT_FRAME)
 
@@ -214,9 +215,9 @@ class Connection:
         while self._lowest_number in self.channels:
             self._lowest_number += 1
         if self._lowest_number > self.channel_max:
-            raise exceptions.NoFreeChannels(
-                f"all {self.channel_max} channels that the broker allows on a connection are in use"
-            )
+            refusal = exceptions.NoFreeChannels()
+            refusal.context = f"{self.settings.peer} allows {self.channel_max}"
+            raise refusal
         return self._lowest_number
 
     def open_channel(self, number: int | None = None) -> Channel:
@@ -225,17 +226,16 @@ class Connection:
         :param number: the channel's number from 1; None takes the lowest that is free
         :raises pika.exceptions.ConnectionWrongStateError: when the connection is not open
         :raises pika.exceptions.NoFreeChannels: when all of them are in use
-        :raises pika.exceptions.InvalidChannelNumber: when the number is in use, or above the negotiated maximum
+        :raises pika.exceptions.InvalidChannelNumber: when the number is in use, or not between 1 and 65535. One above
+            the negotiated channel_max is the broker's to judge: to RabbitMQ that is a number of channels
         """
         self.require_open()
         if not number:
             number = self.next_channel_number()
         elif number in self.channels:
             raise exceptions.InvalidChannelNumber(f"channel number {number} is in use on this connection")
-        elif not 0 < number <= self.channel_max:
-            raise exceptions.InvalidChannelNumber(
-                f"channel number {number} is not between 1 and the negotiated channel_max of {self.channel_max}"
-            )
+        elif not 0 < number <= frame.CHANNEL_MAX:
+            raise ChannelNumberOutOfRange(f"channel number {number} is not between 1 and {frame.CHANNEL_MAX}")
         channel = Channel(number, self._output, self.frame_max, self.settings.max_message_size)
         self.channels[number] = channel
         return channel
@@ -435,7 +435,7 @@ class Connection:
             self._output.append(frame.encode_method(0, spec.Connection.Close(code, text, 0, 0)))
             error = exceptions.StreamLostError(f"{self.settings.peer} broke the protocol: {violation}")
         error.__cause__ = violation
-        return self._finish(error, Action.FAIL)
+        return self._finish(self._explain(error), Action.FAIL)
 
     def _not_amqp(self, violation: exceptions.AMQPError) -> str:
         answer = self._reader.peek(16)
@@ -461,7 +461,9 @@ class Connection:
         phase = self.phase
         self._advance(trigger)
         if isinstance(error, exceptions.AMQPError):
-            error.context = f"{self.settings.peer}; {phase}"
+            # What is known beyond that, and who the stream's peer was, is there already.
+            more = f"; {error.context}" if isinstance(error, exceptions.AMQPHeartbeatTimeout) and error.context else ""
+            error.context = f"{self.settings.peer}; {phase}{more}"
         self.error = error
         self._heartbeat = None
         self.blocked = None

@@ -10,6 +10,7 @@ said by the **last** destination. The error of the last attempt decides the type
 
 from __future__ import annotations
 
+import functools
 import logging
 import socket
 import threading
@@ -209,24 +210,38 @@ def resolve(host: str, port: int, timeout: float | None = None) -> list[Address]
     outcome: list[list[Address] | Exception] = []
     done = threading.Event()
 
-    def run() -> None:
-        try:
-            outcome.append(_lookup(host, port))
-        except Exception as error:
-            outcome.append(error)
-        finally:
-            done.set()
+    def keep(result: list[Address] | Exception) -> None:
+        outcome.append(result)
+        done.set()
 
-    try:
-        threading.Thread(target=run, name=f"pika-resolve-{host}", daemon=True).start()
-    except RuntimeError:  # no more threads: late in the interpreter's life, or a limit of the system
-        run()
+    call_in_thread(functools.partial(_lookup, host, port), keep, f"pika-resolve-{host}")
     if not done.wait(timeout):
         raise socket.gaierror(socket.EAI_AGAIN, f"the resolver did not answer within {timeout:g} seconds")
     result = outcome[0]
     if isinstance(result, Exception):
         raise result
     return result
+
+
+def call_in_thread(function: Callable[[], T], on_done: Callable[[T | Exception], object], name: str) -> None:
+    """Call a function that takes its time in a daemon thread, which nobody waits for when the program ends.
+
+    :param function: what to call
+    :param on_done: called there with what it returned or raised
+    :param name: the thread's
+    """
+
+    def run() -> None:
+        try:
+            result: T | Exception = function()
+        except Exception as error:
+            result = error
+        on_done(result)
+
+    try:
+        threading.Thread(target=run, name=name, daemon=True).start()
+    except RuntimeError:  # no more threads: late in the interpreter's life, or a limit of the system
+        run()
 
 
 def _lookup(host: str, port: int, flags: int = 0) -> list[Address]:

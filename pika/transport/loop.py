@@ -78,6 +78,11 @@ class Loop:
             f"{len(self._timers)} timers, {len(self._callbacks)} callbacks>"
         )
 
+    @property
+    def thread_guard(self) -> Any:
+        """The lock that a thread holds while it runs or changes the loop: what stands on it is guarded alike."""
+        return self._inside
+
     @_one_thread
     def start(self) -> None:
         """Run, until :meth:`stop`. When that was called before, return at once.

@@ -472,7 +472,12 @@ class KQueuePoller(_PollerBase):
         return ready.items()
 
 
-_BY_NAME: dict[str, type[_PollerBase]] = {"epoll": EPollPoller, "kqueue": KQueuePoller, "poll": PollPoller, "select": SelectPoller}
+_BY_NAME: dict[str, type[_PollerBase]] = {
+    "epoll": EPollPoller,
+    "kqueue": KQueuePoller,
+    "poll": PollPoller,
+    "select": SelectPoller,
+}
 
 
 def poller_class(name: str | None = None) -> type[_PollerBase]:

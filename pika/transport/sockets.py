@@ -101,12 +101,26 @@ def start_connecting(address: Address, tcp_options: Mapping[str, int] | None = N
     :returns: the socket: once it is writable, :func:`connect_error` says how it went
     :raises OSError: it failed at once
     """
+    sock = open_socket(address, tcp_options)
+    try:
+        with suppress(BlockingIOError, InterruptedError):
+            sock.connect(address.sockaddr)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def open_socket(address: Address, tcp_options: Mapping[str, int] | None = None) -> socket.socket:
+    """Make a non-blocking socket that is to be connected to ``address``.
+
+    :param tcp_options: see :func:`set_options`
+    :raises OSError: the system has no more of them, not of this family, or does not accept an option
+    """
     sock = socket.socket(address.family, address.type, address.proto)
     try:
         sock.setblocking(False)
         set_options(sock, tcp_options)
-        with suppress(BlockingIOError, InterruptedError):
-            sock.connect(address.sockaddr)
     except BaseException:
         sock.close()
         raise

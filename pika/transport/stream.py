@@ -82,6 +82,7 @@ class Stream:
         self._writing = False
         # Held while bytes go out, and while the TLS session is used: for beat(), which another thread calls.
         self._lock = threading.Lock()
+        self._sent = 0
         self._write_error: BaseException | None = None
         self._read_error: StreamLostError | None = None
         self._waker: tuple[socket.socket, socket.socket] | None = None
@@ -114,7 +115,7 @@ class Stream:
         try:
             tls = TLS(options.context, hostname)
             stream = cls(sock, peer=where, tls=tls)
-            stream._shake_hands(tls, deadline)
+            stream._wait_for_tls(deadline)
         except (OSError, AMQPConnectorStackTimeout) as error:
             sock.close()
             hint = tls.explain(error) if isinstance(error, OSError) else ""
@@ -124,9 +125,15 @@ class Stream:
             raise
         return stream
 
-    def _shake_hands(self, tls: TLS, deadline: float | None) -> None:
-        poller = Poller(self.socket)
-        while True:
+    def shake_hands(self) -> bool:
+        """Go on with the TLS handshake, without waiting.
+
+        :returns: True once it is complete. Until then call it again when the socket is readable, or writable where
+            there is :attr:`pending_output`
+        :raises OSError: it failed, or the connection did: an ``ssl.SSLError`` or another
+        """
+        tls = self._tls
+        while tls is not None:
             try:
                 done = tls.do_handshake()
             finally:
@@ -135,19 +142,24 @@ class Stream:
             if done:
                 # What the peer sent right behind its part of the handshake is in memory already.
                 self._tls_has_more = True
-                return
+                return True
+            try:
+                data = self._recv(READ_LIMIT)
+            except BlockingIOError:
+                return False
+            if data:
+                tls.receive(data)
+            else:
+                tls.receive_eof()
+        return True
+
+    def _wait_for_tls(self, deadline: float | None) -> None:
+        poller = Poller(self.socket)
+        while not self.shake_hands():
             wait = None if deadline is None else deadline - time.monotonic()
             if wait is not None and wait <= 0:
                 raise AMQPConnectorStackTimeout("no TLS handshake within stack_timeout")
-            if poller.wait(True, bool(self._output), wait) & READ:
-                try:
-                    data = self._recv(READ_LIMIT)
-                except BlockingIOError:
-                    continue
-                if data:
-                    tls.receive(data)
-                else:
-                    tls.receive_eof()
+            poller.wait(True, bool(self._output), wait)
 
     @property
     def tls(self) -> TLS | None:
@@ -159,6 +171,11 @@ class Stream:
         return self.socket.fileno()
 
     # --- reading
+
+    @property
+    def has_input(self) -> bool:
+        """Whether :meth:`read` has something to give, or to raise, of which the socket's readiness does not tell."""
+        return self._tls_has_more or self._write_error is not None or self._read_error is not None or self.closed
 
     def read(self, limit: int = READ_LIMIT) -> bytes | None:
         """Give what has arrived, without waiting.
@@ -256,6 +273,17 @@ class Stream:
         size = sum(map(len, tuple(self._output)))
         return size if self._tls is None else size + sum(map(len, tuple(self._written)))
 
+    @property
+    def has_output(self) -> bool:
+        """Whether bytes were written that the kernel has not taken yet."""
+        return bool(self._output or self._written) and not self.closed
+
+    @property
+    def taken(self) -> int:
+        """How many of the bytes that were written, and of heartbeats, are through: with the kernel, or with TLS
+        encrypted."""
+        return self._sent if self._tls is None else self._tls.taken
+
     def write(self, data: Buffer) -> None:
         """Send bytes, and queue what the kernel does not take now. Never waits.
 
@@ -278,6 +306,7 @@ class Stream:
                     except OSError as error:
                         sent = 0
                         self._note(error)
+                    self._sent += sent
                     if sent < len(data):
                         self._output.appendleft(memoryview(data)[sent:])
             self._writing = False
@@ -297,11 +326,18 @@ class Stream:
         else:
             self._write_behind(pieces)
 
-    def _write_behind(self, pieces: Iterable[Buffer]) -> None:
-        # After an error it could never be sent: reading raises soon.
+    def queue(self, pieces: Iterable[Buffer]) -> None:
+        """Have pieces of bytes sent by the next write, or :meth:`flush`, behind what was written before.
+
+        :param pieces: as for :meth:`write`
+        """
+        # After an error they could never be sent: reading raises soon.
         if self._write_error is None:
             self._written.extend(filter(None, pieces))
-            self.flush()
+
+    def _write_behind(self, pieces: Iterable[Buffer]) -> None:
+        self.queue(pieces)
+        self.flush()
 
     def flush(self) -> bool:
         """Offer the kernel once more what it has not taken yet.
@@ -365,6 +401,7 @@ class Stream:
                     size += len(buffers[-1])
                 sent = self._sendmsg(buffers)
         finally:
+            self._sent += sent
             while buffers and sent >= len(buffers[0]):
                 sent -= len(buffers.pop(0))
             if buffers:
@@ -394,9 +431,7 @@ class Stream:
         if self._woken:
             self._rearm()
             return Ready.WOKEN
-        if self.closed or self._write_error is not None:
-            return Ready.READ
-        if self._tls_has_more or self._read_error is not None:
+        if self.has_input:
             return Ready.READ
         assert self._waker is not None
         # While it is taken out, a signal handler that waits makes one of its own. One that raises leaves none behind.

@@ -38,6 +38,8 @@ class TLS:
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
         #: What waits to be encrypted: append bytes for the peer. They are not copied before :meth:`take_output`.
         self.plaintext: deque[Buffer] = deque()
+        #: How many bytes of it were encrypted.
+        self.taken = 0
         #: Why reading failed, for good.
         self.read_error: ssl.SSLError | None = None
         self._established = False
@@ -121,6 +123,7 @@ class TLS:
             except ssl.SSLWantReadError:
                 # The peer wants a new handshake first (TLS 1.2).
                 taken = 0
+            self.taken += taken
             if taken < len(record):
                 plaintext.appendleft(memoryview(record)[taken:])
                 break
@@ -135,20 +138,29 @@ class TLS:
             return
 
     def explain(self, error: OSError) -> str:
-        """Say what the user can do about an error of the handshake, or of reading; "" if we do not know."""
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return (
-                f"the certificate of the peer was not accepted for {self.server_hostname!r} ({error.verify_message}); "
-                "check its names and dates, and that the SSLContext trusts the CA that issued it"
-            )
-        reason = getattr(error, "reason", None) or ""
-        if reason in _NOT_TLS:
-            return "the peer does not speak TLS: is this the plain port? amqps is usually 5671"
-        hung_up = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) or reason == _RAGGED_EOF
-        if hung_up or not isinstance(error, ssl.SSLError):
-            return "the peer hung up during the handshake: it may not speak TLS (amqps is usually 5671), or refuse us"
-        if "CERTIFICATE" in reason or reason in ("SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV1_ALERT_UNKNOWN_CA"):
-            return "the peer did not accept us: it may want a client certificate it trusts (SSLContext.load_cert_chain)"
-        if "VERSION" in reason or "UNSUPPORTED_PROTOCOL" in reason:
-            return "no TLS version in common: see minimum_version and maximum_version of the SSLContext"
-        return ""
+        """As :func:`explain`, for this connection."""
+        return explain(error, self.server_hostname)
+
+
+def explain(error: OSError, server_hostname: str | None) -> str:
+    """Say what the user can do about an error of the handshake, or of reading; "" if we do not know.
+
+    :param error: the error
+    :param server_hostname: the name that was asked for
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of the peer was not accepted for {server_hostname!r} ({error.verify_message}); "
+            "check its names and dates, and that the SSLContext trusts the CA that issued it"
+        )
+    reason = getattr(error, "reason", None) or ""
+    if reason in _NOT_TLS:
+        return "the peer does not speak TLS: is this the plain port? amqps is usually 5671"
+    hung_up = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) or reason == _RAGGED_EOF
+    if hung_up or not isinstance(error, ssl.SSLError):
+        return "the peer hung up during the handshake: it may not speak TLS (amqps is usually 5671), or refuse us"
+    if "CERTIFICATE" in reason or reason in ("SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV1_ALERT_UNKNOWN_CA"):
+        return "the peer did not accept us: it may want a client certificate it trusts (SSLContext.load_cert_chain)"
+    if "VERSION" in reason or "UNSUPPORTED_PROTOCOL" in reason:
+        return "no TLS version in common: see minimum_version and maximum_version of the SSLContext"
+    return ""

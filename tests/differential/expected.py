@@ -33,13 +33,6 @@ class Expected(NamedTuple):
 
 
 EXPECTED: dict[str, Expected] = {
-    "reason": Expected(
-        "the error of a call on a closed channel says how it was closed",
-        "| a call on a closed channel | `ChannelWrongStateError: Channel is closed.` | the same class, with the reason",
-        "args",
-        r"^Channel is closed\.$",
-        r"^Channel is closed: .*\.$",
-    ),
     "behind an exception": Expected(
         "what waits behind a callback that raises is called the next time",
         "What waits behind a callback that raises, such as further messages, is handed out the next time.",

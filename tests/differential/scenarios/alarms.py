@@ -35,7 +35,7 @@ def alarm_of_memory(env: Env) -> None:
     env.do("close", connection.close)
 
 
-@scenarios("reason", node=True, limit=60)
+@scenarios(node=True, limit=60)
 def alarm_that_takes_too_long(env: Env) -> None:
     connection = env.connect(blocked_connection_timeout=0.5)
     channel = connection.channel()

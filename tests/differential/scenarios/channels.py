@@ -24,7 +24,7 @@ def aftermath(env: Env, channel: Any) -> None:
     env.states("at the end", channel, connection)
 
 
-@scenarios("reason")
+@scenarios()
 def channel_calls_after_an_error(env: Env) -> None:
     calls: dict[str, Any] = {
         "declare": lambda channel: channel.queue_declare("queue"),
@@ -59,14 +59,14 @@ def channel_calls_after_an_error(env: Env) -> None:
             connection.close()
 
 
-@scenarios("reason")
+@scenarios()
 def channel_error_not_found(env: Env) -> None:
     channel = env.channel()
     env.do("passive declare", channel.queue_declare, env.name("missing"), passive=True)
     aftermath(env, channel)
 
 
-@scenarios("reason")
+@scenarios()
 def channel_error_access_refused(env: Env) -> None:
     vhost = env.parameters().virtual_host
     channel = env.channel(credentials=pika.PlainCredentials(f"{vhost}-user", "secret"))
@@ -91,7 +91,7 @@ def channel_error_resource_locked(env: Env) -> None:
     env.note("consumers", channel.consumer_tags)
 
 
-@scenarios("reason")
+@scenarios()
 def channel_error_precondition_failed(env: Env) -> None:
     channel = env.channel()
     queue = env.queue(channel)
@@ -108,7 +108,7 @@ def channel_error_not_implemented(env: Env) -> None:
     env.do("wait", channel.connection.process_data_events)
 
 
-@scenarios("reason")
+@scenarios()
 def channel_error_of_the_connection(env: Env) -> None:
     channel = env.channel()
     env.do("exchange type", channel.exchange_declare, env.name("exchange"), "no-such-type")
@@ -137,7 +137,7 @@ def channel_error_of_a_bad_type_for_an_argument(env: Env) -> None:
     env.states("after it", channel, channel.connection)
 
 
-@scenarios("reason")
+@scenarios()
 def channel_error_while_another_waits(env: Env) -> None:
     connection = env.connect()
     first, second = connection.channel(), connection.channel()
@@ -149,7 +149,7 @@ def channel_error_while_another_waits(env: Env) -> None:
     env.do("close", first.close)
 
 
-@scenarios("reason")
+@scenarios()
 def channel_error_seen_by_a_wait(env: Env) -> None:
     connection = env.connect()
     channel = connection.channel()
@@ -205,7 +205,7 @@ def channel_numbers_above_the_negotiated_limit(env: Env) -> None:
     env.states("connection", connection)
 
 
-@scenarios("sent on a closed channel", "reason")
+@scenarios("sent on a closed channel")
 def channel_error_before_a_get(env: Env) -> None:
     connection = env.connect()
     channel = connection.channel()
@@ -253,7 +253,7 @@ def channel_flow_of_the_broker(env: Env) -> None:
     env.states("both", channel, connection)
 
 
-@scenarios("reason")
+@scenarios()
 def channel_closed_by_the_broker_while_waiting(env: Env) -> None:
     peer = env.peer("closes_channel_when_told")
     connection = peer.connect()
@@ -264,7 +264,7 @@ def channel_closed_by_the_broker_while_waiting(env: Env) -> None:
     env.do("next", channel.queue_declare, "queue")
 
 
-@scenarios("reason")
+@scenarios()
 def channel_closed_by_the_broker_while_idle(env: Env) -> None:
     peer = env.peer("closes_channel_when_told")
     connection = peer.connect()
@@ -276,7 +276,7 @@ def channel_closed_by_the_broker_while_idle(env: Env) -> None:
     env.do("publish", channel.basic_publish, "", "queue", b"x")
 
 
-@scenarios("reason")
+@scenarios()
 def channel_closed_by_the_broker_while_consuming(env: Env) -> None:
     connection = env.connect()
     channel, other = connection.channel(), connection.channel()

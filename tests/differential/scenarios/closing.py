@@ -11,7 +11,7 @@ from ..env import Env, Scenarios
 scenarios = Scenarios()
 
 
-@scenarios("reason")
+@scenarios()
 def close_a_channel_twice(env: Env) -> None:
     channel = env.channel()
     env.do("close", channel.close)
@@ -30,7 +30,7 @@ def close_a_channel_twice(env: Env) -> None:
     env.note("tags", channel.consumer_tags)
 
 
-@scenarios("reason")
+@scenarios()
 def close_a_connection_twice(env: Env) -> None:
     connection = env.connect()
     channel = connection.channel()
@@ -41,7 +41,7 @@ def close_a_connection_twice(env: Env) -> None:
     env.do("close channel", channel.close)
     env.do("declare", channel.queue_declare, "")
     env.do("publish", channel.basic_publish, "", "x", b"")
-    env.do("update_secret", connection.update_secret, "new", "reason")
+    env.do("update_secret", connection.update_secret, "new")
     env.do("blocked callback", connection.add_on_connection_blocked_callback, env.callback("never"))
 
 
@@ -82,7 +82,7 @@ def close_the_channel_inside_a_message_callback(env: Env) -> None:
     env.do("wait", channel.connection.process_data_events)
 
 
-@scenarios("reason")
+@scenarios()
 def close_the_connection_inside_a_message_callback(env: Env) -> None:
     channel = env.channel()
     queue = env.queue(channel, messages=3)

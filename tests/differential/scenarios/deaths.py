@@ -22,7 +22,7 @@ def aftermath(env: Env, channel: Any) -> None:
     env.do("close after it", connection.close)
 
 
-@scenarios("reason")
+@scenarios()
 def lost_while_idle(env: Env) -> None:
     for failure in ("cut", "reset"):
         proxy = env.proxy()
@@ -50,7 +50,7 @@ def lost_while_waiting_without_end(env: Env) -> None:
     env.states("connection", connection)
 
 
-@scenarios("reason", "consumers of a lost channel", "stopping on a lost channel")
+@scenarios("consumers of a lost channel", "stopping on a lost channel")
 def lost_in_start_consuming(env: Env) -> None:
     for failure in ("cut", "reset"):
         proxy = env.proxy()
@@ -66,7 +66,7 @@ def lost_in_start_consuming(env: Env) -> None:
         env.do("cancel", channel.basic_cancel, "mine")
 
 
-@scenarios("reason", "stopping on a lost channel")
+@scenarios("stopping on a lost channel")
 def lost_in_a_generator(env: Env) -> None:
     proxy = env.proxy()
     channel = proxy.connect().channel()
@@ -83,7 +83,7 @@ def lost_in_a_generator(env: Env) -> None:
     env.do("loop again", loop)
 
 
-@scenarios("reason")
+@scenarios()
 def lost_in_an_operation(env: Env) -> None:
     for failure in ("cut", "reset"):
         proxy = env.proxy()
@@ -105,7 +105,7 @@ def lost_in_basic_get(env: Env) -> None:
     env.states("both", channel, channel.connection)
 
 
-@scenarios("reason")
+@scenarios()
 def lost_in_a_confirmed_publish(env: Env) -> None:
     proxy = env.proxy()
     channel = proxy.connect().channel()
@@ -118,7 +118,7 @@ def lost_in_a_confirmed_publish(env: Env) -> None:
     env.do("publish again", channel.basic_publish, "", queue, b"x")
 
 
-@scenarios("reason")
+@scenarios()
 def lost_before_a_publish(env: Env) -> None:
     for failure in ("cut", "reset"):
         proxy = env.proxy()
@@ -154,7 +154,7 @@ def lost_before_closing(env: Env) -> None:
         env.states("connection", connection)
 
 
-@scenarios("reason")
+@scenarios()
 def lost_inside_a_callback(env: Env) -> None:
     proxy = env.proxy()
     channel = proxy.connect().channel()
@@ -192,7 +192,7 @@ def lost_heartbeats_in_an_operation(env: Env) -> None:
     env.states("both", channel, channel.connection)
 
 
-@scenarios("reason")
+@scenarios()
 def closed_by_the_operator(env: Env) -> None:
     credentials = pika.PlainCredentials(f"{env.parameters().virtual_host}-victim", "secret")
     channel = env.channel(credentials=credentials)
@@ -202,7 +202,7 @@ def closed_by_the_operator(env: Env) -> None:
     aftermath(env, channel)
 
 
-@scenarios("reason")
+@scenarios()
 def closed_by_the_broker_in_an_operation(env: Env) -> None:
     peer = env.peer("closes_when_told")
     channel = peer.connect().channel()
@@ -211,7 +211,7 @@ def closed_by_the_broker_in_an_operation(env: Env) -> None:
     aftermath(env, channel)
 
 
-@scenarios("reason")
+@scenarios()
 def closed_by_the_broker_while_idle(env: Env) -> None:
     peer = env.peer("closes_when_told")
     channel = peer.connect().channel()
@@ -220,7 +220,7 @@ def closed_by_the_broker_while_idle(env: Env) -> None:
     aftermath(env, channel)
 
 
-@scenarios("reason")
+@scenarios()
 def closed_by_the_broker_unseen(env: Env) -> None:
     peer = env.peer("closes_when_told")
     channel = peer.connect().channel()

@@ -132,7 +132,7 @@ def generator_closed(env: Env) -> None:
     env.do("another", next, channel.consume(queue, inactivity_timeout=5))
 
 
-@scenarios("reason")
+@scenarios()
 def generator_of_a_missing_queue(env: Env) -> None:
     channel = env.channel()
     generator = env.do("consume", channel.consume, env.name("missing"))
@@ -142,7 +142,7 @@ def generator_of_a_missing_queue(env: Env) -> None:
     env.do("again", next, channel.consume(env.name("missing")), "the end")
 
 
-@scenarios("reason")
+@scenarios()
 def generator_with_wrong_arguments(env: Env) -> None:
     channel = env.channel()
     for label, arguments, keywords in (

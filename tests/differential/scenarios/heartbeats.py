@@ -8,7 +8,7 @@ from .deaths import aftermath
 scenarios = Scenarios()
 
 
-@scenarios("reason")
+@scenarios()
 def lost_heartbeats(env: Env) -> None:
     proxy = env.proxy()
     channel = proxy.connect(heartbeat=1).channel()

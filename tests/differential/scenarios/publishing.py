@@ -21,7 +21,7 @@ def publish_to_a_missing_exchange(env: Env) -> None:
     env.states("both", channel, connection)
 
 
-@scenarios("reason")
+@scenarios()
 def publish_to_a_missing_exchange_with_confirms(env: Env) -> None:
     channel = env.channel()
     env.do("confirm_delivery", channel.confirm_delivery)

@@ -1,0 +1,385 @@
+"""The callback connection on an event loop: what all of the adapters for loops share."""
+
+from __future__ import annotations
+
+import abc
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any, Callable, ClassVar
+
+from pika import exceptions
+from pika._arguments import require_callable
+from pika.adapters.utils.connection_workflow import (
+    AbstractAMQPConnectionWorkflow,
+    AMQPConnectionWorkflow,
+    AMQPConnectionWorkflowAborted,
+    AMQPConnector,
+    ConnectingFailed,
+)
+from pika.adapters.utils.nbio_interface import (
+    AbstractIOServices,
+    AbstractStreamProtocol,
+    AbstractStreamTransport,
+    AbstractTimerReference,
+)
+from pika.adapters.utils.outflow import Outflow, OutputLimitExceeded
+from pika.adapters.utils.stream_transport import StreamTransport
+from pika.connection import Connection, Parameters
+from pika.transport import keeper
+
+__all__ = ["BaseConnection", "OutputLimitExceeded"]
+
+LOGGER = logging.getLogger(__name__)
+
+# How long the last bytes, such as the answer to the broker's close, may take to leave, in seconds, and how often that
+# is looked at.
+_LINGER = 1.0
+_LINGER_STEP = 0.02
+# How often a loop that does not tell is asked whether what waits was sent, in seconds.
+_LOOK = 0.05
+
+
+class BaseConnection(Connection, AbstractStreamProtocol):
+    """A callback connection on an event loop.
+
+    It is used in the thread of its loop. While the loop runs, calls from other threads raise
+    :class:`~pika.exceptions.WrongThreadError`, as far as the loop can tell, and :meth:`add_callback_threadsafe` is for
+    them. In the child of a fork it is closed.
+
+    **Back-pressure.** Publishing never waits: what the broker does not take at once is kept. When that is more than
+    :attr:`OUTPUT_HIGH_MARK` bytes, the callbacks of :meth:`add_on_output_paused_callback` are called, and when the
+    broker has taken so much of it that :attr:`OUTPUT_LOW_MARK` bytes are left, those of
+    :meth:`add_on_output_resumed_callback`. Beyond :attr:`OUTPUT_LIMIT` publishing raises :class:`OutputLimitExceeded`.
+    The three can be set on a class or on a connection.
+
+    :param parameters: where and how to connect; the defaults of :class:`~pika.ConnectionParameters` if None
+    :param on_open_callback: called as ``callback(connection)`` when the connection is open
+    :param on_open_error_callback: called as ``callback(connection, exception)`` when it could not be opened
+    :param on_close_callback: called as ``callback(connection, exception)`` when it was open and is closed
+    :param nbio: the services of the event loop
+    :param internal_connection_workflow: False when somebody else connects the stream, as ``create_connection()`` does
+    :param background_heartbeats: whether heartbeats are sent while a callback keeps the loop busy, by a daemon thread
+        that all connections of the process share. A loop with streams of its own does without
+    :raises ValueError: ``parameters`` are something else
+    """
+
+    #: How many bytes may wait to be sent before the paused callbacks are called.
+    OUTPUT_HIGH_MARK: int = 16 * 1024 * 1024
+    #: With how many bytes left the resumed callbacks are called.
+    OUTPUT_LOW_MARK: int = 4 * 1024 * 1024
+    #: How many bytes may wait for a publish to be accepted.
+    OUTPUT_LIMIT: int = 1024 * 1024 * 1024
+
+    _workflow: AMQPConnectionWorkflow | None = None
+    _transport: AbstractStreamTransport | None = None
+    # The same, where it can do more than the interface says.
+    _streaming: StreamTransport | None = None
+
+    _STREAM_CLOSED: ClassVar[str] = "Transport indicated EOF"
+
+    def __init__(
+        self,
+        parameters: Parameters | None,
+        on_open_callback: Callable[[Any], object] | None,
+        on_open_error_callback: Callable[[Any, Any], object] | None,
+        on_close_callback: Callable[[Any, Any], object] | None,
+        nbio: AbstractIOServices,
+        internal_connection_workflow: bool = True,
+        *,
+        background_heartbeats: bool = True,
+    ) -> None:
+        if parameters is not None and not isinstance(parameters, Parameters):
+            # Not what it is: a URL in it may have a password.
+            raise ValueError(
+                f"Expected instance of Parameters, not {type(parameters).__name__}: for a URL use pika.URLParameters(url)"
+            )
+        self._nbio = nbio
+        self._background_heartbeats = background_heartbeats
+        self._duty: keeper.Duty | None = None
+        self._outflow: Outflow[BaseConnection] = Outflow(self, lambda callback: self._adapter_call_later(0, callback))
+        self._outflow_timer: AbstractTimerReference | None = None
+        self._linger_until: float | None = None
+        self._forked = False
+        super().__init__(parameters, on_open_callback, on_open_error_callback, on_close_callback, False)
+        guard = getattr(nbio, "thread_guard", None)
+        if guard is not None:
+            self._inside.acquire, self._inside.release = guard.acquire, guard.release
+        if internal_connection_workflow:
+            self._adapter_connect_stream()
+
+    @classmethod
+    @abc.abstractmethod
+    def create_connection(
+        cls,
+        connection_configs: Iterable[Parameters],
+        on_done: Callable[[Any], Any],
+        custom_ioloop: Any = None,
+        workflow: AbstractAMQPConnectionWorkflow | None = None,
+    ) -> AbstractAMQPConnectionWorkflow:
+        """Connect to the first broker of several that can be reached.
+
+        :param connection_configs: connection parameters, tried in their order; ``connection_attempts`` and
+            ``retry_delay`` of the last ones say how often, and with how many seconds in between
+        :param on_done: called with the connection when it is open, or with the exception that says why there is none:
+            :class:`~pika.adapters.utils.connection_workflow.AMQPConnectionWorkflowFailed`, or
+            :class:`~pika.adapters.utils.connection_workflow.AMQPConnectionWorkflowAborted` after ``abort()``
+        :param custom_ioloop: the event loop, or its services
+        :param workflow: how to do it; an :class:`~pika.adapters.utils.connection_workflow.AMQPConnectionWorkflow` if
+            None
+        :returns: the workflow, whose ``abort()`` gives up
+        :raises ValueError: there are no parameters
+        """
+
+    @classmethod
+    def _start_connection_workflow(
+        cls,
+        connection_configs: Iterable[Parameters],
+        connection_factory: Callable[[Any], Any],
+        nbio: AbstractIOServices,
+        workflow: AbstractAMQPConnectionWorkflow | None,
+        on_done: Callable[[Any], Any],
+    ) -> AbstractAMQPConnectionWorkflow:
+        """Do the work of :meth:`create_connection`.
+
+        :param connection_factory: makes a connection of parameters, with ``internal_connection_workflow=False``
+        :param nbio: the services of the event loop
+        """
+        if workflow is None:
+            workflow = AMQPConnectionWorkflow()
+        if isinstance(workflow, AMQPConnectionWorkflow):
+            workflow.set_io_services(nbio)
+        workflow.start(
+            connection_configs=connection_configs,
+            connector_factory=lambda: AMQPConnector(connection_factory, nbio),
+            native_loop=nbio.get_native_ioloop(),
+            on_done=on_done,
+        )
+        return workflow
+
+    @property
+    def ioloop(self) -> Any:
+        """The event loop."""
+        return self._nbio.get_native_ioloop()
+
+    def add_callback_threadsafe(self, callback: Callable[[], object]) -> None:
+        """Have a function called in the thread of the loop, as soon as possible. Any thread may call this.
+
+        :param callback: called without arguments
+        :raises TypeError: it cannot be called
+        """
+        self._adapter_add_callback_threadsafe(require_callable(callback))
+
+    # Back-pressure
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How many bytes wait to be sent, because the broker has not taken them yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    @property
+    def is_output_paused(self) -> bool:
+        """Whether so much waits that publishing should pause: see :meth:`add_on_output_paused_callback`."""
+        return self._outflow.paused
+
+    def add_on_output_paused_callback(self, callback: Callable[[Any], object]) -> None:
+        """Have a function called when more than :attr:`OUTPUT_HIGH_MARK` bytes wait to be sent: in the middle of the
+        publish that makes it more.
+
+        :param callback: called as ``callback(connection)``
+        :raises TypeError: it cannot be called
+        """
+        self._outflow.add(self._outflow.on_paused, callback)
+
+    def add_on_output_resumed_callback(self, callback: Callable[[Any], object]) -> None:
+        """Have a function called when so much of it was sent that :attr:`OUTPUT_LOW_MARK` bytes are left.
+
+        :param callback: called as ``callback(connection)``
+        :raises TypeError: it cannot be called
+        """
+        self._outflow.add(self._outflow.on_resumed, callback)
+
+    def _require_room(self) -> None:
+        if self._outflow.paused and self.unsent_bytes > self.OUTPUT_LIMIT:
+            raise OutputLimitExceeded(
+                f"{self.unsent_bytes} bytes wait to be sent to {self._protocol.settings.peer}, which is more than "
+                f"OUTPUT_LIMIT ({self.OUTPUT_LIMIT}), so this message was not taken; publish less while the broker "
+                f"takes less: see add_on_output_paused_callback()"
+            )
+
+    def output_sent(self) -> None:
+        """Take note that the kernel has taken bytes that had to wait: called by the stream."""
+        self._look_at_output()
+
+    def _look_at_output(self) -> None:
+        outflow = self._outflow
+        outflow.look(self.unsent_bytes, self.OUTPUT_HIGH_MARK, self.OUTPUT_LOW_MARK)
+        if outflow.paused and self._streaming is None and self._outflow_timer is None and self._transport is not None:
+            self._outflow_timer = self._adapter_call_later(_LOOK, self._look_again)
+
+    def _look_again(self) -> None:
+        self._outflow_timer = None
+        self._look_at_output()
+
+    # The stream's other end
+
+    def connection_made(self, transport: AbstractStreamTransport) -> None:
+        """Take note of the stream: called by it."""
+        self._transport = transport
+        self._streaming = transport if isinstance(transport, StreamTransport) else None
+        if self._protocol.error is not None:
+            transport.abort()
+        else:
+            self._on_stream_connected()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes: called by the stream."""
+        try:
+            self._protocol.receive_data(data, time.monotonic())
+            if self._streaming is not None:
+                self._streaming.in_hand = False
+        except BaseException as error:
+            self._give_up(error)
+            raise
+        self._process_events()
+
+    def eof_received(self) -> bool:
+        """Take note that the broker has hung up: called by the stream, which is closed then."""
+        return False
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        """Take note of the end of the stream: called by it."""
+        streaming, self._transport, self._streaming = self._streaming, None, None
+        self._duty = None
+        if self._forked:
+            return
+        if self._disconnecting:
+            self._on_stream_terminated(None)
+            return
+        lost: BaseException | None = None if streaming is None else streaming.lost
+        if lost is None:
+            text = self._STREAM_CLOSED if error is None else f"Stream connection lost: {error!r}"
+            lost = exceptions.StreamLostError(text)
+            lost.__cause__ = error
+        if self._was_open:
+            LOGGER.error("The connection to %s has ended: %s", self._protocol.settings.peer, lost)
+        self._on_stream_terminated(lost)
+
+    def _abandon_opening(self, error: BaseException) -> None:
+        """End an attempt to open the connection, for a reason of this client's."""
+        self._abort(error)
+
+    def _on_fork(self, parent: int) -> None:
+        self._forked = True
+        super()._on_fork(parent)
+        if self._streaming is not None:
+            self._streaming.abandon()
+        self._transport = self._streaming = self._duty = None
+
+    # Connecting
+
+    def _adapter_connect_stream(self) -> None:
+        workflow = self._workflow = AMQPConnectionWorkflow(_until_first_amqp_attempt=True)
+        workflow.set_io_services(self._nbio)
+        workflow.start([self.params], self._make_connector, self.ioloop, self._on_workflow_done)
+
+    def _make_connector(self) -> AMQPConnector:
+        connector = AMQPConnector(lambda _parameters: self, self._nbio)
+        # What is to be done when nobody wants to know is this connection's business.
+        connector.tells_alone = False
+        return connector
+
+    def _on_workflow_done(self, result: Any) -> None:
+        self._workflow = None
+        if not isinstance(result, BaseException) or self._forked or self._stream_is_gone:
+            return
+        if isinstance(result, AMQPConnectionWorkflowAborted):
+            self._on_stream_terminated(exceptions.ConnectionOpenAborted(str(result)))
+        elif self._transport is None:
+            error = result.open_error() if isinstance(result, ConnectingFailed) else result
+            LOGGER.error("No connection: %s", error)
+            self._on_stream_terminated(error)
+
+    # What a callback connection asks of its adapter
+
+    def _adapter_disconnect_stream(self) -> None:
+        transport = self._transport
+        if self._stream_is_gone:
+            return
+        if transport is None:
+            if self._workflow is not None:
+                # It calls back.
+                self._workflow.abort()
+            else:
+                self._adapter_call_later(0, lambda: self._on_stream_terminated(None))
+        elif self._must_linger(transport):
+            self._adapter_call_later(_LINGER_STEP, self._adapter_disconnect_stream)
+        else:
+            transport.abort()
+
+    def _must_linger(self, transport: AbstractStreamTransport) -> bool:
+        if isinstance(self._protocol.error, (exceptions.AMQPHeartbeatTimeout, exceptions.ConnectionOpenAborted)):
+            return False
+        now = time.monotonic()
+        if self._linger_until is None:
+            self._linger_until = now + _LINGER
+        return transport.get_write_buffer_size() > 0 and now < self._linger_until
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def _flush(self) -> None:
+        inside = self._inside
+        busy = inside.busy
+        streaming = self._streaming
+        try:
+            inside.busy = busy + 1
+            pieces = self._protocol.data_to_send()
+            if streaming is None:
+                if pieces and self._transport is not None:
+                    self._emit_pieces(pieces)
+            else:
+                if pieces:
+                    # While an event is dealt with more may come, and all of it goes out in one go.
+                    streaming.write_pieces(pieces, self._processing)
+                if not self._processing:
+                    streaming.flush()
+            inside.busy = busy
+        except BaseException as error:
+            inside.busy = busy
+            self._give_up(error)
+            raise
+        if self._transport is not None and (pieces or self._outflow.paused):
+            self._look_at_output()
+
+    def _adapter_call_later(self, delay: float, callback: Callable[[], object]) -> AbstractTimerReference:
+        return self._nbio.call_later(delay, callback)
+
+    def _adapter_remove_timeout(self, timeout_id: AbstractTimerReference) -> None:
+        timeout_id.cancel()
+
+    def _adapter_add_callback_threadsafe(self, callback: Callable[[], object]) -> None:
+        self._nbio.add_callback_threadsafe(callback)
+
+    # Heartbeats
+
+    def _arm_heartbeat(self) -> None:
+        super()._arm_heartbeat()
+        if self._duty is None and self._background_heartbeats and self._streaming is not None:
+            # Held here, and only here: it goes with the connection, also when that is forgotten without a close.
+            self._duty = keeper.Duty(self._protocol, self._streaming.stream)
+            keeper.keep(self._duty)
+
+    def _on_heartbeat_due(self) -> None:
+        due = self._protocol.next_deadline()
+        late = 0.0 if due is None else time.monotonic() - due
+        if self._duty is None and late > self._protocol.heartbeat_interval / 2:
+            LOGGER.warning(
+                "A heartbeat to %s is sent %.1f seconds late: the loop was blocked for so long. The broker ends "
+                "connections that it has not heard of for %d seconds; do long work in another thread",
+                self._protocol.settings.peer,
+                late,
+                2 * self._protocol.heartbeat_interval,
+            )
+        super()._on_heartbeat_due()

@@ -1,0 +1,210 @@
+"""The end of a stream that moves the bytes, on any loop that watches descriptors."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pika.adapters.utils.nbio_interface import (
+    AbstractFileDescriptorServices,
+    AbstractIOServices,
+    AbstractStreamProtocol,
+    AbstractStreamTransport,
+)
+from pika.exceptions import StreamLostError
+from pika.transport.pieces import Buffer
+from pika.transport.stream import Stream
+
+# So many reads are made in a row at most, when TLS has more than the socket tells of: others have their turn, too.
+_READS = 8
+# What is held back to be sent in one go goes out when it is this large, in bytes.
+_HELD_LIMIT = 64 * 1024
+
+if TYPE_CHECKING:
+
+    class DescriptorIOServices(AbstractIOServices, AbstractFileDescriptorServices):
+        """A loop that offers both."""
+
+
+class StreamTransport(AbstractStreamTransport):
+    """Moves bytes between a :class:`~pika.transport.stream.Stream`, plain or TLS, and a protocol.
+
+    :param nbio: the loop
+    :param stream: connected, its TLS handshake done; taken over
+    :param protocol: told what arrives. Where it has an ``output_sent``, that is called without arguments when the
+        kernel has taken bytes that had to wait
+    """
+
+    def __init__(self, nbio: DescriptorIOServices, stream: Stream, protocol: AbstractStreamProtocol) -> None:
+        self.stream = stream
+        #: True from before bytes are taken out of the stream until the protocol has taken note of them. The protocol
+        #: may reset it itself, to have what it raises later not taken for an interruption.
+        self.in_hand = False
+        #: What ended the stream, unless it was :meth:`abort` or an end of file.
+        self.lost: StreamLostError | None = None
+        self._nbio = nbio
+        self._protocol = protocol
+        self._on_output_sent = getattr(protocol, "output_sent", None)
+        self._fd = stream.fileno()
+        self._ended = False
+        self._at_eof = False
+        self._writing = False
+        self._reads_soon = False
+        # How many bytes were written. Less what the stream says is through, they are those that wait.
+        self._accepted = 0
+
+    @property
+    def _sock(self) -> socket.socket:
+        return self.stream.socket
+
+    def begin(self) -> None:
+        """Tell the protocol of the stream, and begin to read."""
+        self._protocol.connection_made(self)
+        if not self._ended:
+            self._nbio.set_reader(self._fd, self._on_readable)
+            self._see_to_it()
+
+    # What the protocol calls
+
+    def get_protocol(self) -> AbstractStreamProtocol:
+        """Return the other end."""
+        return self._protocol
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes wait to be sent."""
+        stream = self.stream
+        if not stream.has_output:
+            # Exact again, whatever a signal handler that wrote in the middle of a write has left of the count.
+            self._accepted = stream.taken
+            return 0
+        return max(self._accepted - stream.taken, 1)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, without blocking: what the socket does not take is kept until it does."""
+        self._accepted += len(data)
+        self.stream.write(data)
+        self._see_to_it()
+
+    def write_pieces(self, pieces: Iterable[Buffer], hold: bool = False) -> None:
+        """Send pieces of bytes, one behind the other.
+
+        :param pieces: not to be changed afterwards
+        :param hold: more is coming before this turn of the loop is over, and :meth:`flush` behind it: they may wait
+        """
+        stream = self.stream
+        pieces = list(pieces)
+        self._accepted += sum(map(len, pieces))
+        if hold:
+            stream.queue(pieces)
+            if self._accepted - stream.taken < _HELD_LIMIT or self._writing:
+                return
+            stream.flush()
+        else:
+            stream.write_pieces(pieces)
+        self._see_to_it()
+
+    def flush(self) -> None:
+        """Send what was held back."""
+        if not self._writing and self.stream.has_output:
+            self.stream.flush()
+            self._see_to_it()
+
+    def abort(self) -> None:
+        """End the stream; ``connection_lost(None)`` is called later. What waits is offered to the kernel once more."""
+        if not self._ended:
+            self._end()
+            self._nbio.add_callback_threadsafe(self._report_abort)
+
+    def abandon(self) -> None:
+        """In the child after a fork: close the descriptor, and leave loop and peer, which are the parent's, alone."""
+        self._ended = True
+        self.stream.abandon()
+
+    # What the loop calls
+
+    def _on_readable(self) -> None:
+        self._reads_soon = False
+        try:
+            for _ in range(_READS):
+                # With a plain socket the loop tells whether there is more.
+                if not self._receive() or not self.stream.has_input or self._ended:
+                    break
+        finally:
+            self._see_to_it()
+
+    def _receive(self) -> bool:
+        """Hand on what has arrived. Returns whether there was something."""
+        lost: StreamLostError | None = None
+        data: bytes | None = None
+        if self._ended or self._at_eof:
+            return False
+        try:
+            self.in_hand = True
+            try:
+                data = self.stream.read()
+            except StreamLostError as error:
+                lost = error
+            if data is not None:
+                self._protocol.data_received(data)
+            self.in_hand = False
+        except BaseException as error:
+            if self.in_hand:
+                # The protocol failed, or a signal handler raised, and what was read is lost.
+                self._lose(error)
+            raise
+        if lost is not None:
+            self._lose(lost)
+        return data is not None
+
+    def _lose(self, error: BaseException) -> None:
+        self.in_hand = False
+        if self._ended:
+            return
+        if isinstance(error, StreamLostError) and error.__cause__ is None:
+            self._at_eof = True
+            self._nbio.remove_reader(self._fd)
+            if self._protocol.eof_received():
+                return
+            cause: BaseException | None = None
+        else:
+            cause = error
+            if isinstance(error, StreamLostError):
+                self.lost = error
+                cause = error.__cause__
+        if not self._ended:
+            self._end()
+            self._protocol.connection_lost(cause)
+
+    def _on_writable(self) -> None:
+        if not self._ended:
+            self.stream.flush()
+            self._see_to_it()
+            if self._on_output_sent is not None:
+                self._on_output_sent()
+
+    def _see_to_it(self) -> None:
+        """Have the loop watch for what there is to do."""
+        if self._ended:
+            return
+        stream = self.stream
+        if stream.has_output is not self._writing:
+            self._writing = not self._writing
+            if self._writing:
+                self._nbio.set_writer(self._fd, self._on_writable)
+            else:
+                self._nbio.remove_writer(self._fd)
+        if stream.has_input and not self._reads_soon and not self._at_eof:
+            self._reads_soon = True
+            self._nbio.add_callback_threadsafe(self._on_readable)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._nbio.remove_reader(self._fd)
+        if self._writing:
+            self._writing = False
+            self._nbio.remove_writer(self._fd)
+        self.stream.close()
+
+    def _report_abort(self) -> None:
+        self._protocol.connection_lost(None)
