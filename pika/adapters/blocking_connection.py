@@ -170,6 +170,9 @@ class BlockingConnection:
         deadline = self._impl.write_deadline = time.monotonic() + self.CLOSE_TIMEOUT
         if self.is_open:
             self._impl.close(reply_code, reply_text)
+        else:
+            # A signal handler raised in a call of this: what it had begun may not be with the kernel.
+            self._impl._flush()
         if self._impl.pump_until(lambda: self._impl.is_closed, deadline - time.monotonic()):
             if self._impl.ending.is_news:
                 raise self._impl.ending.tell()

@@ -91,6 +91,8 @@ class PumpedConnection(Connection):
         """
         if self.stream.closed:
             # An exception may have cut the report of the end short.
+            if self._closed is not None:
+                self._on_stream_terminated(None)
             self._run_due()
             return
         deadline = self._timers.next_deadline()

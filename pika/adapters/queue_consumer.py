@@ -66,7 +66,8 @@ class QueueConsumer:
         try:
             channel._consume(queue, auto_ack, exclusive, tag, arguments, None, channel._on_consumer_generator_event)
         except BaseException:
-            channel._queue_consumer_generator = None
+            # A signal handler may have raised when it was there already: then cancel() is to find it.
+            self._forget(tag)
             raise
 
     def messages(self, inactivity_timeout: float | None) -> Generator[tuple[Any, Any, Any], None, None]:
@@ -102,7 +103,12 @@ class QueueConsumer:
                 channel._impl.basic_reject(event.method.delivery_tag, requeue=True)
             return 0
         finally:
-            channel._queue_consumer_generator = None
+            self._forget(info.consumer_tag)
+
+    def _forget(self, consumer_tag: str) -> None:
+        """Have no consumer any more, unless there still is one."""
+        if self._channel.is_closed or consumer_tag not in self._channel._consumer_infos:
+            self._channel._queue_consumer_generator = None
 
     def on_event(self, event: ConsumerEvent) -> None:
         """Take what has happened to the consumer."""

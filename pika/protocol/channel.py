@@ -95,9 +95,9 @@ class Channel(Operations):
         """
         if Action.OPEN not in states.CHANNEL[self.state] or self.error is not None:
             self._refuse()
-        self._advance(Action.OPEN)
         reply: Reply[spec.Channel.OpenOk] = Reply(spec.Channel.Open(), spec.replies[spec.Channel.Open])
         self._transmit(_Waiting((frame.encode_method(self.number, reply.request),), reply.request, reply))
+        self._advance(Action.OPEN)
         return reply
 
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> Reply[spec.Channel.CloseOk]:

@@ -271,9 +271,10 @@ class Connection:
         if self.state is not ConnectionState.OPEN:
             self._finish(exceptions.ConnectionOpenAborted(f"closed during: {self.phase}"), Action.CLOSE)
             return
-        self._close_frame = frame.encode_method(0, spec.Connection.Close(reply_code, reply_text, 0, 0))
+        encoded = frame.encode_method(0, spec.Connection.Close(reply_code, reply_text, 0, 0))
         self._advance(Action.CLOSE)
         self._closing_error = exceptions.ConnectionClosedByClient(reply_code, reply_text)
+        self._close_frame = encoded
         for channel in self.channels.values():
             channel.close_if_open(reply_code, reply_text)
         self._transmit_close()

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 import weakref
+from collections import deque
 
 from pika import frame, protocol
 from pika.transport import forks
@@ -53,16 +54,21 @@ class Duty:
 
 
 class Keeper:
-    """Looks after the duties it is given, as long as somebody else holds on to them."""
+    """Looks after the duties it is given, as long as somebody else holds on to them.
+
+    Nobody ever waits for it: a signal handler may raise in any call, and must leave no lock behind.
+    """
 
     def __init__(self) -> None:
         self._begin()
 
     def _begin(self) -> None:
-        self._duties: weakref.WeakSet[Duty] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        # Duties that were given, and which the thread has not taken over yet.
+        self._given: deque[weakref.ref[Duty]] = deque()
+        self._duties: list[weakref.ref[Duty]] = []
         self._changed = threading.Event()
-        self._thread: threading.Thread | None = None
+        # Held for good by whoever starts the thread.
+        self._started = threading.Lock()
 
     def keep(self, duty: Duty) -> None:
         """Look after a duty until its connection is over. Any thread may call it.
@@ -70,18 +76,14 @@ class Keeper:
         Where no thread can be started nobody does, and the connection's own thread goes on sending heartbeats
         whenever it gets to it.
         """
-        with self._lock:
-            self._duties.add(duty)
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="pika-heartbeats", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError as error:  # a limit of the system, or the interpreter is on its way out
-                    LOGGER.warning(
-                        "No thread for heartbeats: they are sent only while connections are served: %s", error
-                    )
-                    return
-                self._thread = thread
+        self._given.append(weakref.ref(duty))
+        if self._started.acquire(blocking=False):
+            try:
+                threading.Thread(target=self._run, name="pika-heartbeats", daemon=True).start()
+            except RuntimeError as error:  # a limit of the system, or the interpreter is on its way out
+                self._started.release()
+                self._given.clear()
+                LOGGER.warning("No thread for heartbeats, only calls of a connection send them: %s", error)
         self._changed.set()
 
     def _on_fork(self, parent: int) -> None:
@@ -97,30 +99,31 @@ class Keeper:
 
     def _attend_all(self) -> float | None:
         """Look at every duty; returns after how many seconds to do so again, None when there is nothing to do."""
+        while self._given:
+            self._duties.append(self._given.popleft())
         now = time.monotonic()
         next_look: float | None = None
-        with self._lock:
-            duties = list(self._duties)
-        for duty in duties:
-            look = duty.attend(now)
-            if look is None:
-                with self._lock:
-                    self._duties.discard(duty)
-            elif next_look is None or look < next_look:
-                next_look = look
+        lasting: list[weakref.ref[Duty]] = []
+        for reference in self._duties:
+            duty = reference()
+            look = None if duty is None else duty.attend(now)
+            if look is not None:
+                lasting.append(reference)
+                next_look = look if next_look is None else min(look, next_look)
+        self._duties = lasting
         return None if next_look is None else max(next_look - now, _SHORTEST_SLEEP)
 
 
 # Made when it is needed: only then it is known whether gevent has put its own threads in place.
 _keeper: Keeper | None = None
-_making = threading.Lock()
 
 
 def keep(duty: Duty) -> None:
     """Have the one keeper of the process look after a duty; see :meth:`Keeper.keep`."""
     global _keeper
-    with _making:
-        if _keeper is None:
-            _keeper = Keeper()
-            forks.watch(_keeper)
-    _keeper.keep(duty)
+    keeper = _keeper
+    if keeper is None:
+        # Two threads that come at the same moment make two, which serve as well as one.
+        keeper = _keeper = Keeper()
+        forks.watch(keeper)
+    keeper.keep(duty)
