@@ -89,11 +89,11 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         *,
         background_heartbeats: bool = True,
     ) -> None:
-        if parameters is not None and not isinstance(parameters, Parameters):
+        given: object = parameters
+        if given is not None and not isinstance(given, Parameters):
             # Not what it is: a URL in it may have a password.
-            raise ValueError(
-                f"Expected instance of Parameters, not {type(parameters).__name__}: for a URL use pika.URLParameters(url)"
-            )
+            kind = type(given).__name__
+            raise ValueError(f"Expected instance of Parameters, not {kind}: for a URL use pika.URLParameters(url)")
         self._nbio = nbio
         self._background_heartbeats = background_heartbeats
         self._duty: keeper.Duty | None = None

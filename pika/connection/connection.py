@@ -393,7 +393,7 @@ class Connection(abc.ABC):
         if pieces:
             self._emit_pieces(pieces)
 
-    def _require_room(self) -> None:
+    def _require_room(self) -> None:  # noqa: B027  # nothing to do where nothing is kept
         """Called before a message is published: a subclass raises when too much waits to be sent already."""
 
     def _emit_pieces(self, pieces: list[bytes | memoryview]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Protocol
 
 import pika
 from pika import exceptions, frame, spec
@@ -13,6 +13,28 @@ from tests.contract import drivers
 from tests.contract.drivers import Arguments, Cancelled, Message
 from tests.contract.wire import PATIENCE
 from tests.support.plain_connection import PlainConnection
+
+
+class Turned(Protocol):
+    """A callback connection with its loop."""
+
+    @property
+    def is_open(self) -> bool: ...
+
+    def channel(
+        self, channel_number: int | None = None, on_open_callback: Callable[[Channel], object] | None = None
+    ) -> Channel: ...
+
+    def close(self) -> None: ...
+
+    def turn(self, timeout: float) -> None:
+        """Turn the loop until something has arrived, at most so many seconds."""
+
+    def run(self, until: Callable[[], object]) -> None:
+        """Turn the loop until something holds."""
+
+    def drop(self) -> None:
+        """Give back what is open, without a word to anybody."""
 
 
 class CallbackConnection(drivers.Connection):
@@ -26,14 +48,15 @@ class CallbackConnection(drivers.Connection):
         parameters.heartbeat = 0
         #: What an on-open-error or on-close callback was called with.
         self.reason: BaseException | None = None
-        self.connection = PlainConnection(
-            parameters, on_open_error_callback=self._on_end, on_close_callback=self._on_end
-        )
+        self.connection = self._connect(parameters)
         try:
             self.wait(lambda: self.connection.is_open, "opening the connection")
         except BaseException:
             self.connection.drop()
             raise
+
+    def _connect(self, parameters: pika.URLParameters) -> Turned:
+        return PlainConnection(parameters, on_open_error_callback=self._on_end, on_close_callback=self._on_end)
 
     def _on_end(self, _connection: Connection, reason: BaseException) -> None:
         self.reason = reason

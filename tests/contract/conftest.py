@@ -13,11 +13,13 @@ import pytest
 
 from pika import spec
 from pika.broker import Broker, User
+from tests.contract.asyncio_driver import AsyncioDriverConnection
 from tests.contract.blocking_driver import BlockingDriverConnection
 from tests.contract.callback_driver import CallbackConnection
 from tests.contract.drivers import Channel, Connection
 from tests.contract.profiles import Profile, profile_for
 from tests.contract.protocol_driver import ProtocolConnection
+from tests.contract.select_driver import SelectDriverConnection
 from tests.contract.users import USERS, add_users, delete_users
 from tests.contract.wire import Wire
 
@@ -26,6 +28,8 @@ DRIVERS: dict[str, Callable[[str], Connection]] = {
     "protocol": ProtocolConnection,
     "blocking": BlockingDriverConnection,
     "callback": CallbackConnection,
+    "select": SelectDriverConnection,
+    "asyncio": AsyncioDriverConnection,
 }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from pika._version import __version__
 from pika.adapters.utils.connector import AMQPConnector
 from pika.adapters.utils.io_services import require_on_done
+from pika.connection import Parameters
 from pika.transport import forks
 from pika.transport.dial import Address, Attempt, Pause, Resolve, Step, StepResult, plan
 from pika.transport.errors import (
@@ -31,7 +32,6 @@ from pika.transport.errors import (
 
 if TYPE_CHECKING:
     from pika.adapters.utils.nbio_interface import AbstractIOServices
-    from pika.connection import Parameters
 
 __all__ = [
     "AMQPConnectionWorkflow",
@@ -249,6 +249,7 @@ class AMQPConnectionWorkflow(AbstractAMQPConnectionWorkflow):
 
     def _attempt(self, step: Attempt) -> None:
         assert self._connector_factory is not None
+        assert isinstance(step.destination, Parameters)
         self._connector = self._connector_factory()
         self._connector.start(step.address, step.destination, self._on_attempted)
 

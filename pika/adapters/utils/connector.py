@@ -102,7 +102,7 @@ class AMQPConnector:
 
     # The phases
 
-    def _on_connected(self, error: Exception | None) -> None:
+    def _on_connected(self, error: BaseException | None) -> None:
         if self._tcp_timer is not None:
             self._tcp_timer.cancel()
         if self._over or self._verdict is not None:
@@ -161,10 +161,10 @@ class AMQPConnector:
         else:
             self._give_up(self._setup_error(AMQPConnectorStackTimeout("no TLS handshake within stack_timeout")))
 
-    def _tcp_error(self, error: Exception) -> Exception:
+    def _tcp_error(self, error: BaseException) -> Exception:
         return _caused(AMQPConnectorSocketConnectError(error, where=self._where), error)
 
-    def _setup_error(self, error: Exception) -> Exception:
+    def _setup_error(self, error: BaseException) -> Exception:
         hint = ""
         options = None if self._params is None else self._params.ssl_options
         if isinstance(error, OSError) and options is not None and self._params is not None:

@@ -8,15 +8,13 @@ import socket
 from typing import TYPE_CHECKING, Any, Callable
 
 from pika.adapters.utils.nbio_interface import AbstractIOReference, AbstractStreamProtocol
-from pika.adapters.utils.stream_transport import StreamTransport
+from pika.adapters.utils.stream_transport import DescriptorIOServices, StreamTransport
 from pika.transport.dial import call_in_thread
 from pika.transport.sockets import connect_error
 from pika.transport.stream import Stream
 
 if TYPE_CHECKING:
     import ssl
-
-    from pika.adapters.utils.stream_transport import DescriptorIOServices
 
 OnDone = Callable[[Any], Any]
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Any, Callable, Protocol
 
-from pika.adapters.utils.nbio_interface import (
-    AbstractFileDescriptorServices,
-    AbstractIOServices,
-    AbstractStreamProtocol,
-    AbstractStreamTransport,
-)
+from pika.adapters.utils.nbio_interface import AbstractStreamProtocol, AbstractStreamTransport
 from pika.exceptions import StreamLostError
 from pika.transport.pieces import Buffer
 from pika.transport.stream import Stream
@@ -21,10 +16,24 @@ _READS = 8
 # What is held back to be sent in one go goes out when it is this large, in bytes.
 _HELD_LIMIT = 64 * 1024
 
-if TYPE_CHECKING:
 
-    class DescriptorIOServices(AbstractIOServices, AbstractFileDescriptorServices):
-        """A loop that offers both."""
+class DescriptorIOServices(Protocol):
+    """A loop that watches descriptors, as far as streams and sockets need it."""
+
+    def add_callback_threadsafe(self, callback: Callable[[], Any]) -> None:
+        """See :class:`AbstractIOServices`."""
+
+    def set_reader(self, fd: int, on_readable: Callable[[], Any]) -> None:
+        """See :class:`AbstractFileDescriptorServices`."""
+
+    def remove_reader(self, fd: int) -> bool:
+        """See :class:`AbstractFileDescriptorServices`."""
+
+    def set_writer(self, fd: int, on_writable: Callable[[], Any]) -> None:
+        """See :class:`AbstractFileDescriptorServices`."""
+
+    def remove_writer(self, fd: int) -> bool:
+        """See :class:`AbstractFileDescriptorServices`."""
 
 
 class StreamTransport(AbstractStreamTransport):
