@@ -25,7 +25,7 @@ class Consumer:
 
     def __init__(self, parameters):
         self._parameters = parameters
-        self._loop = IOLoop()
+        self.loop = IOLoop()
         self._connection = None
         self._delay = FIRST_DELAY
         self._stopping = False
@@ -33,19 +33,16 @@ class Consumer:
     def run(self):
         """Consume until :meth:`stop`."""
         self._connect()
-        self._loop.start()
-        self._loop.close()
+        self.loop.start()
+        self.loop.close()
         print("stopped")
 
     def stop(self):
-        """Have :meth:`run` end. This may be called by a signal handler, or by another thread."""
-        self._loop.add_callback_threadsafe(self._stop)
-
-    def _stop(self):
+        """Have :meth:`run` end; called in the loop."""
         self._stopping = True
         if self._connection.is_closed:
             # It was waiting for the next try.
-            self._loop.stop()
+            self.loop.stop()
         elif not self._connection.is_closing:
             # The broker gives what is not acknowledged to others.
             self._connection.close()
@@ -56,15 +53,15 @@ class Consumer:
             on_open_callback=self._on_open,
             on_open_error_callback=self._on_down,
             on_close_callback=self._on_down,
-            custom_ioloop=self._loop,
+            custom_ioloop=self.loop,
         )
 
     def _on_down(self, connection, reason):
         if self._stopping:
-            self._loop.stop()
+            self.loop.stop()
             return
         print(f"no connection, trying again in {self._delay} seconds: {reason}", flush=True)
-        self._loop.call_later(self._delay, self._connect)
+        self.loop.call_later(self._delay, self._connect)
         self._delay = min(2 * self._delay, LONGEST_DELAY)
 
     def _on_open(self, connection):
@@ -99,7 +96,8 @@ class Consumer:
 
 def main(url="amqp://guest:guest@localhost/%2F"):
     consumer = Consumer(pika.URLParameters(url))
-    signal.signal(signal.SIGINT, lambda *_: consumer.stop())
+    # A signal may come at any moment, in the middle of a callback too; this way its turn comes after that.
+    signal.signal(signal.SIGINT, lambda *_: consumer.loop.add_callback_threadsafe(consumer.stop))
     consumer.run()
 
 

@@ -32,7 +32,7 @@ class Publisher:
         self._bodies = [f"task {number}".encode() for number in range(count, 0, -1)]
         self._interval = interval
         self._unconfirmed = count
-        self._loop = IOLoop()
+        self.loop = IOLoop()
         self._connection = self._channel = None
         self._delay = FIRST_DELAY
         self._stopping = False
@@ -44,27 +44,24 @@ class Publisher:
     def run(self):
         """Publish until everything is confirmed, or until :meth:`stop`."""
         self._connect()
-        self._loop.call_later(0, self._produce)
-        self._loop.start()
-        self._loop.close()
+        self.loop.call_later(0, self._produce)
+        self.loop.start()
+        self.loop.close()
         print("stopped, unconfirmed:", self._unconfirmed, flush=True)
 
     def stop(self):
-        """Have :meth:`run` end. This may be called by a signal handler, or by another thread."""
-        self._loop.add_callback_threadsafe(self._stop)
-
-    def _stop(self):
+        """Have :meth:`run` end; called in the loop."""
         self._stopping = True
         if self._connection.is_closed:
             # It was waiting for the next try.
-            self._loop.stop()
+            self.loop.stop()
         elif not self._connection.is_closing:
             self._connection.close()
 
     def _produce(self):
         if self._bodies:
             self._publish(self._bodies.pop())
-            self._loop.call_later(self._interval, self._produce)
+            self.loop.call_later(self._interval, self._produce)
 
     def _publish(self, *bodies):
         self._waiting.extend(bodies)
@@ -86,9 +83,9 @@ class Publisher:
                 self._unconfirmed -= 1
             else:
                 print("refused, trying again in a second:", body.decode(), flush=True)
-                self._loop.call_later(1, functools.partial(self._publish, body))
+                self.loop.call_later(1, functools.partial(self._publish, body))
         if self._unconfirmed == 0:
-            self._stop()
+            self.stop()
         self._publish()
 
     def _on_returned(self, channel, method, properties, body):
@@ -103,7 +100,7 @@ class Publisher:
             on_open_callback=lambda connection: connection.channel(on_open_callback=self._on_channel),
             on_open_error_callback=self._on_down,
             on_close_callback=self._on_down,
-            custom_ioloop=self._loop,
+            custom_ioloop=self.loop,
         )
 
     def _on_down(self, connection, reason):
@@ -111,10 +108,10 @@ class Publisher:
         self._waiting.extendleft(reversed(self._under_way.values()))
         self._under_way.clear()
         if self._stopping:
-            self._loop.stop()
+            self.loop.stop()
             return
         print(f"no connection, trying again in {self._delay} seconds: {reason}", flush=True)
-        self._loop.call_later(self._delay, self._connect)
+        self.loop.call_later(self._delay, self._connect)
         self._delay = min(2 * self._delay, LONGEST_DELAY)
 
     def _on_channel(self, channel):
@@ -137,7 +134,8 @@ class Publisher:
 
 def main(url="amqp://guest:guest@localhost/%2F", count=10, interval=1):
     publisher = Publisher(pika.URLParameters(url), int(count), float(interval))
-    signal.signal(signal.SIGINT, lambda *_: publisher.stop())
+    # A signal may come at any moment, in the middle of a callback too; this way its turn comes after that.
+    signal.signal(signal.SIGINT, lambda *_: publisher.loop.add_callback_threadsafe(publisher.stop))
     publisher.run()
 
 

@@ -89,7 +89,8 @@ class Task(nbio_interface.AbstractIOReference, nbio_interface.AbstractTimerRefer
             try:
                 result = await function(*arguments)
             except Exception as error:
-                result = error
+                # trio wraps what breaks a stream.
+                result = error.__cause__ or error
         if not self._over:
             self._over = True
             on_done(result)

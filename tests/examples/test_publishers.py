@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -62,7 +62,9 @@ class TestSelectPublisher:
         assert (lines[-1], errors) == ("stopped, unconfirmed: 0", "")
         assert {returned, "task 20"} <= set(tasks.take_all())
 
-    def test_what_the_broker_refuses_is_published_again(self, start_rabbitmq: Callable[..., RabbitMQ], start: Start) -> None:
+    def test_what_the_broker_refuses_is_published_again(
+        self, start_rabbitmq: Callable[..., RabbitMQ], start: Start
+    ) -> None:
         node = start_rabbitmq()
         tasks = Tasks(node)
         node.ctl("set_policy", "full", QUEUE, '{"max-length": 2, "overflow": "reject-publish"}')
@@ -111,51 +113,50 @@ class TestTimeouts:
         assert (rest[-1], errors) == ("stopped", "")
 
 
-class TestTLS:
-    @pytest.fixture
-    def authority(self, tmp_path: Path) -> Authority:
-        (tmp_path / "authority").mkdir()
-        return Authority(tmp_path / "authority")
+class SecureNode(RabbitMQ):
+    """A node that has certificates shown to it, and takes the names on them for those of users."""
 
-    @pytest.fixture
-    def node(self, authority: Authority, start_rabbitmq: Callable[..., RabbitMQ]) -> RabbitMQ:
-        """A node that has certificates shown to it, and takes their names for those of users."""
-        server = authority.issue("server")
-        self.port = free_port()
-        node = start_rabbitmq(
-            config=(
-                f"listeners.ssl.default = {LOOPBACK}:{self.port}",
-                f"ssl_options.cacertfile = {authority.cert}",
-                f"ssl_options.certfile = {server.cert}",
-                f"ssl_options.keyfile = {server.key}",
-                "ssl_options.verify = verify_peer",
-                "ssl_options.fail_if_no_peer_cert = true",
-                "ssl_cert_login_from = common_name",
-                "auth_mechanisms.1 = PLAIN",
-                "auth_mechanisms.2 = EXTERNAL",
-            ),
-            plugins=("rabbitmq_auth_mechanism_ssl",),
+    def __init__(self, folder: Path) -> None:
+        self.authority = Authority(folder)
+        self.tls_port = free_port()
+        server = self.authority.issue("server")
+        config = (
+            f"listeners.ssl.default = {LOOPBACK}:{self.tls_port}",
+            f"ssl_options.cacertfile = {self.authority.cert}",
+            f"ssl_options.certfile = {server.cert}",
+            f"ssl_options.keyfile = {server.key}",
+            "ssl_options.verify = verify_peer",
+            "ssl_options.fail_if_no_peer_cert = true",
+            "ssl_cert_login_from = common_name",
+            "auth_mechanisms.1 = PLAIN",
+            "auth_mechanisms.2 = EXTERNAL",
         )
+        super().__init__(config, ("rabbitmq_auth_mechanism_ssl",))
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureNode]:
+    with SecureNode(tmp_path_factory.mktemp("authority")) as node:
         node.ctl("add_user", "program", "what nobody knows")
         node.ctl("set_permissions", "program", ".*", ".*", ".*")
-        return node
+        yield node
 
-    def test_both_sides_are_verified(self, authority: Authority, node: RabbitMQ, start_on_both: Start) -> None:
-        ours = authority.issue("program")
-        files = ["--ca", authority.cert, "--certificate", ours.cert, "--key", ours.key]
-        with_password = start_on_both("tls", f"amqps://guest:guest@localhost:{self.port}", *files)
+
+@pytest.mark.rabbitmq
+class TestTLS:
+    def test_both_sides_are_verified(self, node: SecureNode, start_on_both: Start) -> None:
+        ours = node.authority.issue("program")
+        files = ["--ca", node.authority.cert, "--certificate", ours.cert, "--key", ours.key]
+        with_password = start_on_both("tls", f"amqps://guest:guest@localhost:{node.tls_port}", *files)
         assert with_password.finish() == (["published over TLS"], "")
-        with_certificate = start_on_both("tls", f"amqps://localhost:{self.port}", *files, "--external")
+        with_certificate = start_on_both("tls", f"amqps://localhost:{node.tls_port}", *files, "--external")
         assert with_certificate.finish() == (["published over TLS"], "")
         assert Tasks(node).take_all() == ["nobody has read this on its way"] * 2
 
-    def test_a_stranger_is_not_taken_for_the_broker(
-        self, authority: Authority, node: RabbitMQ, start: Start, tmp_path: Path
-    ) -> None:
-        (tmp_path / "other").mkdir()
-        other = Authority(tmp_path / "other", "other")
-        ours = authority.issue("program")
-        files = ["--ca", other.cert, "--certificate", ours.cert, "--key", ours.key]
-        lines, errors = start("tls", f"amqps://localhost:{self.port}", *files).finish(status=1)
+    def test_a_stranger_is_not_taken_for_the_broker(self, node: SecureNode, start: Start, tmp_path: Path) -> None:
+        stranger = Authority(tmp_path, "stranger")
+        ours = node.authority.issue("program")
+        files = ["--ca", stranger.cert, "--certificate", ours.cert, "--key", ours.key]
+        lines, errors = start("tls", f"amqps://localhost:{node.tls_port}", *files).finish(status=1)
         assert lines == []
         assert errors.startswith("no connection: ") and "certificate verify failed" in errors
