@@ -11,7 +11,7 @@ CORE_COVERAGE := 97
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help test test-main test-others rabbitmq check lint types layers generated docs format bench fuzz clean
+.PHONY: help test test-main test-others rabbitmq check lint types layers generated docs format bench flatness fuzz torture clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -57,6 +57,12 @@ bench: .venv/.installed-test rabbitmq  ## measure the speed
 
 fuzz: .venv/.installed-test rabbitmq  ## run the property tests with many more examples: long
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q -m hypothesis --timeout=3600
+
+torture: .venv/.installed-test rabbitmq  ## interrupt the library at every line it runs: long
+	PIKA_TEST_EVERY_LINE=1 $(BIN)/python -m pytest -q tests/adapters/test_blocking_ctrl_c.py --timeout=1800 -o faulthandler_timeout=1790
+
+flatness: .venv/.installed-test rabbitmq  ## see that memory, threads and descriptors stay flat: long
+	$(BIN)/python benchmarks/flatness.py
 
 clean:  ## remove everything that is made, the virtual environments too
 	rm -rf .venv .venv-* build dist docs/_build .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

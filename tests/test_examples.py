@@ -157,9 +157,8 @@ def check_publish(broker: Broker, folder: Path) -> None:
 def check_consume(broker: Broker, folder: Path) -> None:
     bodies = [b"%d" % number for number in range(12)]
     publish(broker, "hello", *bodies)
-    *lines, last = run("consume", broker, folder)
+    lines = run("consume", broker, folder)
     assert lines == [f"{count} {body!r}" for count, body in enumerate(bodies[:10], start=1)]
-    assert re.fullmatch("put back: [012]", last)
     assert take_all(broker, "hello") == bodies[10:]
 
 

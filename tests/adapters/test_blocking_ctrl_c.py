@@ -16,6 +16,10 @@ import pika.broker
 from pika import exceptions
 from tests.support.interrupt import interrupted_after
 
+# A socket that is interrupted before anybody owns it, or while it is closed, is closed when it is collected, and Python
+# says so.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 BlockingChannel = pika.adapters.blocking_connection.BlockingChannel
 Operation = Callable[[pika.BlockingConnection, BlockingChannel], object]
 
@@ -159,6 +163,7 @@ def test_at_every_line(url: str, operation: Operation) -> None:
         channel.queue_declare(QUEUE)
         with interrupted_after(lines) as countdown:
             operation(connection, channel)
+        gc.collect()
         began = time.monotonic()
         try:
             if connection.is_open:
@@ -174,8 +179,6 @@ def test_at_every_line(url: str, operation: Operation) -> None:
             return
 
 
-# A socket that is interrupted before anybody owns it is closed when it is collected, and Python says so.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_while_connecting(url: str) -> None:
     """The next connection is opened as if nothing had been."""
     for lines in itertools.count(step=STEP):

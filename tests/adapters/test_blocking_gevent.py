@@ -18,8 +18,7 @@ def test_connections_in_greenlets(rabbitmq: Broker) -> None:
     pytest.importorskip("gevent", reason="gevent has no build for this interpreter")
     done = subprocess.run(
         [sys.executable, "-W", "error:::pika", str(PROGRAM), rabbitmq.url],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=100,
     )

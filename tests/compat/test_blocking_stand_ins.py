@@ -1,21 +1,28 @@
 """A BlockingChannel on stand-ins, as tracers' tests make it."""
+
 from __future__ import annotations
 
-import threading, time
+import threading
+import time
 from typing import Any
 from unittest import mock
 
-import pika, pytest
+import pytest
+
+import pika
 from pika import spec
 from pika.adapters.blocking_connection import BlockingChannel, _ConsumerDeliveryEvt
+
 
 def plain() -> Any:
     with mock.patch("pika.connection.Connection") as connection:
         return connection()
 
+
 def blocking() -> Any:
     with mock.patch("pika.adapters.blocking_connection.BlockingConnection", autospec=True) as connection:
         return connection
+
 
 @pytest.fixture(params=[plain, blocking])
 def channel(request: Any) -> BlockingChannel:
@@ -26,13 +33,16 @@ def channel(request: Any) -> BlockingChannel:
     impl._generate_consumer_tag.return_value = "tag"
     return BlockingChannel(impl, request.param())
 
+
 def test_consume(channel: BlockingChannel) -> None:
     consumed: list[Any] = []
+
     def consume() -> None:
         for delivery in channel.consume("queue", inactivity_timeout=3.0):
             if any(delivery):
                 consumed.append(delivery)
                 break
+
     thread = threading.Thread(target=consume)
     thread.start()
     deadline = time.monotonic() + 5
@@ -44,6 +54,7 @@ def test_consume(channel: BlockingChannel) -> None:
     thread.join(10)
     assert consumed == [(method, properties, b"x")]
 
+
 def test_basic_consume(channel: BlockingChannel) -> None:
     callback = mock.Mock()
     assert channel.basic_consume(queue="queue", on_message_callback=callback) == "tag"
@@ -52,7 +63,14 @@ def test_basic_consume(channel: BlockingChannel) -> None:
     channel._dispatch_events()
     callback.assert_called_once_with(channel, method, properties, b"x")
 
+
 def test_basic_publish(channel: Any) -> None:
     channel.basic_publish("exchange", "key", "body")
-    channel._impl.basic_publish.assert_called_once_with(exchange="exchange", routing_key="key", body="body", properties=None, mandatory=False)
-    channel.basic_ack(1); channel._impl.basic_ack.assert_called_once_with(delivery_tag=1, multiple=False)
+    channel._impl.basic_publish.assert_called_once_with(
+        exchange="exchange", routing_key="key", body="body", properties=None, mandatory=False
+    )
+
+
+def test_basic_ack(channel: Any) -> None:
+    channel.basic_ack(1)
+    channel._impl.basic_ack.assert_called_once_with(delivery_tag=1, multiple=False)
