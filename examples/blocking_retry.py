@@ -65,7 +65,9 @@ def consume(parameters):
 
 def main(url="amqp://guest:guest@localhost/%2F"):
     try:
-        consume(pika.URLParameters(url))
+        while True:
+            consume(pika.URLParameters(url))
+            print("the broker cancelled the consumer: its queue is gone", flush=True)
     except AMQPError as error:
         sys.exit(f"giving up: {error}")
     except KeyboardInterrupt:

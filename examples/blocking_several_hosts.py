@@ -45,6 +45,7 @@ def main(urls):
         try:
             with pika.BlockingConnection(brokers) as connection:
                 consume(connection)
+            print("the broker cancelled the consumer: its queue is gone", flush=True)
         except pika.exceptions.AMQPConnectionError as error:
             print("no connection:", error, flush=True)
             time.sleep(1)

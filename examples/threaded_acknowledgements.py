@@ -9,9 +9,10 @@ consumes the queue "tasks". Work that fails is tried once more. Ctrl-C ends it a
 """
 
 import concurrent.futures
-import contextlib
 import functools
+import signal
 import sys
+import threading
 import time
 
 import pika
@@ -27,8 +28,8 @@ def do(body):
         raise ValueError("this is no task")
 
 
-def consume(parameters, pool):
-    """Consume until Ctrl-C, or until the connection is lost, which raises."""
+def consume(parameters, pool, stopping):
+    """Consume until Ctrl-C, or until the queue is gone; when the connection is lost, this raises."""
     in_hand = set()
 
     def on_message(channel, method, properties, body):
@@ -61,28 +62,26 @@ def consume(parameters, pool):
         channel.basic_qos(prefetch_count=2 * THREADS)
         channel.basic_consume(QUEUE, on_message)
         print("consuming", flush=True)
-        try:
-            channel.start_consuming()
-        except KeyboardInterrupt:
-            print("stopping", flush=True)
-            # Should the connection break meanwhile, the broker gives the messages to others.
-            with contextlib.suppress(pika.exceptions.AMQPError):
-                channel.stop_consuming()
-                while in_hand:
-                    connection.process_data_events(time_limit=1)
+        while channel.consumer_tags and not stopping.is_set():
+            connection.process_data_events(time_limit=1)
+        channel.stop_consuming()
+        while in_hand:
+            connection.process_data_events(time_limit=1)
 
 
 def main(url="amqp://guest:guest@localhost/%2F"):
+    stopping = threading.Event()
+    # KeyboardInterrupt could come in the middle of sending, and cost the connection; this way nothing is done twice.
+    signal.signal(signal.SIGINT, lambda *_: stopping.set())
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-        while True:
+        while not stopping.is_set():
             try:
-                consume(pika.URLParameters(url), pool)
-                break
+                consume(pika.URLParameters(url), pool, stopping)
             except pika.exceptions.AMQPConnectionError as error:
                 print("no connection:", error, flush=True)
-                time.sleep(1)
+                stopping.wait(1)
+    print("stopped")
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        main(*sys.argv[1:2])
+    main(*sys.argv[1:2])

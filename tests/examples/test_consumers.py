@@ -47,7 +47,7 @@ def test_a_consumer_comes_back(name: str, tasks: Tasks, start_on_both: Start) ->
         check_end(example, name, tasks)
 
 
-@pytest.mark.parametrize("name", ["asyncio_consumer", "select_consumer"])
+@pytest.mark.parametrize("name", FAREWELL)
 def test_a_consumer_survives_its_queue(name: str, tasks: Tasks, start_on_both: Start) -> None:
     example = start_on_both(name, tasks.broker.url)
     assert example.line() == "consuming"
@@ -118,8 +118,18 @@ class TestWorkInThreads:
         ]
         assert sorted(example.lines(12)) == sorted(expected)
         example.interrupt()
-        assert example.finish() == (["stopping"], "")
+        assert example.finish() == (["stopped"], "")
         assert tasks.take_all() == []
+
+    def test_it_survives_its_queue(self, tasks: Tasks, start_on_both: Start) -> None:
+        example = start_on_both("threaded_acknowledgements", tasks.broker.url)
+        assert example.line() == "consuming"
+        tasks.delete()
+        assert example.line() == "consuming"
+        tasks.publish("after")
+        assert example.line() == "done: after"
+        example.interrupt()
+        assert example.finish() == (["stopped"], "")
 
     def test_it_finishes_what_it_has_in_hand(self, tasks: Tasks, start: Start) -> None:
         """Nothing is lost, and nothing that was done is done again."""
@@ -130,7 +140,7 @@ class TestWorkInThreads:
         example.interrupt()
         lines, errors = example.finish()
         assert errors == ""
-        done = [line[len("done: ") :] for line in before + lines if line != "stopping"]
+        done = [line[len("done: ") :] for line in before + lines if line != "stopped"]
         assert sorted(done + tasks.take_all(), key=int) == bodies
 
     def test_it_comes_back(self, tasks: Tasks, start_on_both: Start) -> None:
