@@ -41,13 +41,15 @@ def consume(parameters, pool, stopping):
         try:
             connection.add_callback_threadsafe(functools.partial(settle, method, body, work))
         except pika.exceptions.ConnectionWrongStateError:
-            print("done too late: the connection was lost, so the message comes again", flush=True)
+            print(f"done too late: {body.decode()}", flush=True)
 
     def settle(method, body, work):
-        """Called by the connection's thread."""
+        """Called by the connection's thread. The broker gives a message whose channel is gone to the next consumer."""
         in_hand.remove(method.delivery_tag)
         error = work.exception()
-        if error is None:
+        if not channel.is_open:
+            print(f"done too late: {body.decode()}", flush=True)
+        elif error is None:
             print(f"done: {body.decode()}", flush=True)
             channel.basic_ack(method.delivery_tag)
         else:
