@@ -261,8 +261,6 @@ class BaseConnection(Connection, AbstractStreamProtocol):
             text = self._STREAM_CLOSED if error is None else f"Stream connection lost: {error!r}"
             lost = exceptions.StreamLostError(text)
             lost.__cause__ = error
-        if self._was_open:
-            LOGGER.error("The connection to %s has ended: %s", self._protocol.settings.peer, lost)
         self._on_stream_terminated(lost)
 
     def _abandon_opening(self, error: BaseException) -> None:
@@ -296,9 +294,7 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         if isinstance(result, AMQPConnectionWorkflowAborted):
             self._on_stream_terminated(exceptions.ConnectionOpenAborted(str(result)))
         elif self._transport is None:
-            error = result.open_error() if isinstance(result, ConnectingFailed) else result
-            LOGGER.error("No connection: %s", error)
-            self._on_stream_terminated(error)
+            self._on_stream_terminated(result.open_error() if isinstance(result, ConnectingFailed) else result)
 
     # What a callback connection asks of its adapter
 

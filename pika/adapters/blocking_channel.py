@@ -26,12 +26,16 @@ from pika.adapters.blocking_events import (
 )
 from pika.adapters.ending import Ending
 from pika.adapters.queue_consumer import QueueConsumer, _QueueConsumerGeneratorInfo
+from pika.connection.callbacks import Callbacks
 from pika.protocol import Confirmation, Outcome
 
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingConnection
 
 Arguments = Union[Mapping[str, Any], None]
+
+#: What the callbacks of cancelled consumers are kept under.
+_ON_CANCEL = "blocking_channel_consumer_cancelled"
 
 
 class BlockingChannel:
@@ -57,7 +61,7 @@ class BlockingChannel:
         self._queue_consumer_generator: _QueueConsumerGeneratorInfo | None = None
         self._queue_consumer = QueueConsumer(self)
         self._delivery_confirmation = False
-        self._on_cancel: list[Callable[[frame.Method[spec.Basic.Cancel]], object]] = []
+        self._callbacks = Callbacks()
         self._on_return: list[OnReturn] = []
         self._ending = Ending()
         # The get whose answer is awaited: what is told of a message, of an empty queue, and whether it acknowledges.
@@ -126,7 +130,7 @@ class BlockingChannel:
 
         :param callback: called as ``callback(method_frame)``, with basic.cancel
         """
-        self._on_cancel.append(callback)
+        self._callbacks.add(self.channel_number, _ON_CANCEL, callback, False)
 
     def add_on_return_callback(self, callback: OnReturn) -> None:
         """Have a function called when a mandatory message comes back; with confirms its publish raises as well.
@@ -153,7 +157,6 @@ class BlockingChannel:
         self._impl.close(reply_code, reply_text)
         self._connection._wait_until(lambda: self._impl.is_closed, f"closing channel {self.channel_number}")
         if not isinstance(self._ending.reason, exceptions.ChannelClosedByClient):
-            LOGGER.warning("The broker closed %r, before this client did: %s", self, self._ending.reason)
             self._raise_closed()
 
     def _close_if_open(self, reply_code: int, reply_text: str) -> None:
@@ -338,8 +341,10 @@ class BlockingChannel:
             (method, properties, body); else an empty list
         """
         info = self._consumer_infos.get(consumer_tag)
-        if info is None or self.is_closed:
-            LOGGER.warning("basic_cancel() of %r, which is no consumer of %r", consumer_tag, self)
+        if info is None:
+            LOGGER.warning("basic_cancel() of %r, which is no consumer of %s", consumer_tag, self._place())
+            return []
+        if self.is_closed:
             return []
         # Cancelled first: what is put back while the consumer is active comes straight back to it.
         if consumer_tag in self._impl._protocol.cancelled:
@@ -408,7 +413,8 @@ class BlockingChannel:
         if consumer_tag is not None:
             self.basic_cancel(consumer_tag)
         else:
-            self.cancel()
+            if self._queue_consumer_generator is not None:
+                self.cancel()
             for tag in list(self._consumer_infos):
                 self.basic_cancel(tag)
         # A signal handler may have called this just before start_consuming waits, which must not begin now.
@@ -497,8 +503,9 @@ class BlockingChannel:
         :param multiple: whether everything up to it is acknowledged as well
         """
         self._require_open()
-        self._impl.basic_ack(delivery_tag=delivery_tag, multiple=multiple)
         self._look()
+        self._impl.basic_ack(delivery_tag=delivery_tag, multiple=multiple)
+        self._sent()
 
     @one_thread
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
@@ -509,8 +516,9 @@ class BlockingChannel:
         :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
         """
         self._require_open()
-        self._impl.basic_nack(delivery_tag=delivery_tag, multiple=multiple, requeue=requeue)
         self._look()
+        self._impl.basic_nack(delivery_tag=delivery_tag, multiple=multiple, requeue=requeue)
+        self._sent()
 
     @one_thread
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
@@ -520,8 +528,9 @@ class BlockingChannel:
         :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
         """
         self._require_open()
-        self._impl.basic_reject(delivery_tag=delivery_tag, requeue=requeue)
         self._look()
+        self._impl.basic_reject(delivery_tag=delivery_tag, requeue=requeue)
+        self._sent()
 
     def basic_recover(self, requeue: bool = False) -> None:
         """Ask for the channel's unacknowledged deliveries again (basic.recover).
@@ -557,13 +566,14 @@ class BlockingChannel:
         """
         if self._ending.reason is not None:
             self._require_open()
+        self._look()
         if self._delivery_confirmation:
             self._publish_confirmed(exchange, routing_key, as_body(body), properties, mandatory)
             return
         self._impl.basic_publish(
             exchange=exchange, routing_key=routing_key, body=body, properties=properties, mandatory=mandatory
         )
-        self._look()
+        self._sent()
 
     def _publish_confirmed(
         self, exchange: str, routing_key: str, body: bytes, properties: spec.BasicProperties | None, mandatory: bool
@@ -594,7 +604,7 @@ class BlockingChannel:
     def confirm_delivery(self) -> None:
         """Have the broker confirm each publish from now on (confirm.select, RabbitMQ's extension)."""
         if self._delivery_confirmation:
-            LOGGER.error("confirm_delivery() of %r, which has confirms already", self)
+            LOGGER.error("confirm_delivery() of %s, which has confirms already", self._place())
             return
         select = functools.partial(self._impl.confirm_delivery, _ignore)
         self._call("confirm.select", select)
@@ -631,6 +641,10 @@ class BlockingChannel:
         if not done() and self._is_over:
             self._raise_closed()
 
+    def _place(self) -> str:
+        """Say which channel it is, for the log."""
+        return f"channel {self.channel_number} to {self._connection._impl.stream.peer}"
+
     def _require_open(self) -> None:
         self._impl._raise_if_not_open()
 
@@ -645,9 +659,17 @@ class BlockingChannel:
         raise self._ending.tell()
 
     def _look(self) -> None:
-        """After sending what has no answer: see whether the broker, or the network, has something to say to it."""
+        """Before sending what has no answer: see whether the broker has something to say to what was sent before.
+
+        Not behind it: whether the answer is there already is a matter of microseconds.
+        """
+        self._connection._glance()
+        if self._is_over:
+            self._raise_closed()
+
+    def _sent(self) -> None:
+        """After sending what has no answer: see whether the network took it."""
         connection = self._connection
-        connection._glance()
         if connection.is_closed is True:
             self._raise_closed()
         connection._run_deferred_between_calls()
@@ -687,11 +709,20 @@ class BlockingChannel:
             self._dispatch_delivery(event)
         elif isinstance(event, _ConsumerCancellationEvt):
             self._consumer_infos.pop(event.method_frame.method.consumer_tag, None)
-            for on_cancel in self._on_cancel:
-                on_cancel(event.method_frame)
+            self._dispatch_cancellation(event.method_frame)
         else:
             message = event.message
             event.callback(self, message.method, message.properties, message.body)
+
+    def _dispatch_cancellation(self, method_frame: frame.Method[spec.Basic.Cancel]) -> None:
+        for _, callback in self._callbacks.take(self.channel_number, _ON_CANCEL, self, method_frame):
+            try:
+                callback(method_frame)
+            except Exception as error:
+                LOGGER.error(
+                    "%r raised %r over a consumer that the broker cancelled on %s", callback, error, self._place()
+                )
+                raise
 
     def _dispatch_delivery(self, event: _ConsumerDeliveryEvt) -> None:
         info = self._consumer_infos.get(event.method.consumer_tag)
@@ -739,7 +770,8 @@ class BlockingChannel:
         properties: spec.BasicProperties,
         body: bytes,
     ) -> None:
-        LOGGER.warning("A message came back: %s", method)
+        if self._delivery_confirmation:
+            LOGGER.warning("A message came back to %s: %s", self._place(), method)
         message = ReturnedMessage(method, properties, body)
         for callback in self._on_return:
             self._add_pending_event(_ReturnedMessageEvt(callback, message))

@@ -129,6 +129,15 @@ class BlockingConnection:
     ) -> PumpedConnection:
         """Connect to one address, and do the AMQP handshake to its end."""
         assert isinstance(destination, Parameters)
+        try:
+            return self._attempt(impl_class, destination, address, deadline)
+        except Exception as error:
+            LOGGER.error("Connecting to %s failed: %s", describe(destination, address), str(error) or repr(error))
+            raise
+
+    def _attempt(
+        self, impl_class: type[PumpedConnection], destination: Parameters, address: Address, deadline: float | None
+    ) -> PumpedConnection:
         stream = Stream.connect(destination, address, deadline)
         try:
             impl = impl_class(destination, stream)

@@ -14,7 +14,7 @@ class Ending:
 
     Which call raises what:
 
-    - a call that waits, and is overtaken by the end, raises the reason;
+    - a call that waits, or looks what has arrived before it sends, and is overtaken by the end, raises the reason;
     - later calls, and the first one where no call was overtaken, raise ``ChannelWrongStateError`` or
       ``ConnectionWrongStateError``, whose text has the reason.
     """

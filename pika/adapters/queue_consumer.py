@@ -93,10 +93,11 @@ class QueueConsumer:
         channel = self._channel
         info = channel._queue_consumer_generator
         if info is None:
-            LOGGER.warning("cancel() of %r, where no consume() is active", channel)
+            LOGGER.warning("cancel() of %s, where no consume() is active", channel._place())
             return 0
         try:
-            channel.basic_cancel(info.consumer_tag)
+            if not self._is_over:
+                channel.basic_cancel(info.consumer_tag)
             _queue, auto_ack, _exclusive = info.params
             while info.pending_events and not auto_ack and channel.is_open:
                 event = info.pending_events.popleft()
@@ -130,7 +131,8 @@ class QueueConsumer:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             if self._is_over:
-                if channel._ending.is_news:
+                # Without a reason it is the child of a fork.
+                if channel._ending.is_news or channel._ending.reason is None:
                     channel._raise_closed()
                 channel._queue_consumer_generator = None
                 return True

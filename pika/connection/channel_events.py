@@ -128,6 +128,12 @@ class ChannelEvents:
     def _on_event(self, event: ChannelEvent) -> None:
         if isinstance(event, protocol.ChannelFlow):
             self.flow_active = event.active
+            LOGGER.warning(
+                "%s %s publishing on channel %d (channel.flow)",
+                self.connection._protocol.settings.peer,
+                "allows" if event.active else "pauses",
+                self.channel_number,
+            )
             self._process(spec.Channel.Flow(event.active))
         elif isinstance(event, protocol.Returned):
             header, body = frame.Header(self.channel_number, len(event.body), event.properties), event.body

@@ -504,8 +504,15 @@ class Connection(abc.ABC):
         self._process_events()
 
     def _on_connection_blocked(self, event: protocol.ConnectionBlocked) -> None:
-        LOGGER.warning("%s has blocked publishing: %s", self._protocol.settings.peer, event.method.reason)
         timeout = self.params.blocked_connection_timeout
+        LOGGER.log(
+            # Without an end to it, it is for the program to say what it means.
+            logging.INFO if timeout is None else logging.WARNING,
+            "%s has blocked publishing: %s (blocked_connection_timeout is %s)",
+            self._protocol.settings.peer,
+            event.method.reason,
+            timeout,
+        )
         if timeout is not None and self._blocked_timer is None:
             self._blocked_timer = self._adapter_call_later(timeout, self._on_blocked_timeout)
         self.callbacks.process(0, event.method, self, frame.Method(0, event.method))

@@ -428,15 +428,15 @@ class Connection:
     def _on_violation(self, violation: exceptions.AMQPError) -> Event | None:
         """End the connection over something that the broker must not send, and tell it (section 4.10.2)."""
         if self.state is ConnectionState.PROTOCOL:
-            error: exceptions.AMQPError = exceptions.IncompatibleProtocolError(self._not_amqp(violation))
+            error: BaseException = exceptions.IncompatibleProtocolError(self._not_amqp(violation))
         else:
             code = _REPLY_CODES.get(type(violation), spec.SYNTAX_ERROR)
             # ASCII, since a short string is bounded in octets and the broker's own words may be in the text.
             text = ascii(str(violation))[1:-1][:200]
             self._output.append(frame.encode_method(0, spec.Connection.Close(code, text, 0, 0)))
-            error = exceptions.StreamLostError(f"{self.settings.peer} broke the protocol: {violation}")
+            error = self._explain(exceptions.StreamLostError(f"{self.settings.peer} broke the protocol: {violation}"))
         error.__cause__ = violation
-        return self._finish(self._explain(error), Action.FAIL)
+        return self._finish(error, Action.FAIL)
 
     def _not_amqp(self, violation: exceptions.AMQPError) -> str:
         answer = self._reader.peek(16)

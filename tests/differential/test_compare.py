@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.differential.compare import FORBIDDEN, Difference, compare_logs, compare_records
+from tests.differential.compare import FORBIDDEN, RAISED_OTHERWISE, Difference, compare_logs, compare_records
 from tests.differential.expected import Expected
 from tests.differential.plain import Plain
 
@@ -40,7 +40,7 @@ OurSubclass = type("TheirError", (OurError,), {})
         (record("raise", TheirError("x")), record("raise", OurError("y")), "args"),
         (record("call", (1,)), record("call", (2,)), "callback"),
         (record("value", "a"), record("value", "b"), "value"),
-        (record("state", [(True, False)]), record("state", [(False, True)]), "state"),
+        (record("state", [(True, False)]), record("state", [(True, True)]), "state"),
         (record("call", 1, "a"), record("call", 1, "b"), "order"),
     ],
 )
@@ -52,6 +52,19 @@ def test_a_subclass_of_the_same_arguments_is_no_difference() -> None:
     pairs = [(TheirError("x", 1), OurError("x", 1)), (TheirError(), OurSubclass()), (ValueError("a"), ValueError("b"))]
     for theirs, ours in pairs:
         assert list(compare_records([record("raise", theirs)], [record("raise", ours)])) == []
+
+
+def test_the_words_of_some_errors_are_free_and_their_types_are_not() -> None:
+    timeout, reentrancy, lost = (
+        type(name, (Exception,), {}) for name in ("AMQPConnectorStackTimeout", "ReentrancyError", "StreamLostError")
+    )
+    cuts = ("Transport indicated EOF", "Stream connection lost: BrokenPipeError(32, 'Broken pipe')")
+    alike = [(timeout("a"), timeout("b")), (reentrancy("a"), reentrancy("b")), (lost(cuts[0]), lost(cuts[1]))]
+    for theirs, ours in alike:
+        assert list(compare_records([record("raise", theirs)], [record("raise", ours)])) == []
+    different = [(timeout("a"), reentrancy("a"), "exception type"), (lost(cuts[0]), lost("frame too large"), "args")]
+    for theirs, ours, kind in different:
+        assert [one.kind for one in compare_records([record("raise", theirs)], [record("raise", ours)])] == [kind]
 
 
 def test_a_missing_record_is_found() -> None:
@@ -69,15 +82,35 @@ def test_levels_of_logs_are_compared() -> None:
 
 @pytest.mark.parametrize("kind", FORBIDDEN)
 def test_nothing_excuses_what_a_program_would_notice(kind: str) -> None:
-    assert not Expected("anything", "row", kind, "", "").covers(Difference(kind, "call", 1, 2))
+    assert not Expected("anything", "row", kind, "", "").covers(Difference(kind, "call", 1, 2), "scenario")
+
+
+@pytest.mark.parametrize("reason", RAISED_OTHERWISE)
+def test_what_may_be_raised_otherwise_may_be_so_in_its_scenarios_alone(reason: str) -> None:
+    difference = Difference("exception type", "call", "their error", "our error")
+    expected = Expected("anything", "row", "exception type", "^their", "^our", reason=reason)
+    for scenario in RAISED_OTHERWISE[reason]:
+        assert expected.covers(difference, scenario)
+        assert not expected._replace(reason="").covers(difference, scenario)
+        assert not expected.covers(difference._replace(kind="return value"), scenario)
+        assert not expected.covers(difference._replace(theirs="another error"), scenario)
+    assert not expected.covers(difference, "another scenario")
 
 
 def test_a_declaration_covers_what_it_names_and_no_more() -> None:
     expected = Expected("words", "row", "args", "^their", "^our")
-    assert expected.covers(Difference("args", "call", "their words", "our words"))
-    assert not expected.covers(Difference("args", "call", "their words", "their words"))
-    assert not expected.covers(Difference("args", "call", "our words", "our words"))
-    assert not expected.covers(Difference("value", "call", "their words", "our words"))
+    assert expected.covers(Difference("args", "call", "their words", "our words"), "scenario")
+    assert not expected.covers(Difference("args", "call", "their words", "their words"), "scenario")
+    assert not expected.covers(Difference("args", "call", "our words", "our words"), "scenario")
+    assert not expected.covers(Difference("value", "call", "their words", "our words"), "scenario")
+
+
+def test_a_declaration_covers_the_log_only_where_it_names_what_is_logged() -> None:
+    difference = Difference("log", "log", ["ERROR pika.connection: their words"], [])
+    expected = Expected("words", "row", "args", "^their", "^our")
+    assert not expected.covers(difference, "scenario")
+    assert expected._replace(logged="their words").covers(difference, "scenario")
+    assert not expected._replace(logged="other words").covers(difference, "scenario")
 
 
 def test_what_differs_from_run_to_run_is_hidden() -> None:

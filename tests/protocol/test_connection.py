@@ -192,7 +192,7 @@ def test_nothing_is_asked_of_the_channels_of_a_closing_connection(broker: Broker
     broker.frames()
     broker.connection.close()
     for item in (channel, opening):
-        with pytest.raises(exceptions.ChannelWrongStateError, match="closing: ChannelClosedByClient"):
+        with pytest.raises(exceptions.ChannelWrongStateError, match=r"closing\. \[ChannelClosedByClient"):
             item.basic_publish("", "key", b"lost")
         with pytest.raises(exceptions.ChannelWrongStateError):
             item.close()

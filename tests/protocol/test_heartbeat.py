@@ -82,7 +82,7 @@ def test_death_after_two_intervals_of_silence() -> None:
     (event,) = broker.connection.events()
     assert isinstance(event, protocol.Closed)
     assert isinstance(event.error, exceptions.AMQPHeartbeatTimeout)
-    assert f"no byte from {PEER} for 20.0 seconds" in str(event.error)
+    assert PEER in str(event.error) and "no byte for 20.0 seconds" in str(event.error)
     assert broker.connection.next_deadline() is None
     assert tick(broker, 40) == []
 

@@ -13,14 +13,16 @@ import tempfile
 #: Why the comparison is skipped where there is no such environment.
 REASON = "no pika 1.4.4 to compare with: pip could not install it; set PIKA_ORACLE_PYTHON to a Python that has it"
 
-_CACHE = pathlib.Path(__file__).resolve().parents[2] / ".cache"
+# Outside the project: who searches that is to find no other library's source in it.
+_CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "pika-tests"
 
 
 @functools.cache
 def oracle_python() -> pathlib.Path | None:
     """Return the interpreter of an environment that has pika 1.4.4, or None where none can be made.
 
-    It is that of the environment variable ``PIKA_ORACLE_PYTHON``; without it, one is made once, in ``.cache/oracle``.
+    It is that of the environment variable ``PIKA_ORACLE_PYTHON``; without it, one is made once, in
+    ``~/.cache/pika-tests/oracle``.
 
     :raises RuntimeError: the one that the variable names does not have pika 1.4.4.
     """
@@ -30,7 +32,8 @@ def oracle_python() -> pathlib.Path | None:
 def environment(name: str, requirement: str) -> pathlib.Path | None:
     """Return the interpreter of an environment that has one release of a distribution, or None where none can be made.
 
-    It is that of the environment variable ``PIKA_<NAME>_PYTHON``; without it, one is made once, in ``.cache/<name>``.
+    It is that of the environment variable ``PIKA_<NAME>_PYTHON``; without it, one is made once, in
+    ``~/.cache/pika-tests/<name>``.
 
     :param name: what to call the environment, e.g. ``py-amqp``, whose variable is ``PIKA_PY_AMQP_PYTHON``
     :param requirement: the distribution and its version, e.g. ``amqp==5.3.1``
@@ -53,8 +56,7 @@ def _made(name: str, requirement: str) -> pathlib.Path | None:
 
 def _build(name: str, requirement: str) -> bool:
     """Make the environment beside its place and move it there, so that test runs at the same time do not collide."""
-    _CACHE.mkdir(exist_ok=True)
-    (_CACHE / ".gitignore").write_text("*\n", encoding="utf-8")
+    _CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_CACHE) as directory:
         made = pathlib.Path(directory) / name
         install = [str(_python_of(made)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement]

@@ -133,13 +133,15 @@ class StreamTransport(AbstractStreamTransport):
     # What the loop calls
 
     def _on_readable(self) -> None:
-        self._reads_soon = False
+        # What is written meanwhile need not see to it that the rest is read.
+        self._reads_soon = True
         try:
             for _ in range(_READS):
                 # With a plain socket the loop tells whether there is more.
                 if not self._receive() or not self.stream.has_input or self._ended:
                     break
         finally:
+            self._reads_soon = False
             self._see_to_it()
 
     def _receive(self) -> bool:

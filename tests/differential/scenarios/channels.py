@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pika
@@ -150,6 +151,22 @@ def channel_error_while_another_waits(env: Env) -> None:
 
 
 @scenarios()
+def channel_error_seen_inside_a_callback(env: Env) -> None:
+    channel = env.channel()
+    queue = env.queue(channel, messages=1)
+
+    def acknowledge(_channel: Any, method: Any, *_: Any) -> None:
+        env.do("ack", channel.basic_ack, method.delivery_tag)
+        env.do("ack again", channel.basic_ack, method.delivery_tag)
+        time.sleep(0.2)
+        env.do("ack once more", channel.basic_ack, method.delivery_tag)
+
+    channel.basic_consume(queue, acknowledge)
+    env.do("start", channel.start_consuming)
+    env.do("start again", channel.start_consuming)
+
+
+@scenarios()
 def channel_error_seen_by_a_wait(env: Env) -> None:
     connection = env.connect()
     channel = connection.channel()
@@ -174,7 +191,7 @@ def channel_numbers(env: Env) -> None:
     env.do("a free one again", connection.channel)
 
 
-@scenarios()
+@scenarios("number in use", "number in use, and nothing lost")
 def channel_numbers_that_are_in_use(env: Env) -> None:
     connection = env.connect()
     channel = connection.channel(7)
@@ -270,7 +287,7 @@ def channel_closed_by_the_broker_while_idle(env: Env) -> None:
     connection = peer.connect()
     channel = connection.channel()
     env.later(0.1, peer.go)
-    env.do("wait", connection.sleep, 0.3)
+    env.do("wait", env.pump, connection, lambda: channel.is_closed)
     env.states("both", channel, connection)
     env.do("publish", channel.basic_publish, "", "queue", b"x")
     env.do("publish", channel.basic_publish, "", "queue", b"x")

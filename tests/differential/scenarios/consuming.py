@@ -228,6 +228,28 @@ def cancelled_by_the_broker_with_a_callback_that_raises(env: Env) -> None:
 
 
 @scenarios()
+def cancelled_by_the_broker_with_a_callback_that_was_added_twice(env: Env) -> None:
+    channel = env.channel()
+    queue = env.queue(channel)
+    cancelled = env.callback("cancelled")
+    env.do("add", channel.add_on_cancel_callback, cancelled)
+    env.do("add again", channel.add_on_cancel_callback, cancelled)
+    channel.basic_consume(queue, env.callback("message"), consumer_tag="mine")
+    channel.connection.channel().queue_delete(queue)
+    env.do("start", channel.start_consuming)
+
+
+@scenarios()
+def stopping_without_consumers(env: Env) -> None:
+    channel = env.channel()
+    env.do("stop", channel.stop_consuming)
+    env.do("cancel of the generator", channel.cancel)
+    env.do("stop one", channel.stop_consuming, "missing")
+    channel.close()
+    env.do("stop, closed", channel.stop_consuming)
+
+
+@scenarios()
 def message_callbacks_that_raise(env: Env) -> None:
     channel = env.channel()
     queue = env.queue(channel, messages=1)

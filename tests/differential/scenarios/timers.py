@@ -168,7 +168,7 @@ def threadsafe_callbacks_that_raise(env: Env) -> None:
     env.states("connection", connection)
 
 
-@scenarios()
+@scenarios("callback that is none")
 def threadsafe_callbacks_that_are_none(env: Env) -> None:
     connection = env.connect()
     env.do("None", connection.add_callback_threadsafe, None)

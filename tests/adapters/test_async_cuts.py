@@ -1,0 +1,260 @@
+"""The stream ends at every byte of a session, both ways, on both loops, plain and under TLS: each callback that must
+come comes, once and with the right class, and nothing is left behind."""
+
+from __future__ import annotations
+
+import bisect
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+import pika
+from pika import exceptions
+from pika.adapters.base_connection import BaseConnection
+from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed
+from pika.exceptions import AMQPConnectionError
+from tests.adapters.test_blocking_cuts import HANDSHAKE, ORDER, Cut, CutSocket, Limits, Mark, Sessions, allowed, serve
+from tests.support.certificates import Authority
+from tests.support.loops import KINDS, Loop
+from tests.support.peer import PeerSocket
+from tests.support.scripted_broker import ClientGone
+
+
+def use(loop: Loop, port: int, context: ssl.SSLContext | None, over: list[str]) -> BaseException:
+    """The client's side of the session.
+
+    :param over: where the names of the steps go that are over
+    :returns: what the connection's end was reported with
+    """
+    ends: list[tuple[str, BaseException]] = []
+
+    def end(name: str) -> Callable[..., None]:
+        def on_end(connection: BaseConnection, error: BaseException) -> None:
+            assert connection.is_closed
+            ends.append((name, error))
+            # One more turn, for whoever would report it again.
+            loop.native.call_later(0, loop.native.stop)
+
+        return on_end
+
+    def on_open(connection: BaseConnection) -> None:
+        over.extend(HANDSHAKE)
+        connection.channel(on_open_callback=on_channel)
+
+    def on_channel(channel: Any) -> None:
+        def step(name: str, then: Callable[[], object]) -> Callable[[object], None]:
+            def on_done(_method_frame: object) -> None:
+                over.append(name)
+                then()
+
+            return on_done
+
+        def publish() -> None:
+            properties = pika.BasicProperties(headers={"key": "value"})
+            channel.basic_publish("", "queue", b"body", properties, mandatory=True)
+
+        def on_message(_channel: object, method: Any, _properties: object, body: bytes) -> None:
+            assert body == b"body"
+            over.append("deliver")
+            channel.basic_ack(method.delivery_tag)
+            over.append("ack")
+            channel.basic_cancel("consumer", step("cancel", channel.close))
+
+        def confirm() -> None:
+            channel.confirm_delivery(step("publish", consume), step("confirm", publish))
+
+        def consume() -> None:
+            channel.basic_consume("queue", on_message, consumer_tag="consumer", callback=step("consume", lambda: None))
+
+        def on_close(_channel: object, error: BaseException) -> None:
+            if isinstance(error, exceptions.ChannelClosedByClient):
+                over.append("close channel")
+                channel.connection.close()
+
+        over.append("channel")
+        channel.add_on_close_callback(on_close)
+        channel.queue_declare("queue", callback=step("declare", confirm))
+
+    options = None if context is None else pika.SSLOptions(context, "localhost")
+    parameters = pika.ConnectionParameters("127.0.0.1", port, ssl_options=options)
+    loop.connect(
+        parameters, on_open_callback=on_open, on_open_error_callback=end("error"), on_close_callback=end("close")
+    )
+    loop.run_until_stopped()
+    assert len(ends) == 1, ends
+    name, error = ends[0]
+    assert name == ("close" if over else "error"), (over, error)
+    assert loop.leftovers() == ""
+    if over == [*ORDER[:-1]] and isinstance(error, exceptions.ConnectionClosedByClient):
+        over.append("close")
+    return error
+
+
+class AsyncSessions(Sessions):
+    """Runs the session again and again on one listening socket, and on one loop."""
+
+    def __init__(self, loop: Loop) -> None:
+        super().__init__()
+        self.loop = loop
+
+    def run(self, limits: Limits) -> tuple[list[str], BaseException | None]:
+        self._limits = limits
+        over: list[str] = []
+        error = use(self.loop, self.peer.port, None, over)
+        return over, None if over == ORDER else error
+
+
+@pytest.fixture(params=KINDS)
+def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
+    loop = Loop(request.param)
+    yield loop
+    loop.close()
+
+
+def descriptors() -> int:
+    """How many descriptors the process has, where that can be told."""
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+
+
+@pytest.mark.parametrize("how", ["end of file", "reset"])
+@pytest.mark.parametrize("direction", ["broker to client", "client to broker"])
+def test_the_stream_ends_at_every_byte(loop: Loop, direction: str, how: str) -> None:
+    sessions = AsyncSessions(loop)
+    with sessions.peer:
+        marks: list[Mark] = sessions.record()
+        before = descriptors()
+        passed = [mark.sent if direction == "broker to client" else mark.received for mark in marks]
+        for offset in range(passed[-1]):
+            limits = {"sent" if direction == "broker to client" else "received": offset, "reset": how == "reset"}
+            over, error = sessions.run(Limits(**limits))  # type: ignore[arg-type]  # by name
+            # What is over when so many bytes have passed is over for the client too, and nothing behind it.
+            step = marks[bisect.bisect_right(passed, offset)].step
+            check(step, over, error, f"{offset} bytes, in {step}: {over}, {error!r}")
+    # Those of the peer's end are closed by threads that may be late.
+    assert descriptors() <= before + 2
+
+
+def check(step: str, over: list[str], error: BaseException | None, where: str) -> None:
+    if step in HANDSHAKE:
+        # A reset at once may come before connecting is over: then there is no phase of AMQP's yet.
+        dialing = "reset" in str(error) and step == "header" and type(error) is not exceptions.StreamLostError
+        assert over == [] and (type(error) is HANDSHAKE[step] or dialing), where
+        return
+    if step == "close":
+        assert over == ORDER or (over == ORDER[:-1] and type(error) is exceptions.StreamLostError), where
+        return
+    assert over in allowed(step), where
+    assert type(error) is exceptions.StreamLostError, where
+
+
+class TLSCutSocket(CutSocket):
+    """The broker's end of a TLS connection, which fails after a number of bytes of ciphertext."""
+
+    def __init__(self, sock: socket.socket, limits: Limits, context: ssl.SSLContext) -> None:
+        super().__init__(sock, limits)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._call(self._tls.do_handshake)
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        while True:
+            try:
+                result = function(*arguments)
+            except ssl.SSLWantReadError:
+                self._send_ciphertext()
+                data = super().recv_some()
+                if not data:
+                    raise ClientGone from None
+                self._incoming.write(data)
+            else:
+                self._send_ciphertext()
+                return result
+
+    def _send_ciphertext(self) -> None:
+        data = self._outgoing.read()
+        if data:
+            super().send(data)
+
+    def send(self, data: bytes) -> None:
+        self._call(self._tls.write, data)
+
+    def recv_some(self, limit: int = 65536) -> bytes:
+        received: bytes = self._call(self._tls.read, limit)
+        return received
+
+
+class TLSSessions(Sessions):
+    """Runs the session over TLS.
+
+    :param context: the broker's
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__()
+        self._context = context
+        #: How many bytes of ciphertext have passed: of the broker's, and of the client's.
+        self.passed = (0, 0)
+
+    def _run(self, peer: PeerSocket) -> None:
+        cut = CutSocket(peer.socket, self._limits)
+        try:
+            cut = TLSCutSocket(peer.socket, self._limits, self._context)
+            serve(cut)
+            self.passed = (cut.sent, cut.received)
+            cut.recv_some()
+        except Cut:
+            hang_up(PeerSocket(peer.socket), self._limits)
+        except (ClientGone, OSError):
+            # The client noticed the end in the middle of what it was to send.
+            return
+
+    def run_on(self, loop: Loop, context: ssl.SSLContext, limits: Limits) -> tuple[list[str], BaseException]:
+        """Run it within limits, and return the steps that were over, with how it ended."""
+        self._limits = limits
+        over: list[str] = []
+        error = use(loop, self.peer.port, context, over)
+        return over, error
+
+
+def hang_up(peer: PeerSocket, limits: Limits) -> None:
+    """End the stream as the limits say; an end of file is no more than that."""
+    if limits.reset:
+        peer.reset()
+    else:
+        peer.socket.shutdown(socket.SHUT_WR)
+        peer.recv_until_end()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["end of file", "reset"])
+@pytest.mark.parametrize("direction", ["broker to client", "client to broker"])
+def test_tls_ends_at_every_byte(loop: Loop, direction: str, how: str, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    context = authority.client_context()
+    sessions = TLSSessions(authority.server_context(authority.issue("localhost")))
+    with sessions.peer:
+        assert sessions.run_on(loop, context, Limits())[0] == ORDER
+        before = descriptors()
+        sent, received = sessions.passed
+        # Signatures, and with them all that follows, may be some bytes shorter the next time.
+        for offset in range((sent if direction == "broker to client" else received) - 16):
+            limits = {"sent" if direction == "broker to client" else "received": offset, "reset": how == "reset"}
+            over, error = sessions.run_on(loop, context, Limits(**limits))  # type: ignore[arg-type]  # by name
+            check_tls(over, error, f"{offset} bytes: {over}, {error!r}")
+    assert descriptors() <= before + 2
+
+
+def check_tls(over: list[str], error: BaseException, where: str) -> None:
+    """What is over says which class the error has; records do not end where steps do."""
+    if not over:
+        # In the middle of AMQP's handshake, or of TLS's, or at once.
+        kinds = (*HANDSHAKE.values(), AMQPConnectionWorkflowFailed)
+        assert isinstance(error, kinds) or ("reset" in str(error) and isinstance(error, AMQPConnectionError)), where
+    elif over != ORDER:
+        assert any(over in allowed(step) for step in ORDER[len(HANDSHAKE) :]) or over == ORDER[:-1], where
+        assert type(error) is exceptions.StreamLostError, where
