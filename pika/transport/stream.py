@@ -109,16 +109,17 @@ class Stream:
         options = destination.ssl_options
         if options is None:
             return cls(sock, peer=where)
-        from pika.transport.tls import TLS
+        from pika.transport.tls import TLS, explain
 
-        hostname = options.server_hostname or destination.host
+        hostname = destination.host if options.server_hostname is None else options.server_hostname
         try:
             tls = TLS(options.context, hostname)
             stream = cls(sock, peer=where, tls=tls)
             stream._wait_for_tls(deadline)
-        except (OSError, AMQPConnectorStackTimeout) as error:
+        except (OSError, AMQPConnectorStackTimeout, ValueError, TypeError) as error:
+            # The last two are those of a name that cannot be one.
             sock.close()
-            hint = tls.explain(error) if isinstance(error, OSError) else ""
+            hint = explain(error, hostname) if isinstance(error, OSError) else ""
             raise AMQPConnectorTransportSetupError(error, where=where, hint=hint) from error
         except BaseException:
             sock.close()

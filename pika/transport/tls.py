@@ -139,14 +139,15 @@ class TLS:
 
     def explain(self, error: OSError) -> str:
         """As :func:`explain`, for this connection."""
-        return explain(error, self.server_hostname)
+        return explain(error, self.server_hostname, self._established)
 
 
-def explain(error: OSError, server_hostname: str | None) -> str:
+def explain(error: OSError, server_hostname: str | None, established: bool = False) -> str:
     """Say what the user can do about an error of the handshake, or of reading; "" if we do not know.
 
     :param error: the error
     :param server_hostname: the name that was asked for
+    :param established: whether the handshake was over for this side; with TLS 1.3 the peer may refuse us after that
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
@@ -154,13 +155,15 @@ def explain(error: OSError, server_hostname: str | None) -> str:
             "check its names and dates, and that the SSLContext trusts the CA that issued it"
         )
     reason = getattr(error, "reason", None) or ""
+    if "CERTIFICATE" in reason or reason in ("SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV1_ALERT_UNKNOWN_CA"):
+        return "the peer did not accept us: it may want a client certificate it trusts (SSLContext.load_cert_chain)"
+    if established:
+        return ""
     if reason in _NOT_TLS:
         return "the peer does not speak TLS: is this the plain port? amqps is usually 5671"
     hung_up = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) or reason == _RAGGED_EOF
     if hung_up or not isinstance(error, ssl.SSLError):
         return "the peer hung up during the handshake: it may not speak TLS (amqps is usually 5671), or refuse us"
-    if "CERTIFICATE" in reason or reason in ("SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV1_ALERT_UNKNOWN_CA"):
-        return "the peer did not accept us: it may want a client certificate it trusts (SSLContext.load_cert_chain)"
     if "VERSION" in reason or "UNSUPPORTED_PROTOCOL" in reason:
         return "no TLS version in common: see minimum_version and maximum_version of the SSLContext"
     return ""
