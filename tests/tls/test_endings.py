@@ -155,6 +155,7 @@ def test_we_say_goodbye(authority: Authority, driver: str, version: str, how: st
         bounded(lambda: one.open(attempts.parameters(at(peer.port, authority, only=version))))
         if how == "a death":
             assert isinstance(bounded(one.wait_for_end), exceptions.StreamLostError)
+            bounded(one.close)
         else:
             try:
                 bounded(one.close, 60)
