@@ -117,4 +117,11 @@ EXPECTED: dict[str, Expected] = {
         "<BlockingConnection>",
         logged=r"getaddrinfo failed",
     ),
+    "error callback besides the default": Expected(
+        "a callback beside the default one that raises is called",
+        "| `add_on_open_error_callback(callback, remove_default=False)` | the error is raised, and `callback` is not",
+        "order",
+        r"^\[",
+        r"'besides'",
+    ),
 }
