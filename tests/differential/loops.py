@@ -58,14 +58,25 @@ class Loop:
         self.native: Any = IOLoop() if kind == "select" else asyncio.new_event_loop()
         self._env = env
         self._connections: list[Any] = []
+        #: What is done with errors that leave the loop, or that go to asyncio's handler: they are recorded.
+        self.on_error: Callable[[Any], None] = functools.partial(
+            env.note, "left the loop" if kind == "select" else "the handler"
+        )
         if kind == "asyncio":
-            self.native.set_exception_handler(lambda _loop, context: env.note("the handler", context.get("exception")))
+            self.native.set_exception_handler(lambda _loop, context: self.on_error(context.get("exception")))
 
     # Running
 
     def later(self, delay: float, callback: Callable[[], object]) -> Any:
         """Have something called after a while."""
         return self.native.call_later(delay, callback)
+
+    def threadsafe(self, callback: Callable[[], object]) -> None:
+        """Have something called soon; any thread may ask for it."""
+        if self.kind == "select":
+            self.native.add_callback_threadsafe(callback)
+        else:
+            self.native.call_soon_threadsafe(callback)
 
     def stop(self) -> None:
         """Have the loop stop."""
@@ -87,7 +98,7 @@ class Loop:
             try:
                 self.start()
             except Exception as error:
-                self._env.note("left the loop", error)
+                self.on_error(error)
             over.append(True)
         return bool(until())
 
