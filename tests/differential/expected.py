@@ -16,7 +16,7 @@ class Expected(NamedTuple):
     :param kind: the kind of differences that it covers
     :param theirs: a regular expression for what pika 1.4.4 has there
     :param ours: a regular expression for what this library has there
-    :param logged: a regular expression for what pika 1.4.4 logs over it, and this library does not; none if empty
+    :param logged: a regular expression for what one of the two logs over it, and the other does not; none if empty
     :param reason: the key of `RAISED_OTHERWISE` that lets it be of a forbidden kind; none if empty
     """
 
@@ -31,7 +31,8 @@ class Expected(NamedTuple):
     def covers(self, difference: Difference, scenario: str) -> bool:
         """Tell whether a difference in a scenario is this one."""
         if difference.kind == "log":
-            return bool(self.logged) and re.search(self.logged, str(difference.theirs)) is not None
+            logs = f"{difference.theirs} {difference.ours}"
+            return bool(self.logged) and re.search(self.logged, logs) is not None
         if difference.kind != self.kind:
             return False
         if self.kind in FORBIDDEN and scenario not in RAISED_OTHERWISE.get(self.reason, ()):
@@ -154,5 +155,21 @@ EXPECTED: dict[str, Expected] = {
         r"^None$",
         r"TypeError.*must be callable",
         reason="refused at once",
+    ),
+    "paused flow": Expected(
+        "a broker that pauses publishing is told of in the log",
+        "A broker that pauses publishing (`channel.flow`) is a warning in the log.",
+        "log",
+        "",
+        "",
+        logged=r"pauses publishing",
+    ),
+    "end in the log": Expected(
+        "the end of a connection that the program did not ask for is an error in the log",
+        "So is, as an error, the end of a callback connection that the program did not ask for",
+        "log",
+        "",
+        "",
+        logged=r"The connection to \S+ has ended",
     ),
 }

@@ -114,7 +114,7 @@ def channel_error_with_operations_behind_it(env: Env, loop: Loop) -> None:
     env.note("consumers", channel.consumer_tags)
 
 
-@scenarios()
+@scenarios("end in the log")
 def channel_error_of_the_connection(env: Env, loop: Loop) -> None:
     channel, _other = pair(env, loop)
     channel.exchange_declare(env.name("exchange"), "no-such-type", callback=env.callback("never"))
@@ -127,10 +127,11 @@ def channel_error_of_the_connection(env: Env, loop: Loop) -> None:
 def channel_reopened_in_its_close_callback(env: Env, loop: Loop) -> None:
     connection = loop.connect()
     channel = loop.channel(connection)
-    channel.add_on_close_callback(lambda *_: connection.channel(on_open_callback=env.callback("new open")))
+    opened: list[Any] = []
+    channel.add_on_close_callback(lambda *_: connection.channel(on_open_callback=opened.append))
     channel.queue_declare(env.name("missing"), passive=True)
-    loop.until("new open")
-    loop.states("then", channel, connection)
+    loop.run(lambda: opened)
+    loop.states("then", channel, connection, *opened)
 
 
 @scenarios()
@@ -291,7 +292,7 @@ def channel_transactions(env: Env, loop: Loop) -> None:
     loop.until("declared")
 
 
-@scenarios()
+@scenarios("paused flow")
 def channel_flow_of_the_broker(env: Env, loop: Loop) -> None:
     connection = loop.connect(env.peer("pauses_the_flow").parameters())
     channel = connection.channel(on_open_callback=env.callback("channel open"))

@@ -192,7 +192,6 @@ def consume_with_wrong_arguments(env: Env, loop: Loop) -> None:
         ("a queue that is None", (None, env.callback("never"))),
         ("a callback that is a text", ("queue", "callback")),
         ("auto_ack", ("queue", env.callback("never"), "x")),
-        ("consumer_tag", ("queue", env.callback("never"), False, False, 3)),
     ):
         env.do(label, channel.basic_consume, *arguments)
     loop.states("then", channel)
