@@ -55,7 +55,8 @@ class Loop:
     def __init__(self, env: Env, kind: str) -> None:
         self.kind = kind
         self.adapter: Any = pika.SelectConnection if kind == "select" else AsyncioConnection
-        self.native: Any = IOLoop() if kind == "select" else asyncio.new_event_loop()
+        make_loop: Callable[[], Any] = IOLoop if kind == "select" else asyncio.new_event_loop
+        self.native = make_loop()
         self._env = env
         self._connections: list[Any] = []
         #: What is done with errors that leave the loop, or that go to asyncio's handler: they are recorded.
@@ -117,7 +118,7 @@ class Loop:
     def until(self, label: str, times: int = 1) -> None:
         """Run the loop until a callback was called so often."""
         if not self.run(lambda: self._env.called(label) >= times):
-            self._env.note(f"waited in vain for {label}", self._env.called(label))
+            raise AssertionError(f"waited in vain for {label}: called {self._env.called(label)} times")
 
     # Connections
 

@@ -163,7 +163,7 @@ class AMQPConnectionWorkflow(AbstractAMQPConnectionWorkflow):
         if not callable(connector_factory):
             raise TypeError(f"connector_factory must be callable, but got {connector_factory!r}")
         try:
-            destinations = list(connection_configs)
+            destinations: list[Any] = list(connection_configs)
         except TypeError as error:
             # Not what it is: a URL in it may have a password.
             kind = type(connection_configs).__name__

@@ -37,7 +37,7 @@ def alarm_of_memory(env: Env, loop: Loop) -> None:
     loop.until("unblocked")
 
 
-@scenarios("end in the log", node=True, limit=60)
+@scenarios("end in the log", node=True, limit=60, kinds=["select"])
 def alarm_that_takes_too_long(env: Env, loop: Loop) -> None:
     channel = loop.channel(loop.connect(env.parameters(blocked_connection_timeout=0.5)))
     listen(env, channel.connection)
@@ -76,10 +76,13 @@ def blocked_for_too_long(env: Env, loop: Loop) -> None:
 def blocked_and_closed(env: Env, loop: Loop) -> None:
     peer = env.peer("blocks")
     connection = loop.connect(peer.parameters(blocked_connection_timeout=0.3))
+
+    def close(*_: Any) -> None:
+        env.do("close", connection.close)
+        peer.go()
+
+    connection.add_on_connection_blocked_callback(env.callback("blocked", close))
     loop.channel(connection)
-    listen(env, connection)
-    connection.add_on_connection_blocked_callback(lambda *_: env.do("close", connection.close))
-    peer.go()
     loop.until("closed")
 
 

@@ -162,7 +162,7 @@ def open_through_a_network_that_dies(env: Env, loop: Loop) -> None:
 
 @scenarios()
 def open_with_tuned_limits(env: Env, loop: Loop) -> None:
-    connection = loop.connect(env.peer("tight").parameters(**QUICK))
+    connection = loop.connect(env.peer("two_channels").parameters(**QUICK))
     channels = [connection.channel(on_open_callback=env.callback("channel open")) for _ in range(2)]
     loop.until("channel open", 2)
     env.do("a third channel", connection.channel)

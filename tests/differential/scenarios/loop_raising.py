@@ -171,10 +171,12 @@ def raising_on_a_cancel_by_the_broker(env: Env, loop: Loop) -> None:
 @scenarios("raising callbacks, the error", "raising callbacks, the connection")
 def raising_on_blocked(env: Env, loop: Loop) -> None:
     raising = Raising(env, loop)
-    connection = raising.connect(parameters=env.peer("blocks").parameters(**QUICK))
+    peer = env.peer("blocks")
+    connection = raising.connect(parameters=peer.parameters(**QUICK))
     connection.add_on_connection_blocked_callback(raising.fail)
     connection.channel()
     raising.result(connection)
+    peer.go()
 
 
 @scenarios()

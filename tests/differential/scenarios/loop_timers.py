@@ -75,20 +75,25 @@ def timers_and_callbacks(env: Env, loop: Loop) -> None:
 @scenarios()
 def threads_that_add_callbacks(env: Env, loop: Loop) -> None:
     owner = threading.current_thread()
+
+    def add() -> None:
+        for number in range(3):
+            loop.threadsafe(env.callback(f"callback {number}", where))
+
+    def where() -> None:
+        env.note("in the loop's thread", threading.current_thread() is owner)
+
+    env.later(0.1, add)
+    loop.until("callback 2")
+
+
+@scenarios()
+def threads_that_publish(env: Env, loop: Loop) -> None:
     channel = loop.channel()
     queue = loop.queue(channel)
     channel.basic_consume(queue, env.callback("message"), consumer_tag="mine", auto_ack=True)
-
-    def publish() -> None:
-        env.note("in the loop's thread", threading.current_thread() is owner)
-        channel.basic_publish("", queue, b"x")
-
-    def add() -> None:
-        for _ in range(3):
-            loop.threadsafe(env.callback("from a thread", publish))
-
-    env.later(0.1, add)
-    loop.wait(0.5)
+    env.later(0.1, loop.threadsafe, lambda: env.do("publish", channel.basic_publish, "", queue, b"x"))
+    loop.until("message")
 
 
 @scenarios()
