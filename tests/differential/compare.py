@@ -15,7 +15,17 @@ RAISED_OTHERWISE = {
     # What a user's own function raises leaves with its own type.
     "a user's exception": frozenset({"open_with_a_heartbeat_callable_that_raises"}),
     # What pika takes, and then loses the connection over, or fails at later and in another place.
-    "refused at once": frozenset({"channel_numbers_that_are_in_use", "threadsafe_callbacks_that_are_none"}),
+    "refused at once": frozenset(
+        {
+            "channel_numbers_that_are_in_use",
+            "threadsafe_callbacks_that_are_none",
+            "blocked_callbacks_that_are_none",
+            "select_create_with_wrong_arguments",
+            "asyncio_create_with_wrong_arguments",
+            "select_channel_callbacks_that_are_none",
+            "asyncio_channel_callbacks_that_are_none",
+        }
+    ),
 }
 
 
@@ -46,6 +56,10 @@ _SENTENCES = frozenset(
         "ReentrancyError",
         # Which address did not answer in time, and in what phase.
         "AMQPConnectorStackTimeout",
+        # In which state the connection is, and what it was asked for.
+        "ConnectionWrongStateError",
+        # In which phase the connection was when it was given up, and why.
+        "ConnectionOpenAborted",
     }
 )
 #: How the kernel tells of a connection that was cut: of one cut it gives different accounts to the first thing that is

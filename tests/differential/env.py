@@ -64,6 +64,8 @@ class Env:
         self._name = name
         self._plain = Plain(self.hidden)
         self._connections: list[pika.BlockingConnection] = []
+        self._at_end: list[Callable[[], object]] = []
+        self._over = False
         own = pika.URLParameters(url)
         self.hidden[str(own.port)] = "<port>"
         if own.virtual_host != "/":
@@ -72,7 +74,8 @@ class Env:
     # Recording
 
     def _add(self, what: str, label: str, value: object) -> None:
-        self.records.append({"what": what, "label": label, "value": self._plain.value(value)})
+        if not self._over:
+            self.records.append({"what": what, "label": label, "value": self._plain.value(value)})
 
     def do(self, label: str, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Call something, and record what it returns or raises. Returns the result, or the exception."""
@@ -102,6 +105,10 @@ class Env:
     def states(self, label: str, *things: Any) -> None:
         """Record whether connections or channels are open and closed."""
         self._add("state", label, [(thing.is_open, thing.is_closed) for thing in things])
+
+    def called(self, label: str) -> int:
+        """Return how often a callback was called."""
+        return sum(record["what"] == "call" and record["label"] == label for record in self.records)
 
     def callback(self, label: str, action: Callable[..., Any] | None = None) -> Callable[..., Any]:
         """Return a callback that records its arguments, and then does something with them."""
@@ -203,8 +210,16 @@ class Env:
         self.hidden[str(port)] = "<free port>"
         return port
 
+    def at_end(self, function: Callable[[], object]) -> None:
+        """Have something done behind the scenario."""
+        self._at_end.append(function)
+
     def finish(self) -> None:
-        """Close what is open."""
+        """Close what is open. Nothing of it is recorded."""
+        self._over = True
+        for function in self._at_end:
+            with contextlib.suppress(Exception):
+                function()
         for connection in self._connections:
             if connection.is_open:
                 with contextlib.suppress(Exception):

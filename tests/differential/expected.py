@@ -16,7 +16,7 @@ class Expected(NamedTuple):
     :param kind: the kind of differences that it covers
     :param theirs: a regular expression for what pika 1.4.4 has there
     :param ours: a regular expression for what this library has there
-    :param logged: a regular expression for what pika 1.4.4 logs over it, and this library does not; none if empty
+    :param logged: a regular expression for what one of the two logs over it, and the other does not; none if empty
     :param reason: the key of `RAISED_OTHERWISE` that lets it be of a forbidden kind; none if empty
     """
 
@@ -31,7 +31,8 @@ class Expected(NamedTuple):
     def covers(self, difference: Difference, scenario: str) -> bool:
         """Tell whether a difference in a scenario is this one."""
         if difference.kind == "log":
-            return bool(self.logged) and re.search(self.logged, str(difference.theirs)) is not None
+            logs = f"{difference.theirs} {difference.ours}"
+            return bool(self.logged) and re.search(self.logged, logs) is not None
         if difference.kind != self.kind:
             return False
         if self.kind in FORBIDDEN and scenario not in RAISED_OTHERWISE.get(self.reason, ()):
@@ -84,7 +85,7 @@ EXPECTED: dict[str, Expected] = {
         "add_callback_threadsafe refuses what cannot be called",
         "| `add_callback_threadsafe` of what cannot be called | returns, and the `TypeError` comes",
         "raises instead",
-        r"^None$",
+        r"^(None|<AMQPConnectionWorkflow>)$",
         r"TypeError.*must be callable",
         reason="refused at once",
     ),
@@ -116,5 +117,59 @@ EXPECTED: dict[str, Expected] = {
         "gaierror",
         "<BlockingConnection>",
         logged=r"getaddrinfo failed",
+    ),
+    "error callback besides the default": Expected(
+        "a callback beside the default one that raises is called",
+        "| `add_on_open_error_callback(callback, remove_default=False)` | the error is raised, and `callback` is not",
+        "value",
+        r"^0$",
+        r"^1$",
+    ),
+    "raising callbacks, the error": Expected(
+        "what a callback raises leaves the loop, or goes to asyncio's handler",
+        "| a callback that raises | the connection ends with `StreamLostError`",
+        "value",
+        r"^\[\]$",
+        r"'exception': 'LookupError'",
+        logged=r"LookupError",
+    ),
+    "raising callbacks, the connection": Expected(
+        "a connection outlives a callback that raises",
+        "| a callback that raises | the connection ends with `StreamLostError`",
+        "value",
+        r"^(\['raising'.*'connection closed'\]|False|True)$",
+        r"^(\['raising'\]|False|True)$",
+    ),
+    "no error of ours": Expected(
+        "a call that is refused, or that was asked for, is no error in the log",
+        "Neither `abort()` nor a `close()` that is refused is logged as an error.",
+        "log",
+        "",
+        "",
+        logged=r"Illegal close|AMQPConnectionWorkflowAborted",
+    ),
+    "no callback": Expected(
+        "adding what cannot be called is refused",
+        "| a callback that cannot be called | `TypeError`, except for a channel's `add_…_callback`",
+        "raises instead",
+        r"^None$",
+        r"TypeError.*must be callable",
+        reason="refused at once",
+    ),
+    "paused flow": Expected(
+        "a broker that pauses publishing is told of in the log",
+        "A broker that pauses publishing (`channel.flow`) is a warning in the log.",
+        "log",
+        "",
+        "",
+        logged=r"pauses publishing",
+    ),
+    "end in the log": Expected(
+        "the end of a connection that the program did not ask for is an error in the log",
+        "So is, as an error, the end of a callback connection that the program did not ask for",
+        "log",
+        "",
+        "",
+        logged=r"The connection to \S+ has ended",
     ),
 }

@@ -102,6 +102,14 @@ def tight(session: Session, go: threading.Event) -> None:
     session.close_politely()
 
 
+def two_channels(session: Session, go: threading.Event) -> None:
+    """Allows two channels, and opens them."""
+    session.open(spec.Connection.Tune(2, 8192, 7))
+    session.open_channel()
+    session.open_channel()
+    session.close_politely()
+
+
 def blocks(session: Session, go: threading.Event) -> None:
     """Is blocked once a channel is open, and unblocked when it is told so."""
     session.open()
@@ -196,6 +204,7 @@ SCRIPTS: dict[str, Script] = {
         polite,
         old,
         tight,
+        two_channels,
         blocks,
         closes_channel_crossing,
         closes_connection_crossing,

@@ -76,6 +76,8 @@ class Plain:
         name, module = type(value).__name__, type(value).__module__
         if name == "BlockingChannel":
             return f"<{name} {int(value)}>"  # type: ignore[call-overload]
+        if name == "Channel":
+            return f"<{name} {value.channel_number}>"  # type: ignore[attr-defined]
         if name == "ReturnedMessage":
             parts = ("method", "properties", "body")
             return {"object": name, "fields": {key: self.value(getattr(value, key)) for key in parts}}

@@ -9,12 +9,13 @@ import socket
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Callable
 
+from pika._arguments import ArgumentTypeError
 from pika._version import __version__
 from pika.adapters.utils.connector import AMQPConnector
 from pika.adapters.utils.io_services import require_on_done
 from pika.connection import Parameters
 from pika.transport import forks
-from pika.transport.dial import Address, Attempt, Pause, Resolve, Step, StepResult, plan
+from pika.transport.dial import Address, Attempt, Pause, Resolve, Step, StepResult, describe, plan
 from pika.transport.errors import (
     AMQPConnectionWorkflowAborted,
     AMQPConnectionWorkflowFailed,
@@ -125,6 +126,8 @@ class AMQPConnectionWorkflow(AbstractAMQPConnectionWorkflow):
         self._on_done: Callable[[Any], Any] | None = None
         self._steps: Any = None
         self._connector: AMQPConnector | None = None
+        # Where it connects to, in words.
+        self._place = ""
         # What cancels the lookups, pauses and deadlines that are going on.
         self._pending: list[Any] = []
         self._errors: list[Exception] = []
@@ -148,7 +151,7 @@ class AMQPConnectionWorkflow(AbstractAMQPConnectionWorkflow):
         """Begin to make a connection; see :meth:`AbstractAMQPConnectionWorkflow.start`.
 
         :raises AMQPConnectorWrongState: it was started before, or does not know what to stand on
-        :raises TypeError: the parameters are no sequence, or a callback cannot be called
+        :raises TypeError: the parameters are no sequence of parameters, or a callback cannot be called
         :raises ValueError: there are no parameters
         """
         if self._steps is not None:
@@ -160,13 +163,17 @@ class AMQPConnectionWorkflow(AbstractAMQPConnectionWorkflow):
         if not callable(connector_factory):
             raise TypeError(f"connector_factory must be callable, but got {connector_factory!r}")
         try:
-            destinations = list(connection_configs)
+            destinations: list[Any] = list(connection_configs)
         except TypeError as error:
             # Not what it is: a URL in it may have a password.
             kind = type(connection_configs).__name__
             raise TypeError(
                 f"connection_configs must be a sequence of connection parameters, but got {kind}"
             ) from error
+        for destination in destinations:
+            if not isinstance(destination, Parameters):
+                kind = type(destination).__name__
+                raise ArgumentTypeError(f"connection_configs must be connection parameters, but one is a {kind}")
         self._steps = plan(destinations, until_first_amqp_attempt=self._until_first_amqp_attempt)
         self._connector_factory = connector_factory
         self._on_done = on_done
@@ -251,6 +258,7 @@ class AMQPConnectionWorkflow(AbstractAMQPConnectionWorkflow):
         assert self._connector_factory is not None
         assert isinstance(step.destination, Parameters)
         self._connector = self._connector_factory()
+        self._place = describe(step.destination, step.address)
         self._connector.start(step.address, step.destination, self._on_attempted)
 
     def _on_attempted(self, result: Any) -> None:
@@ -260,6 +268,7 @@ class AMQPConnectionWorkflow(AbstractAMQPConnectionWorkflow):
                 result.close()
             self._finish(AMQPConnectionWorkflowAborted())
         elif isinstance(result, Exception):
+            LOGGER.error("Connecting to %s failed: %s", self._place, str(result) or repr(result))
             self._advance(result)
         else:
             self._finish(result)
