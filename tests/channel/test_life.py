@@ -337,11 +337,12 @@ def test_the_connections_error_is_the_channels(connection: PlainConnection, chan
         it.add_on_close_callback(lambda it, reason, number=number: log.append((number, reason, states(it))))  # type: ignore[misc]
     connection.add_on_close_callback(lambda it, reason: log.append(("connection", reason, states(it))))
     with contextlib.suppress(exceptions.ConnectionWrongStateError):
-        other.exchange_declare("pika-callback", "nonsense", callback=lambda answer: log.append(answer))
+        # No broker has it.
+        other.basic_qos(prefetch_size=100, callback=lambda answer: log.append(answer))
     connection.run(lambda: len(log) == 3)
     assert [who for who, _, _ in log] == [0, 1, "connection"]
     assert {reason for _, reason, _ in log} == {log[0][1]} and all(state == ["closed"] for _, _, state in log)
-    assert isinstance(log[0][1], exceptions.ConnectionClosedByBroker) and log[0][1].reply_code == 503
+    assert isinstance(log[0][1], exceptions.ConnectionClosedByBroker) and log[0][1].reply_code == 540
 
 
 def test_channels_of_one_connection_do_not_wait_for_each_other() -> None:

@@ -12,6 +12,7 @@ import pika
 from tests.support.bounded import bounded
 from tests.support.certificates import Authority
 from tests.support.secure_rabbitmq import CERTIFIED_USER, SecureRabbitMQ
+from tests.tls import attempt as attempts
 
 SECRET = "hunter2-and-more"
 
@@ -35,16 +36,17 @@ def url(node: SecureRabbitMQ, authority: Authority, password: str) -> str:
 
 
 @pytest.mark.rabbitmq
-def test_a_connection(node: SecureRabbitMQ, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_connection(node: SecureRabbitMQ, driver: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    one = attempts.DRIVERS[driver]()
     node.ctl("change_password", "guest", SECRET)
     try:
         parameters = pika.URLParameters(url(node, node.authority, SECRET))
-        with pika.BlockingConnection(parameters) as connection:
-            channel = connection.channel()
-            seen = shown(parameters, parameters.ssl_options, parameters.credentials, connection, channel)
+        bounded(lambda: one.open(parameters))
+        seen = shown(parameters, parameters.ssl_options, parameters.credentials, *vars(one).values())
     finally:
         node.ctl("change_password", "guest", "guest")
+        bounded(one.close)
     assert SECRET not in seen
     assert SECRET not in caplog.text
 
@@ -52,7 +54,7 @@ def test_a_connection(node: SecureRabbitMQ, caplog: pytest.LogCaptureFixture) ->
 @pytest.mark.rabbitmq
 @pytest.mark.parametrize("trusted", [True, False])
 def test_a_connection_that_is_refused(
-    node: SecureRabbitMQ, strangers: Authority, caplog: pytest.LogCaptureFixture, trusted: bool
+    node: SecureRabbitMQ, strangers: Authority, driver: str, caplog: pytest.LogCaptureFixture, trusted: bool
 ) -> None:
     """By the broker for its password, or for the certificate."""
     caplog.set_level(logging.DEBUG)
@@ -61,8 +63,10 @@ def test_a_connection_that_is_refused(
         parameters.host = "localhost"
         assert parameters.ssl_options is not None
         parameters.ssl_options.server_hostname = "elsewhere.example"
+    one = attempts.DRIVERS[driver]()
     with pytest.raises(pika.exceptions.AMQPConnectionError) as caught:
-        bounded(lambda: pika.BlockingConnection(parameters))
+        bounded(lambda: one.open(parameters))
+    bounded(one.close)
     seen = shown(caught.value, caught.value.__cause__, caught.value.__context__)
     assert SECRET not in seen
     assert SECRET not in caplog.text
