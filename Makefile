@@ -9,8 +9,10 @@ BIN := .venv/bin
 CORE := pika/spec.py,pika/data.py,pika/frame.py,pika/protocol/*
 CORE_TESTS := tests/protocol tests/test_data.py tests/test_frame.py tests/test_spec.py
 CORE_COVERAGE := 97
-# How many tests run at once: most of them wait for something most of the time.
+# How many tests run at once: most of them wait for something most of the time. A file's tests share its brokers, and
+# the files are taken in their order, in which the longest ones come early.
 WORKERS ?= 4
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -25,10 +27,10 @@ test-main: .venv/.installed-test rabbitmq  ## run all tests on the main interpre
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q $(CORE_TESTS)
 	$(BIN)/coverage report --include='$(CORE)' --fail-under=$(CORE_COVERAGE)
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(addprefix --ignore=,$(CORE_TESTS))
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(addprefix --ignore=,$(CORE_TESTS))
 
 test-others: .venv/.installed-test rabbitmq  ## run all but the slow tests on the other interpreters found
-	@WORKERS=$(WORKERS) tools/test_others $(EXTRAS) $(OTHERS)
+	@tools/test_others "$(SIDE_BY_SIDE)" $(EXTRAS) $(OTHERS)
 
 rabbitmq: .venv/.installed-test
 	@tools/ensure_rabbitmq

@@ -151,7 +151,7 @@ def take_all(broker: Broker, name: str) -> list[bytes]:
 
 def check_publish(broker: Broker, folder: Path) -> None:
     assert run("publish", broker, folder) == ["sent"]
-    assert take_all(broker, "hello") == [b"Hello, world!"]
+    assert take_all(broker, "hello") == [b"Hello, world! %d" % number for number in range(10)]
 
 
 def check_consume(broker: Broker, folder: Path) -> None:

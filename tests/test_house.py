@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import subprocess
 import sys
 import zipfile
@@ -70,9 +69,3 @@ def test_the_wheel_goes_wherever_python_goes(wheel: zipfile.ZipFile) -> None:
     assert wheel.filename.endswith("-py3-none-any.whl")
     metadata = wheel.read(f"pika-{pika.__version__}.dist-info/METADATA").decode()
     assert "\nRequires-Python: >=3.9\n" in metadata
-
-
-def test_importing_pika_loads_no_event_loop_library() -> None:
-    code = "import sys, pika; print([m for m in ('asyncio', 'gevent', 'tornado', 'twisted') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True, env=os.environ)
-    assert done.stdout.strip() == "[]"

@@ -102,17 +102,15 @@ class BlockingChannel(Deliveries):
         """Have a function called when the broker cancels a consumer, because its queue was deleted for example.
 
         :param callback: called as ``callback(method_frame)``, with basic.cancel
-        :raises TypeError: when it is not callable
         """
-        self._callbacks.add(self.channel_number, ON_CANCEL, require_callable(callback), False)
+        self._callbacks.add(self.channel_number, ON_CANCEL, callback, False)
 
     def add_on_return_callback(self, callback: OnReturn) -> None:
         """Have a function called when a mandatory message comes back; with confirms its publish raises as well.
 
         :param callback: called as ``callback(channel, method, properties, body)``
-        :raises TypeError: when it is not callable
         """
-        self._on_return.append(require_callable(callback))
+        self._on_return.append(callback)
 
     # Closing
 

@@ -213,7 +213,7 @@ class BlockingConnection:
     def channel(self, channel_number: int | None = None) -> BlockingChannel:
         """Open a channel.
 
-        :param channel_number: its number from 1; None takes the lowest that is free
+        :param channel_number: its number, 1 to 65535; None takes the lowest that is free
         :returns: the channel, open
         :raises pika.exceptions.ConnectionWrongStateError: when the connection is not open
         :raises pika.exceptions.NoFreeChannels: when the broker allows no more

@@ -282,7 +282,7 @@ class Connection(abc.ABC):
     ) -> channel_module.Channel:
         """Open a channel.
 
-        :param channel_number: its number from 1; None takes the lowest that is free
+        :param channel_number: its number, 1 to 65535; None takes the lowest that is free
         :param on_open_callback: called as ``callback(channel)`` when the channel is open
         :returns: the channel, which is still opening
         :raises pika.exceptions.ConnectionWrongStateError: when the connection is not open

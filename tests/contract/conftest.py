@@ -1,4 +1,7 @@
-"""Each case runs against RabbitMQ and against the embedded broker, which must give the same answers."""
+"""Each case runs against RabbitMQ and against the embedded broker, which must give the same answers.
+
+Those that go through an adapter run over TLS too, which ends in front of the broker; these are marked slow.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, Callable
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import pytest
 
@@ -22,6 +25,8 @@ from tests.contract.protocol_driver import ProtocolConnection
 from tests.contract.select_driver import SelectDriverConnection
 from tests.contract.users import USERS, add_users, delete_users
 from tests.contract.wire import Wire
+from tests.support.certificates import Authority
+from tests.support.tls_proxy import tls_proxy
 
 BROKERS = [pytest.param("embedded"), pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)]
 DRIVERS: dict[str, Callable[[str], Connection]] = {
@@ -31,6 +36,9 @@ DRIVERS: dict[str, Callable[[str], Connection]] = {
     "select": SelectDriverConnection,
     "asyncio": AsyncioDriverConnection,
 }
+# Those that speak TLS, which the others know nothing of.
+ADAPTERS = ["blocking", "select", "asyncio"]
+OVER_TLS = " over TLS"
 
 
 class Contractor:
@@ -133,14 +141,36 @@ def wire(broker: Contractor) -> Iterator[Wire]:
     wire.close()
 
 
-@pytest.fixture(params=DRIVERS)
+@pytest.fixture(scope="session")
+def over_tls(broker: Contractor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Turn a URL of the broker into one that goes there over TLS."""
+    authority = Authority(tmp_path_factory.mktemp("authority"))
+    context = authority.server_context(authority.issue("contract"))
+    options = quote(str({"cafile": str(authority.cert)}))
+    address = urlsplit(broker.url)
+    with tls_proxy(address.port or 5672, context, address.hostname or "localhost") as proxy:
+
+        def convert(url: str) -> str:
+            parts = urlsplit(url)
+            user = parts.netloc.rpartition("@")[0]
+            converted = parts._replace(scheme="amqps", netloc=f"{user}@{proxy.host}:{proxy.port}")
+            return urlunsplit(converted._replace(query=f"ssl_options={options}"))
+
+        yield convert
+
+
+@pytest.fixture(
+    params=[*DRIVERS, *(pytest.param(f"{adapter}{OVER_TLS}", marks=pytest.mark.slow) for adapter in ADAPTERS)]
+)
 def connect(broker: Contractor, request: pytest.FixtureRequest) -> Iterator[Callable[..., Connection]]:
     """Make connections of the driver."""
-    kind = DRIVERS[request.param]
+    driver, over_tls, _ = request.param.partition(OVER_TLS)
+    kind = DRIVERS[driver]
+    convert: Callable[[str], str] = request.getfixturevalue("over_tls") if over_tls else str
     with ExitStack() as stack:
 
         def connect(url: str | None = None) -> Connection:
-            connection: Connection = kind(url or broker.url)
+            connection: Connection = kind(convert(url or broker.url))
             stack.callback(connection.close)
             return connection
 

@@ -121,7 +121,7 @@ class RabbitMQ(Broker):
     """
 
     def __init__(self, config: Iterable[str] = (), plugins: Iterable[str] = ()) -> None:
-        port, self._dist_port, self._epmd_port = _free_ports(3)
+        port, self._dist_port, self._epmd_port = free_ports(3)
         super().__init__(f"amqp://guest:guest@{LOOPBACK}:{port}/%2F")
         self.nodename = f"pika-{secrets.token_hex(4)}@localhost"
         self._config = [
@@ -277,7 +277,7 @@ def _tool(name: str) -> str:
     return found
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return `count` different ports of the loopback that nobody listens on."""
     # Not the seeded generator of the tests: two runs on one machine must not try the same ports in the same order.
     candidates = random.SystemRandom().sample(_SERVER_PORTS, 200)

@@ -8,8 +8,7 @@ from typing import Any
 
 import pika
 from tests.support.certificates import Authority
-from tests.support.peer import free_port
-from tests.support.rabbitmq import LOOPBACK, RabbitMQ
+from tests.support.rabbitmq import LOOPBACK, RabbitMQ, free_ports
 
 # Erlang: do something with the TLS of every running connection, many times. Its `ssl` wants a socket's record, which
 # is two processes under a supervisor of their own. Connections that are over may linger, and would never answer.
@@ -46,7 +45,7 @@ class SecureRabbitMQ(RabbitMQ):
     def __init__(self, directory: Path, *, demand_certificate: bool = False, versions: Sequence[str] = ()) -> None:
         self.authority = Authority(directory)
         certificate = self.authority.issue("server")
-        self.tls_port = free_port()
+        (self.tls_port,) = free_ports(1)
         config = (
             f"listeners.ssl.default = {LOOPBACK}:{self.tls_port}",
             f"ssl_options.cacertfile = {self.authority.cert}",

@@ -24,7 +24,9 @@ def tls_proxy(port: int, context: ssl.SSLContext, host: str = "127.0.0.1") -> Pe
     """
 
     def forward(client: PeerSocket) -> None:
-        with socket.create_connection((host, port), timeout=_PATIENCE) as server, suppress(ConnectionError):
+        gone = suppress(ConnectionError, ssl.SSLError)
+        with socket.create_connection((host, port), timeout=_PATIENCE) as server, gone:
+            server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _exchange(client.socket, server)
 
     return Peer(forward, tls=context)

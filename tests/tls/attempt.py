@@ -7,6 +7,7 @@ standard library only. Another adapter gets in by a class in ``DRIVERS``.
 from __future__ import annotations
 
 import abc
+import asyncio
 import json
 import ssl
 import sys
@@ -14,6 +15,7 @@ import time
 from typing import Any, Callable
 
 import pika
+from pika.adapters.asyncio_connection import AsyncioConnection
 
 PATIENCE = 20.0
 
@@ -38,7 +40,7 @@ class Driver(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Close the connection if it is open."""
+        """Close the connection if it is open, and whatever it stood on."""
 
 
 class Blocking(Driver):
@@ -80,7 +82,142 @@ class Blocking(Driver):
             self._connection.close()
 
 
-DRIVERS: dict[str, Callable[[], Driver]] = {"blocking": Blocking}
+class Looped(Driver):
+    """A connection that calls back from a loop, which is run until something holds."""
+
+    _connection: Any = None
+
+    def __init__(self) -> None:
+        self._loop = self._new_loop()
+        self._channel: Any = None
+        # What the connection's last callback was called with.
+        self._reason: BaseException | None = None
+
+    @abc.abstractmethod
+    def _new_loop(self) -> Any: ...
+
+    @abc.abstractmethod
+    def _connect(self, parameters: Any, **options: Any) -> Any: ...
+
+    @abc.abstractmethod
+    def _start(self) -> None:
+        """Run the loop until it is stopped."""
+
+    def open(self, parameters: Any) -> None:
+        self._connection = self._connect(
+            parameters,
+            on_open_callback=self._stops(lambda connection: None),
+            on_open_error_callback=self._stops(self._on_end),
+            on_close_callback=self._stops(self._on_end),
+            custom_ioloop=self._loop,
+        )
+        self._run(lambda: self._connection.is_open)
+        self._channel = self._answer(lambda answered: self._connection.channel(on_open_callback=answered))
+
+    def echo(self, bodies: list[bytes]) -> list[bytes]:
+        declared = self._answer(lambda answered: self._channel.queue_declare("", exclusive=True, callback=answered))
+        queue = declared.method.queue
+        received: list[bytes] = []
+
+        def on_message(_channel: Any, _method: Any, _properties: Any, body: bytes) -> None:
+            received.append(body)
+            if len(received) == len(bodies):
+                self._loop.stop()
+
+        for body in bodies:
+            self._channel.basic_publish("", queue, body)
+        tag = self._channel.basic_consume(queue, on_message, auto_ack=True)
+        self._run(lambda: len(received) >= len(bodies), 5 * PATIENCE)
+        self._answer(lambda answered: self._channel.basic_cancel(tag, callback=answered))
+        return received
+
+    def wait_for_end(self, seconds: float = PATIENCE) -> BaseException:
+        try:
+            self._channel.basic_publish("", "waiting", b"")
+            self._run(lambda: False, seconds)
+        except TimeoutError:
+            return TimeoutError("the connection has not ended")
+        except Exception as error:
+            return error
+        raise AssertionError("nothing never holds")
+
+    def close(self) -> None:
+        try:
+            if self._connection is not None and self._connection.is_open:
+                self._connection.close()
+                self._run(lambda: self._connection.is_closed, 2 * PATIENCE)
+        finally:
+            self._loop.close()
+
+    def _on_end(self, _connection: Any, reason: BaseException) -> None:
+        self._reason = reason
+
+    def _stops(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        """A callback behind which the loop stops."""
+
+        def called(*arguments: Any) -> None:
+            callback(*arguments)
+            self._loop.stop()
+
+        return called
+
+    def _answer(self, ask: Callable[[Callable[..., Any]], Any]) -> Any:
+        """Begin something that calls back, and return what it called back with."""
+        answers: list[Any] = []
+        ask(self._stops(answers.append))
+        self._run(lambda: answers)
+        return answers[0]
+
+    def _run(self, until: Callable[[], Any], seconds: float = PATIENCE) -> None:
+        """Run the loop until something holds; a connection that ends first raises its reason."""
+        deadline = time.monotonic() + seconds
+        while not until():
+            if self._reason is not None:
+                raise self._reason
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError(f"it did not come to it within {seconds} seconds")
+            timer = self._loop.call_later(remaining, self._loop.stop)
+            self._start()
+            self._cancel(timer)
+
+    @abc.abstractmethod
+    def _cancel(self, timer: Any) -> None: ...
+
+
+class Select(Looped):
+    """``SelectConnection``."""
+
+    def _new_loop(self) -> Any:
+        return pika.adapters.select_connection.IOLoop()
+
+    def _connect(self, parameters: Any, **options: Any) -> Any:
+        return pika.SelectConnection(parameters, **options)
+
+    def _start(self) -> None:
+        self._loop.start()
+
+    def _cancel(self, timer: Any) -> None:
+        self._loop.remove_timeout(timer)
+
+
+class Asyncio(Looped):
+    """``AsyncioConnection``, outside of coroutines."""
+
+    def _new_loop(self) -> Any:
+        return asyncio.new_event_loop()
+
+    def _connect(self, parameters: Any, **options: Any) -> Any:
+        return AsyncioConnection(parameters, **options)
+
+    def _start(self) -> None:
+        self._loop.run_forever()
+
+    def _cancel(self, timer: Any) -> None:
+        timer.cancel()
+
+
+DRIVERS: dict[str, Callable[[], Driver]] = {"blocking": Blocking, "select": Select, "asyncio": Asyncio}
 
 
 def context(tls: dict[str, Any]) -> ssl.SSLContext:
@@ -120,6 +257,7 @@ def attempt(ask: Ask) -> Report:
     """
     stage = "parameters"
     driver = DRIVERS[ask.get("driver", "blocking")]()
+    error: BaseException | None = None
     try:
         made = parameters(ask)
         stage = "opening"
@@ -131,19 +269,30 @@ def attempt(ask: Ask) -> Report:
         said = [] if ask.get("open_only") else [b"a", b"b" * 100_000]
         if said and driver.echo(said) != said:
             raise AssertionError("the echo is no echo")
+    except Exception as raised:
+        error = raised
+    try:
         driver.close()
-    except Exception as error:
-        return {"stage": stage, "error": told(error)}
-    return {"stage": stage, "error": None}
+    except Exception as raised:
+        error = error or raised
+    return {"stage": stage, "error": None if error is None else told(error)}
 
 
 def told(error: BaseException) -> Report:
-    """Tell an exception in plain values: its classes, most special first, arguments, words, and reason of OpenSSL."""
+    """Tell an exception in plain values.
+
+    :returns: its ``classes``, most special first, ``args``, words (``text``), and ``reason`` of OpenSSL; and the
+        same of the ``cause`` that it wraps, as the workflow's errors do, or None
+    """
+    cause = error
+    while getattr(cause, "exceptions", None) or getattr(cause, "exception", None):
+        cause = cause.exceptions[-1] if getattr(cause, "exceptions", None) else cause.exception  # type: ignore[attr-defined]
     return {
         "classes": [kind.__name__ for kind in type(error).__mro__],
         "args": repr(error.args),
         "text": str(error),
         "reason": getattr(error, "reason", None),
+        "cause": None if cause is error else told(cause),
     }
 
 

@@ -94,3 +94,8 @@ def connect(driver: str) -> Iterator[Callable[[Ask], attempts.Driver]]:
 def at(port: int, authority: Authority, **tls: Any) -> Ask:
     """How to ask for a connection to a port of the loopback with TLS, trusting an authority."""
     return {"host": LOOPBACK, "port": port, "tls": {"cafile": str(authority.cert), **tls}}
+
+
+def kinds(error: Report) -> set[str]:
+    """The names of the classes of an error, and of the one that it wraps."""
+    return {*error["classes"], *(error["cause"]["classes"] if error["cause"] else ())}

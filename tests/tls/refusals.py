@@ -48,10 +48,11 @@ class Refusal(NamedTuple):
     """A situation, and what comes of it.
 
     :param situation: sets it up, and says how to ask for the connection
-    :param kind: the name of the class that programs written for pika catch
+    :param kind: the name of the class that programs written for pika catch, or look for in what was called back
     :param phase: what the text says was going on
     :param cause: a regular expression for the cause in the text
     :param remedy: what the text says can be done; None if there is nothing to say
+    :param called_back: the name of the class that callbacks get, if it is another
     """
 
     situation: Situation
@@ -59,6 +60,7 @@ class Refusal(NamedTuple):
     phase: str
     cause: str
     remedy: str | None
+    called_back: str | None = None
 
 
 def certificate(made: Certificate) -> dict[str, str]:
@@ -252,7 +254,12 @@ BY_OTHERS: dict[str, Refusal] = {
         no_tls(PeerSocket.recv_until_end, 0.5), "AMQPConnectorStackTimeout", TLS, "stack_timeout", None
     ),
     "TLS and then nothing": Refusal(
-        server(PeerSocket.recv_until_end, stack_timeout=0.5), "AMQPConnectorStackTimeout", AMQP, "stack_timeout", None
+        server(PeerSocket.recv_until_end, stack_timeout=0.5),
+        "AMQPConnectorStackTimeout",
+        AMQP,
+        "stack_timeout",
+        None,
+        "ConnectionOpenAborted",
     ),
     "TLS and then hangs up": Refusal(server(hangs_up), "IncompatibleProtocolError", AMQP, "EOF", None),
     "TLS and then resets": Refusal(server(resets), "IncompatibleProtocolError", AMQP, "reset|EOF", None),
