@@ -19,7 +19,6 @@ RAISED_OTHERWISE = {
         {
             "channel_numbers_that_are_in_use",
             "threadsafe_callbacks_that_are_none",
-            "blocked_callbacks_that_are_none",
             "select_create_with_wrong_arguments",
             "asyncio_create_with_wrong_arguments",
             "select_channel_callbacks_that_are_none",
