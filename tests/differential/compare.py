@@ -19,11 +19,16 @@ RAISED_OTHERWISE = {
         {
             "channel_numbers_that_are_in_use",
             "threadsafe_callbacks_that_are_none",
-            "blocked_callbacks_that_are_none",
             "select_create_with_wrong_arguments",
             "asyncio_create_with_wrong_arguments",
             "select_channel_callbacks_that_are_none",
             "asyncio_channel_callbacks_that_are_none",
+            "select_channel_number_in_use",
+            "asyncio_channel_number_in_use",
+            "select_channel_opened_again",
+            "asyncio_channel_opened_again",
+            "select_get_on_a_closed_channel",
+            "asyncio_get_on_a_closed_channel",
         }
     ),
 }

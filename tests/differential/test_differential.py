@@ -125,4 +125,6 @@ def test_a_difference_on_purpose_is_documented(key: str) -> None:
 
 def test_there_are_enough_scenarios() -> None:
     assert len(SCENARIOS) >= 60
+    on_loops = [name for name in SCENARIOS if name.startswith(("select_", "asyncio_"))]
+    assert len(on_loops) >= 60
     assert sum(map(len, MODULES.values())) == len(SCENARIOS), "two scenarios have the same name"

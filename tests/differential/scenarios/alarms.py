@@ -111,7 +111,7 @@ def blocked_callbacks_that_raise(env: Env) -> None:
     env.states("connection", connection)
 
 
-@scenarios("no callback")
+@scenarios()
 def blocked_callbacks_that_are_none(env: Env) -> None:
     connection = env.connect()
     env.do("None", connection.add_on_connection_blocked_callback, None)

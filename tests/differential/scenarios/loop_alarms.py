@@ -82,7 +82,8 @@ def blocked_and_closed(env: Env, loop: Loop) -> None:
         peer.go()
 
     connection.add_on_connection_blocked_callback(env.callback("blocked", close))
-    loop.channel(connection)
+    channel = connection.channel(on_open_callback=env.callback("channel open"))
+    channel.add_on_close_callback(env.callback("channel closed"))
     loop.until("closed")
 
 

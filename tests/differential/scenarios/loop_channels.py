@@ -310,3 +310,32 @@ def channel_add_callback(env: Env, loop: Loop) -> None:
     for times in (1, 2):
         env.do("get", channel.basic_get, queue, env.callback("message"))
         loop.until("always empty", times)
+
+
+@scenarios("number in use on a loop")
+def channel_number_in_use(env: Env, loop: Loop) -> None:
+    connection = loop.connect()
+    loop.channel(connection, number=7)
+    env.do("again", connection.channel, 7)
+
+
+@scenarios("opened again")
+def channel_opened_again(env: Env, loop: Loop) -> None:
+    channel = loop.channel()
+    env.do("open", channel.open)
+
+
+@scenarios("program order")
+def channel_transactions_in_one_go(env: Env, loop: Loop) -> None:
+    channel = loop.channel()
+    queue = loop.queue(channel)
+    channel.tx_select(callback=env.callback("selected"))
+    channel.basic_publish("", queue, b"dropped")
+    channel.tx_rollback(callback=env.callback("rolled back"))
+    channel.basic_publish("", queue, b"kept")
+    channel.tx_commit(callback=env.callback("committed"))
+    loop.until("committed")
+    declared: list[Any] = []
+    channel.queue_declare(queue, passive=True, callback=declared.append)
+    loop.run(lambda: declared)
+    env.note("messages", declared[0].method.message_count)

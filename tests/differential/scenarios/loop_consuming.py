@@ -236,3 +236,23 @@ def get_inside_a_callback(env: Env, loop: Loop) -> None:
 
     channel.basic_get(queue, env.callback("message", again))
     loop.until("second message")
+
+
+@scenarios("get on a closed channel")
+def get_on_a_closed_channel(env: Env, loop: Loop) -> None:
+    channel = loop.channel()
+    channel.close()
+    loop.until("channel closed")
+    env.do("get", channel.basic_get, "queue", env.callback("never"))
+
+
+@scenarios("tag of a consumer that is gone")
+def consume_with_a_tag_that_was_cancelled(env: Env, loop: Loop) -> None:
+    channel = loop.channel()
+    queue = loop.queue(channel)
+    channel.basic_consume(queue, env.callback("message"), consumer_tag="mine", callback=env.callback("consuming"))
+    loop.until("consuming")
+    channel.basic_cancel("mine")
+    channel.queue_declare(queue, passive=True, callback=env.callback("declared"))
+    loop.until("declared")
+    env.do("consume again", channel.basic_consume, queue, env.callback("second message"), consumer_tag="mine")

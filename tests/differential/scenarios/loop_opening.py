@@ -317,3 +317,16 @@ def create_and_abort(env: Env, loop: Loop) -> None:
         loop.wait(0.3)
         env.do("abort again", workflow.abort)
         loop.wait(0.1)
+
+
+@scenarios(kinds=["select"])
+def open_on_a_loop_of_its_own(env: Env, loop: Loop) -> None:
+    connection = loop.adapter(
+        env.parameters(),
+        env.callback("open", lambda connection: connection.close()),
+        env.callback("open error"),
+        env.callback("closed", lambda connection, _error: connection.ioloop.stop()),
+    )
+    env.note("its loop", type(connection.ioloop).__name__)
+    env.do("start", connection.ioloop.start)
+    loop.states("then", connection)
