@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import logging
 import time
 from collections.abc import Iterable
@@ -71,6 +72,9 @@ class BaseConnection(Connection, AbstractStreamProtocol):
     #: How many bytes may wait for a publish to be accepted.
     OUTPUT_LIMIT: int = 1024 * 1024 * 1024
 
+    #: Seconds that closing may take; then the connection is dropped.
+    CLOSE_TIMEOUT: float = 10.0
+
     _workflow: AMQPConnectionWorkflow | None = None
     _transport: AbstractStreamTransport | None = None
     # The same, where it can do more than the interface says.
@@ -100,6 +104,7 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         self._outflow: Outflow[BaseConnection] = Outflow(self, lambda callback: self._adapter_call_later(0, callback))
         self._outflow_timer: AbstractTimerReference | None = None
         self._linger_until: float | None = None
+        self._close_timer: AbstractTimerReference | None = None
         self._writing = False
         self._forked = False
         super().__init__(parameters, on_open_callback, on_open_error_callback, on_close_callback, False)
@@ -170,6 +175,28 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         :raises TypeError: it cannot be called
         """
         self._adapter_add_callback_threadsafe(require_callable(callback))
+
+    def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> None:
+        """Close the connection and its channels; the close callback reports the end, after :attr:`CLOSE_TIMEOUT`
+        seconds at the latest.
+
+        :param reply_code: for the broker's log
+        :param reply_text: for the broker's log
+        :raises pika.exceptions.ConnectionWrongStateError: when it is closing or closed already
+        """
+        super().close(reply_code, reply_text)
+        if not self.is_closed:
+            drop = functools.partial(self._drop, exceptions.ConnectionClosedByClient(reply_code, reply_text))
+            self._close_timer = self._adapter_call_later(self.CLOSE_TIMEOUT, drop)
+
+    def _drop(self, reason: exceptions.ConnectionClosedByClient) -> None:
+        self._close_timer = None
+        LOGGER.warning(
+            "%s did not answer connection.close within %s seconds: dropping the connection",
+            self._protocol.settings.peer,
+            self.CLOSE_TIMEOUT,
+        )
+        self._abort(reason)
 
     # Back-pressure
 
@@ -264,6 +291,9 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         self._on_stream_terminated(lost)
 
     def _report_closed(self) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
         error = self._protocol.error
         if self._was_open and not isinstance(error, exceptions.ConnectionClosedByClient):
             LOGGER.error("The connection to %s has ended: %s", self._protocol.settings.peer, error)

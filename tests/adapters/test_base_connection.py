@@ -91,6 +91,24 @@ def test_opens_and_closes(loop: Loop, broker: Broker) -> None:
     assert connection.is_closed
 
 
+def test_closing_has_its_bound(loop: Loop) -> None:
+    """A broker that does not answer, and has agreed to no heartbeats that would tell."""
+
+    def script(session: Session) -> None:
+        session.open()
+        session.hold()
+
+    with scripted_broker(script) as peer:
+        connection = loop.connect(Parameters(peer.host, peer.port, heartbeat=0))
+        connection.CLOSE_TIMEOUT = 0.2
+        loop.run(lambda: connection.is_open)
+        connection.close(200, "enough")
+        assert connection.is_closing
+        error = ended(loop)
+        assert type(error) is exceptions.ConnectionClosedByClient and error.args == (200, "enough")
+        assert connection.is_closed
+
+
 def test_refused(loop: Loop) -> None:
     port = free_port()
     loop.connect(Parameters("127.0.0.1", port, connection_attempts=2, retry_delay=0.01))
