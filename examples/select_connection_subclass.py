@@ -34,7 +34,7 @@ class LoopConnection(Connection):
         self._waker.setblocking(False)
         super().__init__(*args, **kwargs)
 
-    # What pika calls. Each returns at once; what comes of it is told in a later turn.
+    # What pika calls. Each returns at once but the first, which waits; what comes of it is told in a later turn.
 
     def _adapter_connect_stream(self):
         try:

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 class AbstractIOServices(abc.ABC):
-    """What a connection asks of its event loop. Its results come through callbacks, never before the call returned."""
+    """What a connection asks of its event loop. Its results come through callbacks, never before the call returned.
+
+    An attribute ``thread_guard`` may let one thread at a time in, with ``acquire(False)`` and ``release()``, and none
+    but the one that runs the loop while it runs: the connection uses it to refuse other threads. Without one they are
+    noticed only while the connection is in use.
+    """
 
     @abc.abstractmethod
     def get_native_ioloop(self) -> Any:
@@ -195,7 +200,7 @@ class AbstractStreamTransport(abc.ABC):
 
     @abc.abstractmethod
     def abort(self) -> None:
-        """End the stream without sending what is left; ``connection_lost(None)`` is called later. Never fails."""
+        """End the stream without waiting for what is left; ``connection_lost(None)`` is called later. Never fails."""
 
     @abc.abstractmethod
     def get_protocol(self) -> AbstractStreamProtocol:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Callable, ClassVar
+from typing import Any, Callable
 
 from pika.adapters.utils.io_services import OnDone, SocketConnectionMixin, StreamingConnectionMixin, look_up
 from pika.adapters.utils.nbio_interface import (
@@ -126,9 +126,6 @@ class SelectorIOServicesAdapter(
 
     :param native_loop: the loop, which has what :class:`AbstractSelectorIOLoop` has
     """
-
-    #: The least delay of a timer, in seconds, with which it runs after what is ready to be read by then.
-    NEXT_TURN: ClassVar[float] = 0.0
 
     def __init__(self, native_loop: Any) -> None:
         self._loop = native_loop
