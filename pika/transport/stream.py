@@ -82,6 +82,8 @@ class Stream:
         self._writing = False
         # Held while bytes go out, and while the TLS session is used: for beat(), which another thread calls.
         self._lock = threading.Lock()
+        # Another thread sends a beat, and may have taken what was pending.
+        self._beating = False
         self._sent = 0
         self._write_error: BaseException | None = None
         self._read_error: StreamLostError | None = None
@@ -280,6 +282,16 @@ class Stream:
         return bool(self._output or self._written) and not self.closed
 
     @property
+    def wants_room(self) -> bool:
+        """Whether room in the kernel's buffer is what bytes wait for: not so while TLS waits for the peer."""
+        if self.closed:
+            return False
+        if not (self._output or self._written):
+            # What beat() sends, it may have in hand, and give back.
+            return self._beating
+        return self._tls is None or bool(self._output) or self._tls.has_output or not self._tls.wants_read
+
+    @property
     def taken(self) -> int:
         """How many of the bytes that were written, and of heartbeats, are through: with the kernel, or with TLS
         encrypted."""
@@ -369,10 +381,12 @@ class Stream:
         try:
             if self.closed or self._output or self._written:
                 return False
+            self._beating = True
             self._written.append(data)
             self._send_all()
             return self._write_error is None
         finally:
+            self._beating = False
             self._lock.release()
 
     def _send_all(self) -> None:
@@ -439,7 +453,7 @@ class Stream:
         assert self._waker is not None
         # While it is taken out, a signal handler that waits makes one of its own. One that raises leaves none behind.
         poller, self._poller = self._poller or Poller(self.socket, self._waker[0]), None
-        ready = poller.wait(True, bool(self._output or self._written), timeout)
+        ready = poller.wait(True, self.wants_room, timeout)
         self._poller = poller
         if ready & WOKEN:
             self._rearm()

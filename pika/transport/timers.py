@@ -62,14 +62,25 @@ class Timers:
         timer.callback = None
         self._waiting -= 1
         if len(self._heap) > 2 * self._waiting + _SWEEP_MIN:
-            self._heap = [entry for entry in self._heap if entry[2].callback is not None]
-            heapq.heapify(self._heap)
+            heap, count = self._heap, len(self._heap)
+            live = [entry for entry in heap if entry[2].callback is not None]
+            heapq.heapify(live)
+            self._heap = live
+            if len(heap) != count:
+                # A signal handler set timers in between.
+                known = set(map(id, live))
+                for entry in heap:
+                    if entry[2].callback is not None and id(entry) not in known:
+                        heapq.heappush(live, entry)
 
     def next_deadline(self) -> float | None:
         """When the next timer is due, or None if none waits."""
         heap = self._heap
         while heap and heap[0][2].callback is None:
-            heapq.heappop(heap)
+            entry = heapq.heappop(heap)
+            if entry[2].callback is not None:
+                # A signal handler set an earlier one in between.
+                heapq.heappush(heap, entry)
         return heap[0][0] if heap else None
 
     def run_due(self, now: float) -> int:

@@ -40,6 +40,8 @@ class TLS:
         self.plaintext: deque[Buffer] = deque()
         #: How many bytes of it were encrypted.
         self.taken = 0
+        #: Whether plaintext waits for something from the peer, and not for room.
+        self.wants_read = False
         #: Why reading failed, for good.
         self.read_error: ssl.SSLError | None = None
         self._established = False
@@ -66,6 +68,7 @@ class TLS:
 
     def receive(self, ciphertext: bytes) -> None:
         """Take bytes that came from the peer."""
+        self.wants_read = False
         self._incoming.write(ciphertext)
 
     def receive_eof(self) -> None:
@@ -122,6 +125,7 @@ class TLS:
                 taken = self._object.write(record)
             except ssl.SSLWantReadError:
                 # The peer wants a new handshake first (TLS 1.2).
+                self.wants_read = True
                 taken = 0
             self.taken += taken
             if taken < len(record):

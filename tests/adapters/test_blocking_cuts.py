@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import socket
+import time
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,6 +16,8 @@ from tests.support.bounded import bounded
 from tests.support.encoding import method
 from tests.support.peer import Peer, PeerSocket
 from tests.support.scripted_broker import START, TUNE, ClientGone, Session, delivery
+
+PATIENCE = 30.0
 
 
 class Cut(Exception):
@@ -186,6 +189,11 @@ class Sessions:
     def record(self) -> list[Mark]:
         """Run it whole, and return how many bytes had passed at the end of each step."""
         assert self.run(Limits()) == (ORDER, None)
+        # The broker's end comes to its own a moment later.
+        deadline = time.monotonic() + PATIENCE
+        while not self._marks:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         return self._marks
 
     def run(self, limits: Limits) -> tuple[list[str], BaseException | None]:

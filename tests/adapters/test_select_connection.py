@@ -161,3 +161,16 @@ def test_nothing_is_left_of_many_connections(broker: Broker, kind: str) -> None:
             connection.close()
     assert descriptors() == before
     loop.close()
+
+
+def test_a_connection_whose_loop_was_closed_first_gives_its_descriptor_back(broker: Broker) -> None:
+    loop = IOLoop()
+    connection = pika.SelectConnection(broker.parameters(), custom_ioloop=loop)
+    connection.add_on_open_callback(lambda _: loop.stop())
+    loop.start()
+    transport = connection._transport
+    assert transport is not None
+    sock = transport._sock
+    loop.close()
+    transport.abort()
+    assert sock.fileno() == -1

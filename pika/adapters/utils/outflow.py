@@ -50,8 +50,11 @@ class Outflow(Generic[C]):
                 return
         elif waiting <= high:
             return
-        self.paused = not self.paused
-        for callback in tuple(self.on_paused if self.paused else self.on_resumed):
+        told = self.paused = not self.paused
+        for callback in tuple(self.on_paused if told else self.on_resumed):
+            if self.paused is not told:
+                # One of them published, and all were told of what came of that.
+                break
             try:
                 callback(self._owner)
             except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Callable, Protocol
 
 from pika.adapters.utils.nbio_interface import AbstractStreamProtocol, AbstractStreamTransport
@@ -200,7 +201,7 @@ class StreamTransport(AbstractStreamTransport):
         if self._ended:
             return
         stream = self.stream
-        if stream.has_output is not self._writing:
+        if stream.wants_room is not self._writing:
             self._writing = not self._writing
             if self._writing:
                 self._nbio.set_writer(self._fd, self._on_writable)
@@ -212,11 +213,15 @@ class StreamTransport(AbstractStreamTransport):
 
     def _end(self) -> None:
         self._ended = True
-        self._nbio.remove_reader(self._fd)
-        if self._writing:
-            self._writing = False
-            self._nbio.remove_writer(self._fd)
-        self.stream.close()
+        try:
+            # A loop that was closed before has forgotten them.
+            with suppress(KeyError):
+                self._nbio.remove_reader(self._fd)
+                if self._writing:
+                    self._writing = False
+                    self._nbio.remove_writer(self._fd)
+        finally:
+            self.stream.close()
 
     def _report_abort(self) -> None:
         self._protocol.connection_lost(None)
