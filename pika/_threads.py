@@ -20,7 +20,7 @@ _REMEDY = (
 )
 
 
-def _ignore(error: BaseException) -> None:
+def ignore(error: BaseException) -> None:
     """What has no work that could be cut short has nothing to give up."""
 
 
@@ -41,7 +41,7 @@ class Inside:
 
     __slots__ = ("_remedy", "acquire", "busy", "give_up", "release")
 
-    def __init__(self, give_up: Callable[[BaseException], object] = _ignore, remedy: str = _REMEDY) -> None:
+    def __init__(self, give_up: Callable[[BaseException], object] = ignore, remedy: str = _REMEDY) -> None:
         self.busy = 0
         self.give_up = give_up
         self._remedy = remedy

@@ -46,10 +46,14 @@ class BlockingChannel(Deliveries):
     def __init__(self, channel_impl: channel_module.Channel, connection: BlockingConnection) -> None:
         super().__init__(channel_impl, connection)
         self._inside = getattr(connection, "_inside", None) or Inside(_ignore)
-        self._queue_consumer = QueueConsumer(self)
         # The get whose answer is awaited: what is told of a message, of an empty queue, and whether it acknowledges.
         self._get: tuple[_CallbackResult, _CallbackResult, bool] | None = None
         channel_impl.add_callback(self._on_get_empty, [spec.Basic.GetEmpty], one_shot=False)
+
+    @property
+    def _queue_consumer(self) -> QueueConsumer:
+        # Made when it is needed: kept here it would lead back here, and only a collection of garbage would free both.
+        return QueueConsumer(self)
 
     def __int__(self) -> int:
         return self.channel_number

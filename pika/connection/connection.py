@@ -12,7 +12,7 @@ from typing import Any, Callable, ClassVar, NamedTuple, TypeVar, cast
 from pika import channel as channel_module
 from pika import exceptions, frame, protocol, spec
 from pika._arguments import call_each, nowait_unless, require_callable
-from pika._threads import Inside, one_thread
+from pika._threads import Inside, ignore, one_thread
 from pika._version import __version__
 from pika.amqp_object import Method
 from pika.connection.callbacks import Callbacks
@@ -613,6 +613,10 @@ class Connection(abc.ABC):
                 functools.partial(self.callbacks.process, 0, key, self, self, closed.error),
             ]
         )
+        # What will not be called any more leads back here; without it a connection is freed as soon as it is dropped.
+        self._inside.give_up = ignore
+        for method in (spec.Connection.Blocked, spec.Connection.Unblocked):
+            self.callbacks.remove_all(0, method)
 
 
 def _own_copy(parameters: Parameters) -> Parameters:
