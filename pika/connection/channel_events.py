@@ -68,9 +68,10 @@ class ChannelEvents:
         self._closed_at = _FIRST
 
     def _on_openok(self, method_frame: frame.Method[Any]) -> None:
+        callback, self._on_open_callback = self._on_open_callback, None
         # It may have been closed meanwhile, and was never open then.
-        if self._on_open_callback is not None and self._protocol.state is ChannelState.OPEN:
-            self._on_open_callback(self)
+        if callback is not None and self._protocol.state is ChannelState.OPEN:
+            callback(self)
 
     # Messages
 

@@ -13,6 +13,7 @@ import pytest
 import pika
 from pika import exceptions, frame, protocol, spec
 from tests.support.encoding import method, raw_frame
+from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import START, TUNE, Session, scripted_broker
 
 MIB = 1 << 20
@@ -145,3 +146,19 @@ def test_a_channel_that_is_over_is_forgotten(connection: pika.BlockingConnection
     gc.collect()
     assert reference() is None
     assert connection.is_open
+
+
+def test_a_connection_is_freed_when_it_is_dropped(broker: Broker) -> None:
+    """Not only when garbage is collected: a program that connects often would grow between two collections."""
+    gc.collect()
+    gc.disable()
+    try:
+        connection = pika.BlockingConnection(broker.parameters())
+        channel = connection.channel()
+        channel.queue_declare("", exclusive=True)
+        connection.close()
+        references = [weakref.ref(part) for part in (connection, connection._impl, channel, channel._impl)]
+        del connection, channel
+        assert [reference() for reference in references] == [None] * 4
+    finally:
+        gc.enable()
