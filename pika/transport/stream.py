@@ -201,6 +201,7 @@ class Stream:
         except OSError as error:
             raise self._lost(error) from (self._write_error or error)
         except BaseException as error:
+            self._lock = threading.Lock()
             self._read_error = self._interrupted("read", error)
             raise
         if data:
@@ -429,6 +430,8 @@ class Stream:
             self._write_error = error
 
     def _cut_short(self, error: BaseException) -> None:
+        # Python 3.9 may be interrupted behind the body of a with statement, and leave the lock taken for ever.
+        self._lock = threading.Lock()
         self._write_error = error
         self._writing = False
 

@@ -36,11 +36,12 @@ class Timers:
         # not find the heap half sorted.
         self._heap: list[tuple[float, int, Timer]] = []
         self._orders = itertools.count()
-        self._waiting = 0
+        # About how many entries of the heap are over; a signal handler may make it miscount.
+        self._over = 0
 
     def __len__(self) -> int:
         """How many timers wait to run."""
-        return self._waiting
+        return sum(entry[2].callback is not None for entry in self._heap)
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
         """Have ``callback`` called by the first :meth:`run_due` whose time has reached ``when``.
@@ -50,7 +51,6 @@ class Timers:
         :returns: the handle for :meth:`cancel`
         """
         timer = Timer(when, callback)
-        self._waiting += 1
         heapq.heappush(self._heap, (when, next(self._orders), timer))
         return timer
 
@@ -60,8 +60,9 @@ class Timers:
             return
         # Not searched for in the heap: it is dropped when it comes up, or swept when too many have gathered.
         timer.callback = None
-        self._waiting -= 1
-        if len(self._heap) > 2 * self._waiting + _SWEEP_MIN:
+        self._over += 1
+        if 2 * self._over > len(self._heap) + _SWEEP_MIN:
+            self._over = 0
             heap, count = self._heap, len(self._heap)
             live = [entry for entry in heap if entry[2].callback is not None]
             heapq.heapify(live)
