@@ -194,11 +194,12 @@ def test_a_blocked_connection_gets_deliveries_and_heartbeats_and_may_be_silent(
     wire.publish("", queue, b"for later")
     wire.send(spec.Basic.Get(0, queue))
     wire.expect_content(spec.Basic.GetOk)
+    # Before it connects: to raise it may take longer than the broker waits for its heartbeats.
+    alarm.raise_alarm()
     silent = new_wire().connect(heartbeat=1)
     silent.open_channel()
     silent.send(spec.Basic.Consume(0, queue, no_ack=True))
     silent.expect(spec.Basic.ConsumeOk)
-    alarm.raise_alarm()
     silent.publish("", "nowhere")
     expect_blocked(silent)
     for _ in range(8):
@@ -255,10 +256,10 @@ def _wait_until_gone(wire: Wire, queue: str) -> None:
 def test_a_blocked_client_that_hangs_up(
     wire: Wire, new_wire: Callable[[], Wire], alarm: Alarmed, heartbeat: int
 ) -> None:
+    alarm.raise_alarm()
     gone = new_wire().connect(heartbeat=heartbeat)
     gone.open_channel()
     queue = gone.declare_queue()
-    alarm.raise_alarm()
     gone.publish("", "nowhere")
     expect_blocked(gone)
     gone.disconnect()
