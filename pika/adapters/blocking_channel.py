@@ -458,17 +458,20 @@ class BlockingChannel(Deliveries):
         else:
             self._impl.basic_reject(method.delivery_tag, requeue=True)
 
-    @one_thread
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """Acknowledge a delivery (basic.ack).
 
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is acknowledged as well
         """
-        self._require_open()
-        self._look()
+        # Who is inside is seen to by what is called here.
+        if self._ending.reason is not None:
+            self._require_open()
+        if self._connection._impl.glance():
+            self._require_alive()
         self._impl.basic_ack(delivery_tag=delivery_tag, multiple=multiple)
-        self._sent()
+        if self._ending.reason is not None or self._connection._deferred:
+            self._sent()
 
     @one_thread
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
@@ -479,7 +482,8 @@ class BlockingChannel(Deliveries):
         :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
         """
         self._require_open()
-        self._look()
+        if self._connection._impl.glance():
+            self._require_alive()
         self._impl.basic_nack(delivery_tag=delivery_tag, multiple=multiple, requeue=requeue)
         self._sent()
 
@@ -491,7 +495,8 @@ class BlockingChannel(Deliveries):
         :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
         """
         self._require_open()
-        self._look()
+        if self._connection._impl.glance():
+            self._require_alive()
         self._impl.basic_reject(delivery_tag=delivery_tag, requeue=requeue)
         self._sent()
 
@@ -504,7 +509,6 @@ class BlockingChannel(Deliveries):
 
     # Publishing
 
-    @one_thread
     def basic_publish(
         self,
         exchange: str,
@@ -527,17 +531,21 @@ class BlockingChannel(Deliveries):
         :raises pika.exceptions.ShortStringTooLong: when exchange or routing key have over 255 octets
         :raises ValueError: when the properties do not fit into a frame
         """
+        # Who is inside is seen to by what is called here.
         if self._ending.reason is not None:
             self._require_open()
-        self._look()
+        if self._connection._impl.glance():
+            self._require_alive()
         if self._delivery_confirmation:
             self._publish_confirmed(exchange, routing_key, as_body(body), properties, mandatory)
             return
         self._impl.basic_publish(
             exchange=exchange, routing_key=routing_key, body=body, properties=properties, mandatory=mandatory
         )
-        self._sent()
+        if self._ending.reason is not None or self._connection._deferred:
+            self._sent()
 
+    @one_thread
     def _publish_confirmed(
         self, exchange: str, routing_key: str, body: bytes, properties: spec.BasicProperties | None, mandatory: bool
     ) -> None:
@@ -619,12 +627,11 @@ class BlockingChannel(Deliveries):
             lost.told = True
         raise self._ending.tell()
 
-    def _look(self) -> None:
-        """Before sending what has no answer: see whether the broker has something to say to what was sent before.
+    def _require_alive(self) -> None:
+        """Before sending what has no answer, and after a look at what the broker has to say to what was sent before.
 
         Not behind it: whether the answer is there already is a matter of microseconds.
         """
-        self._connection._glance()
         if self._is_over:
             self._raise_closed()
 

@@ -463,14 +463,6 @@ class BlockingConnection:
         if self._deferred and not self._impl.interrupted:
             self._run_deferred()
 
-    def _glance(self) -> None:
-        if not self._impl.interrupted:
-            self._impl.glance()
-
-    def _must_yield(self, callbacks: bool) -> bool:
-        """Whether a channel is to make room: for what signal handlers asked for, and, if so, for other callbacks."""
-        return bool(self._deferred or (callbacks and self._ready_events))
-
     def _interrupt_wait(self, channel: BlockingChannel) -> None:
         self._request_dispatch(channel)
         self._impl.stream.wake()

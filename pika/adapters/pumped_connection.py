@@ -118,13 +118,21 @@ class PumpedConnection(Connection):
         if not self.stream.closed:
             self._act(Ready.READ, run_due=False)
 
-    def glance(self) -> None:
+    def glance(self) -> bool:
         """Take what has arrived and run what is due, without waiting, unless that was done a moment ago.
 
-        The caller is inside already.
+        :returns: whether it looked
         """
         now = time.monotonic()
-        if now - self._glanced_at >= GLANCE_INTERVAL and not self.stream.closed:
+        if now - self._glanced_at < GLANCE_INTERVAL:
+            return False
+        self._look(now)
+        return True
+
+    @one_thread
+    def _look(self, now: float) -> None:
+        # Not for a signal handler that interrupts it.
+        if not self.interrupted and not self.stream.closed:
             self._glanced_at = now
             self._act(Ready.READ)
 
@@ -210,15 +218,16 @@ class PumpedConnection(Connection):
         inside, rules = self._inside, self._protocol
         busy = inside.busy
         # A signal handler that comes in between leaves its output to the loop that it interrupts: none overtakes.
-        while rules.has_data_to_send and not self._writing:
+        stream, output = self.stream, rules.output
+        while output and not self._writing:
             try:
                 self._writing = True
                 inside.busy = busy + 1
                 pieces = rules.data_to_send()
                 if len(pieces) == 1:
-                    self.stream.write(pieces[0])
+                    stream.write(pieces[0])
                 else:
-                    self.stream.write_pieces(pieces)
+                    stream.write_pieces(pieces)
                 self._writing = False
                 inside.busy = busy
             except BaseException as error:
@@ -226,7 +235,7 @@ class PumpedConnection(Connection):
                 inside.busy = busy
                 self._give_up(error)
                 raise
-        if self.stream.pending_output and not (self._pushing or self._acts or self._writing):
+        if stream.has_output and not (self._pushing or self._acts or self._writing) and stream.pending_output:
             self._push_out()
 
     def _tick(self) -> None:

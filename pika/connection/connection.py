@@ -27,6 +27,8 @@ LOGGER = logging.getLogger("pika.connection")
 #: MiB, and a turn reads up to 128 KiB.
 _TURNS_TO_READ = 64
 
+_DELIVERY = protocol.Delivery
+
 #: How this library calls itself in the properties that the broker shows of its clients.
 PRODUCT = "Pika Python Client Library"
 
@@ -490,7 +492,8 @@ class Connection(abc.ABC):
             self._end_stream()
 
     def _handle_events(self) -> None:
-        next_event = self._protocol.next_event
+        # One loop for all that a read has brought; deliveries, of which there are many, are told apart first.
+        next_event, channels = self._protocol.next_event, self._channels
         taking = False
         try:
             while True:
@@ -499,8 +502,9 @@ class Connection(abc.ABC):
                 taking = False
                 if event is None:
                     return
-                if type(event) is protocol.Delivery:
-                    self._channels[event.channel.number]._deliver(event)
+                if type(event) is _DELIVERY:
+                    channel, method, properties, body = event
+                    channels[channel.number]._deliver(method, properties, body)
                 else:
                     _HANDLERS[type(event)](self, event)
         except BaseException as error:
