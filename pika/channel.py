@@ -680,15 +680,25 @@ class Channel(ChannelEvents):
         """
         if not callable(ack_nack_callback):
             raise ValueError(f"confirm_delivery requires a callback to receive ack/nack, but got {ack_nack_callback!r}")
-        nowait = nowait_unless(callback)
+        reply = self._select_confirms(nowait_unless(callback))
+        for method in (spec.Basic.Ack, spec.Basic.Nack):
+            self.callbacks.add(self.channel_number, method, ack_nack_callback, False)
+        self._rpc(reply, callback)
+
+    @_operation
+    def _confirm_silently(self, callback: OnMethod) -> None:
+        """As :meth:`confirm_delivery`, where each publish learns of its own outcome.
+
+        :param callback: called as ``callback(method_frame)``, with confirm.select-ok
+        """
+        self._rpc(self._select_confirms(nowait=False), callback)
+
+    def _select_confirms(self, nowait: bool) -> protocol.Reply[Any] | None:
         self._raise_if_not_open()
         # A stand-in for a connection has no broker that could lack them.
         if not self._protocol.detached and not (self.connection.publisher_confirms and self.connection.basic_nack):
             raise exceptions.MethodNotImplemented("Confirm.Select not Supported by Server")
-        reply = self._protocol.confirm_select(nowait)
-        for method in (spec.Basic.Ack, spec.Basic.Nack):
-            self.callbacks.add(self.channel_number, method, ack_nack_callback, False)
-        self._rpc(reply, callback)
+        return self._protocol.confirm_select(nowait)
 
     # Transactions
 

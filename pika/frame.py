@@ -8,7 +8,7 @@ which is no frame (section 2.3.1).
 from __future__ import annotations
 
 import struct
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, Union
 
 from pika import amqp_object, data, exceptions, spec
 
@@ -21,12 +21,17 @@ _PROTOCOL_HEADER = struct.Struct("BBBB")
 # as one number. Then there is the payload's size, and in a content header class and weight as one number, and the body's size.
 _HEADER_BEGINS = struct.Struct(">LLLQ")
 _BODY_BEGINS = struct.Struct(">LL")
+# Delivery tag and bits of a basic.ack and the frame's end; and the size of that frame, which is always the same.
+_ACK_ENDS = struct.Struct(">QBB")
+_ACK_SIZE = 21
 _TAG_AND_BITS = struct.Struct(">QB")
 # What comes between the opening of a content without properties and its body: the body's size and no flags, which end the
 # content header, and the prefix of the body frame.
 _BARE_MIDDLE = struct.Struct(">QHBBHL")
 
 _DELIVER = spec.Basic.Deliver.INDEX
+_ACK = spec.Basic.Ack.INDEX
+_GET_OK = spec.Basic.GetOk.INDEX
 _BASIC = spec.Basic.INDEX
 
 _FRAME_END = bytes((spec.FRAME_END,))
@@ -312,6 +317,10 @@ def decode_header(payload: bytes) -> tuple[int, spec.BasicProperties]:
     return body_size, spec.BasicProperties().decode(payload, 12)
 
 
+#: What :meth:`FrameReader.next_message` takes: channel number and method; with a content its properties and body.
+Message = tuple[int, Union[spec.Basic.Deliver, spec.Basic.GetOk, spec.Basic.Ack], Any, Any]
+
+
 class FrameReader:
     """Cuts a stream of bytes into frames, in time linear in the bytes however they arrive.
 
@@ -393,19 +402,30 @@ class FrameReader:
                 return None
             self._join()
 
-    def next_delivery(self) -> tuple[int, spec.Basic.Deliver, spec.BasicProperties, bytes] | None:
-        """Take a basic.deliver with its whole content, when that is what comes next and all of it is there.
+    def next_message(self) -> Message | None:
+        """Take what comes next, when it is a basic.deliver or a basic.get-ok with its whole content, or a basic.ack, and
+        all of it is there.
 
-        This is the hot path of consuming: three frames in one step, without a look at each. What it does not
-        recognize it leaves alone, so that :meth:`next_frame` says what is wrong with it, if anything is.
+        This is the hot path of consuming: three frames in one step, without a look at each; and that of publisher
+        confirms. What it does not recognize it leaves alone, so that :meth:`next_frame` says what is wrong with it, if
+        anything is.
 
-        :returns: channel number, method, properties and body; or None, and nothing was taken
+        :returns: channel number, method, properties and body, the last two None with an ack; or None, and nothing was
+            taken
         """
         buffer = self._buffer
         position = self._position
+        if len(buffer) - position < _ACK_SIZE:
+            return None
         try:
             frame_type, number, size, index = _METHOD_PREFIX.unpack_from(buffer, position)
-            if index != _DELIVER or frame_type != 1:
+            if index == _ACK and size == 13 and frame_type == 1:
+                delivery_tag, bits, end_octet = _ACK_ENDS.unpack_from(buffer, position + 11)
+                if end_octet != 206:
+                    return None
+                self._position = position + _ACK_SIZE
+                return number, spec.Basic.Ack(delivery_tag, bits & 1 != 0), None, None
+            if (index != _DELIVER and index != _GET_OK) or frame_type != 1:
                 return None
             header = position + 7 + size
             header_begins, size, class_and_weight, body_size = _HEADER_BEGINS.unpack_from(buffer, header)
@@ -423,14 +443,17 @@ class FrameReader:
                 or end - position >= self.max_frame_size
             ):
                 return None
-            # The arguments as spec.Basic.Deliver decodes them. What comes again with each message, its consumer tag and
-            # where it was published to, is looked up whole.
-            tag_end = position + 12 + buffer[position + 11]
-            delivery_tag, bits = _TAG_AND_BITS.unpack_from(buffer, tag_end)
-            exchange, routing_key = _routes[buffer[tag_end + 9 : header]]
-            method = spec.Basic.Deliver(
-                _decoded[buffer[position + 11 : tag_end]], delivery_tag, bits & 1 != 0, exchange, routing_key
-            )
+            if index == _DELIVER:
+                # The arguments as spec.Basic.Deliver decodes them. What comes again with each message, its consumer tag
+                # and where it was published to, is looked up whole.
+                tag_end = position + 12 + buffer[position + 11]
+                delivery_tag, bits = _TAG_AND_BITS.unpack_from(buffer, tag_end)
+                exchange, routing_key = _routes[buffer[tag_end + 9 : header]]
+                method: spec.Basic.Deliver | spec.Basic.GetOk = spec.Basic.Deliver(
+                    _decoded[buffer[position + 11 : tag_end]], delivery_tag, bits & 1 != 0, exchange, routing_key
+                )
+            else:
+                method = spec.Basic.GetOk().decode(buffer[position + 11 : header])
         except (struct.error, IndexError):
             return None
         properties = spec.BasicProperties.__new__(spec.BasicProperties).decode(buffer[header + 20 : body])

@@ -326,9 +326,9 @@ DELIVERY = (
 def test_a_delivery_that_is_all_there_is_taken_at_once() -> None:
     reader = frame.FrameReader()
     reader.feed(DELIVERY + STREAM)
-    found = reader.next_delivery()
+    found = reader.next_message()
     assert found == (3, spec.Basic.Deliver("tag", 1, False, "exchange", "key"), PROPERTIES, b"hello")
-    assert reader.next_delivery() is None
+    assert reader.next_message() is None
     assert take_all(reader) == expected()
 
 
@@ -336,7 +336,7 @@ def test_a_delivery_that_is_all_there_is_taken_at_once() -> None:
 def test_a_delivery_that_is_not_all_there_is_left_alone(end: int) -> None:
     reader = frame.FrameReader()
     reader.feed(DELIVERY[:end])
-    assert reader.next_delivery() is None
+    assert reader.next_message() is None
     assert reader.buffered == end
 
 
@@ -347,7 +347,7 @@ def test_a_damaged_delivery_is_what_its_frames_are(index: int, octet: int) -> No
     fast.feed(damaged)
     slow.feed(damaged)
     try:
-        found = fast.next_delivery()
+        found = fast.next_message()
     except exceptions.InvalidFrameError:
         with pytest.raises(exceptions.InvalidFrameError):
             frame.decode_method(take_one(slow))

@@ -45,7 +45,7 @@ class BlockingChannel(Deliveries):
 
     def __init__(self, channel_impl: channel_module.Channel, connection: BlockingConnection) -> None:
         super().__init__(channel_impl, connection)
-        self._inside = getattr(connection, "_inside", None) or Inside(_ignore)
+        self._inside = getattr(connection, "_inside", None) or Inside()
         # The get whose answer is awaited: what is told of a message, of an empty queue, and whether it acknowledges.
         self._get: tuple[_CallbackResult, _CallbackResult, bool] | None = None
         channel_impl.add_callback(self._on_get_empty, [spec.Basic.GetEmpty], one_shot=False)
@@ -578,8 +578,7 @@ class BlockingChannel(Deliveries):
         if self._delivery_confirmation:
             LOGGER.error("confirm_delivery() of %s, which has confirms already", self._place())
             return
-        select = functools.partial(self._impl.confirm_delivery, _ignore)
-        self._call("confirm.select", select)
+        self._call("confirm.select", self._impl._confirm_silently)
         self._delivery_confirmation = True
 
     # Transactions
@@ -610,7 +609,7 @@ class BlockingChannel(Deliveries):
         return answer
 
     def _wait(self, done: Callable[[], bool], what: str) -> None:
-        self._connection._wait_until(lambda: done() or self._is_over, f"{what} on channel {self.channel_number}")
+        self._connection._wait_until(lambda: done() or self._is_over, what, self)
         if not done() and self._is_over:
             self._raise_closed()
 
@@ -669,7 +668,3 @@ def close_after(close: Callable[[], object], exc_type: object) -> None:
     except exceptions.AMQPError:
         if exc_type is None:
             raise
-
-
-def _ignore(_: object) -> None:
-    """The broker's confirms reach their publishes through the protocol."""

@@ -90,6 +90,9 @@ class PumpedConnection(Connection):
 
         :param timeout: seconds to wait at the most; None for no limit
         """
+        self._pump(timeout)
+
+    def _pump(self, timeout: float | None) -> None:
         if self.stream.closed:
             # An exception may have cut the report of the end short.
             if self._closed is not None:
@@ -155,6 +158,7 @@ class PumpedConnection(Connection):
             self._acts = acts
             inside.busy = busy
 
+    @one_thread
     def pump_until(self, done: Callable[[], bool], timeout: float | None) -> bool:
         """Pump until something holds or the connection is closed.
 
@@ -165,12 +169,12 @@ class PumpedConnection(Connection):
         deadline = None if timeout is None else time.monotonic() + timeout
         while not done():
             if self.stream.closed:
-                self.pump(0)
+                self._pump(0)
                 return done()
             remaining = None if deadline is None else deadline - time.monotonic()
             if remaining is not None and remaining <= 0:
                 return False
-            self.pump(remaining)
+            self._pump(remaining)
         return True
 
     def abort(self, error: BaseException) -> None:
@@ -208,6 +212,8 @@ class PumpedConnection(Connection):
             now = time.monotonic()
             if now >= deadline:
                 self._timers.run_due(now)
+        if not self._soon:
+            return
         # As many as there are now: one that adds another must not keep us here.
         for _ in range(len(self._soon)):
             self._soon.popleft()()

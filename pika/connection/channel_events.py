@@ -148,7 +148,8 @@ class ChannelEvents:
 
     def _process(self, method: Method) -> None:
         number = self.channel_number
-        self.callbacks.process(number, method, self.connection, frame.Method(number, method))
+        if self.callbacks.pending(number, method):
+            self.callbacks.process(number, method, self.connection, frame.Method(number, method))
 
     def _forget_consumer(self, consumer_tag: str) -> None:
         self._consumers.pop(consumer_tag, None)

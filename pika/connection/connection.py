@@ -28,6 +28,7 @@ LOGGER = logging.getLogger("pika.connection")
 _TURNS_TO_READ = 64
 
 _DELIVERY = protocol.Delivery
+_CONFIRMED = protocol.Confirmed
 
 #: How this library calls itself in the properties that the broker shows of its clients.
 PRODUCT = "Pika Python Client Library"
@@ -216,14 +217,19 @@ class Connection(abc.ABC):
         self._protocol.stream_lost(error or exceptions.StreamLostError("the stream was closed by this client"))
         self._process_events()
 
-    @_of_the_loop
     def _on_data_available(self, data_in: bytes) -> None:
         """Take bytes that arrived, and act on them.
 
         :param data_in: the bytes, in any split
         """
-        self._protocol.receive_data(data_in, time.monotonic())
-        self._process_events()
+        # As _of_the_loop does it, without the calls: every read passes here.
+        inside = self._inside
+        inside.acquire(True)
+        try:
+            self._protocol.receive_data(data_in, time.monotonic())
+            self._act_on_events()
+        finally:
+            inside.release()
 
     # Callbacks
 
@@ -466,6 +472,9 @@ class Connection(abc.ABC):
 
     @one_thread
     def _process_events(self) -> None:
+        self._act_on_events()
+
+    def _act_on_events(self) -> None:
         if self._processing:
             # A callback closes the connection, or its bytes push others in: the loop that called it goes on after it.
             self._flush()
@@ -481,7 +490,8 @@ class Connection(abc.ABC):
         finally:
             self._processing = False
             inside.busy = busy
-            self._flush()
+            if self._protocol.output:
+                self._flush()
             if self._heartbeat_timer is None and self._protocol.heartbeat_interval:
                 # The broker expects heartbeats from tune-ok on, however long it takes to open the connection.
                 self._arm_heartbeat()
@@ -505,6 +515,8 @@ class Connection(abc.ABC):
                 if type(event) is _DELIVERY:
                     channel, method, properties, body = event
                     channels[channel.number]._deliver(method, properties, body)
+                elif type(event) is _CONFIRMED:
+                    channels[event.channel.number]._process(event.method)
                 else:
                     _HANDLERS[type(event)](self, event)
         except BaseException as error:
@@ -642,7 +654,6 @@ _HANDLERS: dict[type[Any], Callable[[Connection, Any], None]] = {
     protocol.ConnectionUnblocked: Connection._on_connection_unblocked,
     protocol.Replied: Connection._on_replied,
     protocol.Returned: Connection._on_channel_event,
-    protocol.Confirmed: Connection._on_channel_event,
     protocol.ConsumerCancelled: Connection._on_channel_event,
     protocol.ChannelFlow: Connection._on_channel_event,
     protocol.ChannelClosed: Connection._on_channel_closed,

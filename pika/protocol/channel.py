@@ -327,8 +327,8 @@ class Channel(Operations):
         kind = type(method)
         if kind is not spec.Channel.Close:
             self._require_between_contents(method)
-        if self.state is ChannelState.OPENING and kind not in states.CHANNEL[self.state]:
-            raise exceptions.UnexpectedFrameError(f"{method.NAME} on channel {self.number}, which is still opening")
+        if kind not in states.CHANNEL[self.state]:
+            self._require_opened(method)
         if isinstance(method, (spec.Basic.Deliver, spec.Basic.GetOk, spec.Basic.Return)):
             self._content.begin(method)
             return None
@@ -351,6 +351,21 @@ class Channel(Operations):
             # What events.Delivery() does, at half the price.
             return _new_tuple(events.Delivery, (self, method, properties, body))
         return self._on_content(method, properties, body)
+
+    def on_message(self, method: Content, properties: spec.BasicProperties, body: bytes) -> events.Event | None:
+        """Take a content's method that is no basic.deliver, and whose content arrived with it.
+
+        :raises pika.exceptions.ProtocolSyntaxError: when it is out of place
+        """
+        self._require_between_contents(method)
+        self._require_opened(method)
+        if len(body) > self._content.max_message_size:
+            return self._refuse_content(ContentTooLarge(method, len(body), self._content.max_message_size))
+        return self._on_content(method, properties, body)
+
+    def _require_opened(self, method: Method) -> None:
+        if self.state is ChannelState.OPENING:
+            raise exceptions.UnexpectedFrameError(f"{method.NAME} on channel {self.number}, which is still opening")
 
     def _require_between_contents(self, method: Method) -> None:
         if self._content.method is not None:
@@ -467,6 +482,17 @@ class Channel(Operations):
         self._fail_pending(self.error)
         self._owed.add(closing)
         return None
+
+    def on_ack(self, method: spec.Basic.Ack) -> events.Event | None:
+        """Take a basic.ack of the broker's: a publisher confirm.
+
+        :raises pika.exceptions.ProtocolSyntaxError: when it is out of place
+        """
+        if self._content.method is not None:
+            self._require_between_contents(method)
+        if self.state is not _OPEN:
+            self._require_opened(method)
+        return self._on_confirm(method)
 
     def _on_confirm(self, method: Method) -> events.Event | None:
         assert isinstance(method, (spec.Basic.Ack, spec.Basic.Nack))

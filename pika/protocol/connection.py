@@ -167,13 +167,20 @@ class Connection:
             return self._on_close_answered()
         while self.state is not _CLOSED:
             try:
-                delivery = self._reader.next_delivery()
-                if delivery is not None:
-                    number, method, properties, body = delivery
+                message = self._reader.next_message()
+                if message is not None:
+                    number, method, properties, body = message
                     channel = self.channels.get(number)
                     if channel is None or channel.state is not _CHANNEL_OPEN:
                         channel = self._addressee(number)
-                    event = channel.on_delivery(method, properties, body)
+                    if type(method) is spec.Basic.Deliver:
+                        event = channel.on_delivery(method, properties, body)
+                    elif isinstance(method, spec.Basic.Ack):
+                        event = channel.on_ack(method)
+                    else:
+                        event = channel.on_message(method, properties, body)
+                        if self._close_frame is not None:
+                            self._transmit_close()
                     if event is not None:
                         return event
                     continue
@@ -322,8 +329,9 @@ class Connection:
             event = channel.on_body(payload)
         else:
             raise exceptions.InvalidFrameError(f"a heartbeat frame on channel {number}: they belong on channel 0")
-        # An answer, be it a method or the end of a get-ok's content, may have sent the last of what waited.
-        self._transmit_close()
+        if self._close_frame is not None:
+            # An answer, be it a method or the end of a get-ok's content, may have sent the last of what waited.
+            self._transmit_close()
         return event
 
     def _on_channel_closed(self, event: ChannelClosed) -> None:

@@ -456,12 +456,14 @@ class Stream:
             self._rearm()
             # What has arrived is looked at all the same: many wake-ups must not keep it unread.
             woken, timeout = Ready.WOKEN, 0
-        if self.has_input:
-            return Ready.READ | woken
+        if self._tls_has_more or self._write_error is not None or self._read_error is not None or self.closed:
+            return READ | woken
         assert self._waker is not None
         # While it is taken out, a signal handler that waits makes one of its own. One that raises leaves none behind.
         poller, self._poller = self._poller or Poller(self.socket, self._waker[0]), None
-        ready = poller.wait(True, self.wants_room, timeout)
+        # Looked at here too: nothing waits most of the time, and every round trip passes here.
+        waits = self._output or self._written or self._beating
+        ready = poller.wait(True, bool(waits) and self.wants_room, timeout)
         self._poller = poller
         if ready & WOKEN:
             self._rearm()
