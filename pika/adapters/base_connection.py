@@ -329,7 +329,7 @@ class BaseConnection(Connection, AbstractStreamProtocol):
             return
         if isinstance(result, AMQPConnectionWorkflowAborted):
             self._on_stream_terminated(exceptions.ConnectionOpenAborted(str(result)))
-        elif self._transport is None:
+        else:
             self._on_stream_terminated(result.open_error() if isinstance(result, ConnectingFailed) else result)
 
     # What a callback connection asks of its adapter

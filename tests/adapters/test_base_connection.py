@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import errno
 import logging
 import socket
 import ssl
@@ -16,6 +18,7 @@ import pytest
 import pika
 from pika import exceptions
 from pika.adapters.base_connection import OutputLimitExceeded
+from pika.adapters.select_connection import IOLoop, PollEvents
 from pika.adapters.utils.connection_workflow import (
     AbstractAMQPConnectionWorkflow,
     AMQPConnectionWorkflow,
@@ -206,6 +209,51 @@ def test_without_a_callback_the_error_leaves_the_loop(broker: Broker) -> None:
     with pytest.raises(exceptions.AMQPConnectionError, match="refused"):
         loop.native.start()
     loop.close()
+
+
+class FullIOLoop(IOLoop):
+    """A loop of a system that can watch for no more descriptors to read."""
+
+    def add_handler(self, fd: int, handler: Any, events: int) -> None:
+        if events & PollEvents.READ:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().add_handler(fd, handler, events)
+
+
+class FullAsyncioLoop(asyncio.SelectorEventLoop):
+    """The same of asyncio."""
+
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture(params=KINDS)
+def full_loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
+    loop = Loop(request.param, FullIOLoop() if request.param == "select" else FullAsyncioLoop())
+    yield loop
+    loop.close()
+
+
+def test_a_loop_that_can_watch_no_more(full_loop: Loop) -> None:
+    got: list[bytes] = []
+    with Peer(lambda peer: got.append(peer.recv_until_end())) as peer:
+        parameters = Parameters("127.0.0.1", peer.port, connection_attempts=2, retry_delay=0.01)
+        connection = full_loop.connect(parameters)
+        error = ended(full_loop)
+        assert connection.is_closed and peer.accepted == 2
+    # Each attempt has closed its socket, and nothing was said over it.
+    assert got == [b"", b""]
+    assert isinstance(error, exceptions.AMQPConnectionError) and "No space left on device" in str(error)
+
+
+def test_create_connection_on_a_loop_that_can_watch_no_more(full_loop: Loop) -> None:
+    got: list[bytes] = []
+    with Peer(lambda peer: got.append(peer.recv_until_end())) as peer:
+        parameters = Parameters("127.0.0.1", peer.port, connection_attempts=2, retry_delay=0.01)
+        _, failed = created(full_loop, [parameters])
+        assert full_loop.leftovers() == "" and peer.accepted == 2
+    assert got == [b"", b""]
+    assert isinstance(failed, AMQPConnectionWorkflowFailed) and "No space left on device (2 times)" in str(failed)
 
 
 def test_arguments(loop: Loop) -> None:
@@ -455,7 +503,7 @@ def test_marks(loop: Loop) -> None:
         assert connection.unsent_bytes <= 100_000
         loop.run(lambda: connection.unsent_bytes == 0)
         assert loop.log == ["open", "paused", "resumed"]
-        connection._abandon_opening(exceptions.StreamLostError("enough"))
+        connection._abort(exceptions.StreamLostError("enough"))
         assert ended(loop).args == ("enough",)
     assert total[0] > published * 100_000
 
@@ -485,7 +533,7 @@ def test_what_a_callback_of_the_marks_raises_does_not_fail_the_publish(loop: Loo
             loop.run(lambda: loop.raised)
         assert connection.is_open
         loop.run(lambda: not connection.is_output_paused)
-        connection._abandon_opening(exceptions.StreamLostError("enough"))
+        connection._abort(exceptions.StreamLostError("enough"))
         ended(loop)
 
 

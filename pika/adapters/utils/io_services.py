@@ -177,6 +177,9 @@ class _OpenStream(_Watching):
             transport = StreamTransport(self._nbio, stream, protocol)
             transport.begin()
         except Exception as error:
+            if self.is_over:
+                # The protocol has heard of the end and given this up: what it raises is its user's.
+                raise
             self._fail(error)
         else:
             self.finish((transport, protocol))

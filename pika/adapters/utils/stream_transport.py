@@ -69,11 +69,18 @@ class StreamTransport(AbstractStreamTransport):
         return self.stream.socket
 
     def begin(self) -> None:
-        """Tell the protocol of the stream, and begin to read."""
-        self._protocol.connection_made(self)
-        if not self._ended:
-            self._nbio.set_reader(self._fd, self.look)
+        """Tell the protocol of the stream, and begin to read.
+
+        :raises Exception: the loop refuses to watch, which the protocol hears nothing of; or the protocol failed, which
+            ends the stream
+        """
+        self._nbio.set_reader(self._fd, self.look)
+        try:
+            self._protocol.connection_made(self)
             self._see_to_it()
+        except BaseException as error:
+            self._lose(error)
+            raise
 
     # What the protocol calls
 

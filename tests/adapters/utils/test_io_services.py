@@ -17,6 +17,7 @@ from pika import exceptions
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.select_connection import IOLoop, SelectConnection
 from pika.adapters.utils import nbio_interface
+from pika.adapters.utils.io_services import Task
 from pika.adapters.utils.nbio_interface import AbstractStreamProtocol, AbstractStreamTransport
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 from tests.support.adapter_loops import KINDS, Loop
@@ -227,6 +228,22 @@ def test_a_protocol_that_fails_to_begin(loop: Loop, nbio: Any) -> None:
         assert isinstance(loop.log[0], ZeroDivisionError) and sock.fileno() == -1
 
 
+def test_a_protocol_that_fails_behind_its_beginning_hears_of_the_end(loop: Loop, nbio: Any) -> None:
+    class Failing(Protocol):
+        def connection_made(self, transport: AbstractStreamTransport) -> None:
+            super().connection_made(transport)
+            transport.write(b"x")
+            raise ZeroDivisionError
+
+    protocol = Failing()
+    got: list[bytes] = []
+    with Peer(lambda peer: got.append(peer.recv_until_end())) as peer:
+        nbio.create_streaming_connection(lambda: protocol, connected(peer.port), loop.log.append)
+        loop.run(lambda: loop.log)
+    (error,) = loop.log
+    assert isinstance(error, ZeroDivisionError) and protocol.log == ["made", ("lost", error)] and got == [b"x"]
+
+
 def test_a_protocol_that_fails_to_take_bytes_loses_them_and_the_stream(loop: Loop, nbio: Any) -> None:
     class Failing(Protocol):
         def data_received(self, data: bytes) -> None:
@@ -375,6 +392,45 @@ def test_the_ends_of_such_a_connection(broker: Broker) -> None:
         assert "Transport indicated EOF" in str(loop.log[3][1])
 
 
+class Deaf(PlainTransport):
+    """A transport that leads nowhere."""
+
+    def abort(self) -> None:
+        return
+
+    def write(self, data: bytes) -> None:
+        return
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+class FailingServices(PlainServices):
+    """Services whose streams fail when they have begun, and do not tell the connection."""
+
+    def create_streaming_connection(
+        self, protocol_factory: Any, sock: Any, on_done: Any, ssl_context: Any = None, server_hostname: Any = None
+    ) -> nbio_interface.AbstractIOReference:
+        def fail() -> None:
+            protocol = protocol_factory()
+            protocol.connection_made(Deaf(protocol))
+            sock.close()
+            on_done(OSError("out of streams"))
+
+        self.call_later(0, fail)
+        return Task(on_done)
+
+
+def test_streams_that_fail_when_they_have_begun() -> None:
+    with plain_loop() as (loop, _), Peer(PeerSocket.recv_until_end) as peer:
+        parameters = pika.ConnectionParameters("127.0.0.1", peer.port)
+        connection = loop.connect(parameters, custom_ioloop=FailingServices(loop.native))
+        loop.run(lambda: connection.is_closed)
+        loop.run_for(0.02)
+        ((name, error),) = loop.log
+    assert name == "error" and "out of streams" in str(error)
+
+
 def test_marks_of_such_a_connection() -> None:
     def script(session: Session) -> None:
         session.open()
@@ -393,7 +449,7 @@ def test_marks_of_such_a_connection() -> None:
         channel.basic_publish("", "queue", bytes(20_000_000))
         assert loop.log[-1] == "paused"
         loop.run(lambda: loop.log[-1] == "resumed")
-        connection._abandon_opening(exceptions.StreamLostError("enough"))
+        connection._abort(exceptions.StreamLostError("enough"))
         loop.run(lambda: connection.is_closed)
 
 
