@@ -235,10 +235,6 @@ class BaseConnection(Connection, AbstractStreamProtocol):
                 f"takes less: see add_on_output_paused_callback()"
             )
 
-    def output_sent(self) -> None:
-        """Take note that the kernel has taken bytes that had to wait: called by the stream."""
-        self._look_at_output()
-
     def _look_at_output(self) -> None:
         outflow = self._outflow
         outflow.look(self.unsent_bytes, self.OUTPUT_HIGH_MARK, self.OUTPUT_LOW_MARK)
@@ -254,7 +250,9 @@ class BaseConnection(Connection, AbstractStreamProtocol):
     def connection_made(self, transport: AbstractStreamTransport) -> None:
         """Take note of the stream: called by it."""
         self._transport = transport
-        self._streaming = transport if isinstance(transport, StreamTransport) else None
+        if isinstance(transport, StreamTransport):
+            self._streaming = transport
+            transport.on_output_sent = self._look_at_output
         if self._protocol.error is not None:
             transport.abort()
         else:
@@ -299,10 +297,6 @@ class BaseConnection(Connection, AbstractStreamProtocol):
             LOGGER.error("The connection to %s has ended: %s", self._protocol.settings.peer, error)
         super()._report_closed()
 
-    def _abandon_opening(self, error: BaseException) -> None:
-        """End an attempt to open the connection, for a reason of this client's."""
-        self._abort(error)
-
     def _on_fork(self, parent: int) -> None:
         self._forked = True
         super()._on_fork(parent)
@@ -318,10 +312,8 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         workflow.start([self.params], self._make_connector, self.ioloop, self._on_workflow_done)
 
     def _make_connector(self) -> AMQPConnector:
-        connector = AMQPConnector(lambda _parameters: self, self._nbio)
-        # What is to be done when nobody wants to know is this connection's business.
-        connector.tells_alone = False
-        return connector
+        # Nobody but this connection tells its user.
+        return AMQPConnector(lambda _parameters: self, self._nbio, remove_default=False)
 
     def _on_workflow_done(self, result: Any) -> None:
         self._workflow = None
@@ -344,12 +336,12 @@ class BaseConnection(Connection, AbstractStreamProtocol):
                 self._workflow.abort()
             else:
                 self._adapter_call_later(0, lambda: self._on_stream_terminated(None))
-        elif self._must_linger(transport):
+        elif self._is_still_sending(transport):
             self._adapter_call_later(_LINGER_STEP, self._adapter_disconnect_stream)
         else:
             transport.abort()
 
-    def _must_linger(self, transport: AbstractStreamTransport) -> bool:
+    def _is_still_sending(self, transport: AbstractStreamTransport) -> bool:
         if isinstance(self._protocol.error, (exceptions.AMQPHeartbeatTimeout, exceptions.ConnectionOpenAborted)):
             return False
         now = time.monotonic()

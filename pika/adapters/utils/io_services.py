@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Callable
 
 from pika.adapters.utils.nbio_interface import AbstractIOReference, AbstractStreamProtocol
-from pika.adapters.utils.stream_transport import DescriptorIOServices, StreamTransport
+from pika.adapters.utils.stream_transport import StreamTransport, WatchesDescriptors
 from pika.transport.dial import call_in_thread
 from pika.transport.sockets import connect_error
 from pika.transport.stream import Stream
@@ -66,7 +66,7 @@ class Task(AbstractIOReference):
         """After cancelling: close what was taken over."""
 
 
-def look_up(nbio: DescriptorIOServices, on_done: OnDone, host: str, port: int, *hints: int) -> AbstractIOReference:
+def look_up(nbio: WatchesDescriptors, on_done: OnDone, host: str, port: int, *hints: int) -> AbstractIOReference:
     """Look a host name up in a daemon thread; see :meth:`AbstractIOServices.getaddrinfo`.
 
     :param hints: family, type, protocol and flags
@@ -88,7 +88,7 @@ def look_up(nbio: DescriptorIOServices, on_done: OnDone, host: str, port: int, *
 class _Watching(Task):
     """A task that waits for a descriptor."""
 
-    def __init__(self, nbio: DescriptorIOServices, sock: socket.socket, on_done: OnDone) -> None:
+    def __init__(self, nbio: WatchesDescriptors, sock: socket.socket, on_done: OnDone) -> None:
         super().__init__(on_done)
         self._nbio = nbio
         self._sock = sock
@@ -141,7 +141,7 @@ class _OpenStream(_Watching):
 
     def __init__(
         self,
-        nbio: DescriptorIOServices,
+        nbio: WatchesDescriptors,
         protocol_factory: Callable[[], AbstractStreamProtocol],
         sock: socket.socket,
         on_done: OnDone,
@@ -200,7 +200,7 @@ class SocketConnectionMixin:
     """Connects sockets, on top of :class:`AbstractFileDescriptorServices`."""
 
     def connect_socket(
-        self: DescriptorIOServices, sock: socket.socket, resolved_addr: Any, on_done: OnDone
+        self: WatchesDescriptors, sock: socket.socket, resolved_addr: Any, on_done: OnDone
     ) -> AbstractIOReference:
         """See :meth:`AbstractIOServices.connect_socket`.
 
@@ -221,7 +221,7 @@ class StreamingConnectionMixin:
     """Makes streams of sockets, on top of :class:`AbstractFileDescriptorServices`."""
 
     def create_streaming_connection(
-        self: DescriptorIOServices,
+        self: WatchesDescriptors,
         protocol_factory: Callable[[], AbstractStreamProtocol],
         sock: socket.socket,
         on_done: OnDone,

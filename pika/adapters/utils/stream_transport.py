@@ -18,7 +18,7 @@ _READS = 8
 _HELD_LIMIT = 64 * 1024
 
 
-class DescriptorIOServices(Protocol):
+class WatchesDescriptors(Protocol):
     """A loop that watches descriptors, as far as streams and sockets need it."""
 
     def add_callback_threadsafe(self, callback: Callable[[], Any]) -> None:
@@ -42,20 +42,20 @@ class StreamTransport(AbstractStreamTransport):
 
     :param nbio: the loop
     :param stream: connected, its TLS handshake done; taken over
-    :param protocol: told what arrives. Where it has an ``output_sent``, that is called without arguments when the
-        kernel has taken bytes that had to wait
+    :param protocol: told what arrives
     """
 
-    def __init__(self, nbio: DescriptorIOServices, stream: Stream, protocol: AbstractStreamProtocol) -> None:
+    def __init__(self, nbio: WatchesDescriptors, stream: Stream, protocol: AbstractStreamProtocol) -> None:
         self.stream = stream
         #: True from before bytes are taken out of the stream until the protocol has taken note of them. The protocol
         #: may reset it itself, to have what it raises later not taken for an interruption.
         self.in_hand = False
+        #: Called when the kernel has taken bytes that had to wait, if the protocol wants to know.
+        self.on_output_sent: Callable[[], object] | None = None
         #: What ended the stream, unless it was :meth:`abort` or an end of file.
         self.lost: StreamLostError | None = None
         self._nbio = nbio
         self._protocol = protocol
-        self._on_output_sent = getattr(protocol, "output_sent", None)
         self._fd = stream.fileno()
         self._ended = False
         self._at_eof = False
@@ -200,8 +200,8 @@ class StreamTransport(AbstractStreamTransport):
         if not self._ended:
             self.stream.flush()
             self._see_to_it()
-            if self._on_output_sent is not None:
-                self._on_output_sent()
+            if self.on_output_sent is not None:
+                self.on_output_sent()
 
     def _see_to_it(self) -> None:
         """Have the loop watch for what there is to do."""
