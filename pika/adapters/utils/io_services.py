@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from pika.adapters.utils.nbio_interface import AbstractIOReference, AbstractStreamProtocol
 from pika.adapters.utils.stream_transport import StreamTransport, WatchesDescriptors
+from pika.transport import forks
 from pika.transport.dial import call_in_thread
 from pika.transport.sockets import connect_error
 from pika.transport.stream import Stream
@@ -151,6 +152,7 @@ class _OpenStream(_Watching):
         self._stream: Stream | None = None
 
     def start(self, context: ssl.SSLContext | None, server_hostname: str | None) -> _OpenStream:
+        forks.watch(self)
         try:
             if context is None:
                 self._stream = Stream(self._sock)
@@ -194,6 +196,14 @@ class _OpenStream(_Watching):
         if self._stream is not None:
             self._stream.close()
         self._sock.close()
+
+    def _on_fork(self, parent: int) -> None:
+        """In a child: close the descriptor only; loop and peer are the parent's."""
+        if not self.is_over:
+            self._on_done = None
+            if self._stream is not None:
+                self._stream.abandon()
+            self._sock.close()
 
 
 class SocketConnectionMixin:
