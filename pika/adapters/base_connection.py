@@ -207,7 +207,8 @@ class BaseConnection(Connection, AbstractStreamProtocol):
 
     @property
     def is_output_paused(self) -> bool:
-        """Whether so much waits that publishing should pause: see :meth:`add_on_output_paused_callback`."""
+        """Whether so much waits that publishing should pause: see :meth:`add_on_output_paused_callback`. Not so once
+        the connection has ended."""
         return self._outflow.paused
 
     def add_on_output_paused_callback(self, callback: Callable[[Any], object]) -> None:
@@ -220,7 +221,8 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         self._outflow.add(self._outflow.on_paused, callback)
 
     def add_on_output_resumed_callback(self, callback: Callable[[Any], object]) -> None:
-        """Have a function called when so much of it was sent that :attr:`OUTPUT_LOW_MARK` bytes are left.
+        """Have a function called when so much of it was sent that :attr:`OUTPUT_LOW_MARK` bytes are left. When the
+        connection ends before that, the close callback tells, and this one is not called.
 
         :param callback: called as ``callback(connection)``
         :raises TypeError: it cannot be called
@@ -276,8 +278,12 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         """Take note of the end of the stream: called by it."""
         streaming, self._transport, self._streaming = self._streaming, None, None
         self._duty = None
+        self._outflow.paused = False
         if self._forked:
             return
+        if self._outflow_timer is not None:
+            self._outflow_timer.cancel()
+            self._outflow_timer = None
         if self._disconnecting:
             self._on_stream_terminated(None)
             return
@@ -303,6 +309,7 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         if self._streaming is not None:
             self._streaming.abandon()
         self._transport = self._streaming = self._duty = None
+        self._outflow.paused = False
 
     # Connecting
 

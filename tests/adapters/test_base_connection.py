@@ -537,6 +537,37 @@ def test_what_a_callback_of_the_marks_raises_does_not_fail_the_publish(loop: Loo
         ended(loop)
 
 
+@pytest.mark.parametrize("how", ["broker", "client"])
+def test_an_end_is_the_end_of_a_pause(loop: Loop, how: str) -> None:
+    """Nothing was sent any more, so nobody is told to resume; the close callback tells."""
+    pausing = threading.Event()
+
+    def script(session: Session) -> None:
+        session.open()
+        session.open_channel()
+        assert pausing.wait(20)
+
+    with scripted_broker(script) as peer:
+        connection = loop.connect(Parameters(peer.host, peer.port))
+        connection.OUTPUT_HIGH_MARK = connection.OUTPUT_LOW_MARK = 1_000_000
+        connection.add_on_output_paused_callback(lambda connection: loop.log.append("paused"))
+        connection.add_on_output_resumed_callback(lambda connection: loop.log.append("resumed"))
+        connection.add_on_close_callback(lambda connection, error: loop.log.append(connection.is_output_paused))
+        loop.run(lambda: connection.is_open)
+        channel = connection.channel()
+        loop.run(lambda: channel.is_open)
+        channel.basic_publish("", "queue", bytes(20_000_000))
+        assert connection.is_output_paused
+        if how == "broker":
+            pausing.set()
+        else:
+            connection._abort(exceptions.ConnectionOpenAborted("enough"))
+        ended(loop)
+        pausing.set()
+    assert connection.is_output_paused is False and connection.unsent_bytes == 0
+    assert [entry for entry in loop.log if not isinstance(entry, tuple)] == ["open", "paused", False]
+
+
 # Heartbeats
 
 

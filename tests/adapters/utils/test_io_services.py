@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any, Callable
@@ -451,6 +452,29 @@ def test_marks_of_such_a_connection() -> None:
         loop.run(lambda: loop.log[-1] == "resumed")
         connection._abort(exceptions.StreamLostError("enough"))
         loop.run(lambda: connection.is_closed)
+
+
+def test_the_end_of_such_a_connection_leaves_no_timer() -> None:
+    ending = threading.Event()
+
+    def script(session: Session) -> None:
+        session.open()
+        session.open_channel()
+        assert ending.wait(20)
+
+    with plain_loop() as (loop, services), scripted_broker(script) as peer:
+        connection = loop.connect(pika.ConnectionParameters(peer.host, peer.port), custom_ioloop=services)
+        connection.OUTPUT_HIGH_MARK = connection.OUTPUT_LOW_MARK = 1_000_000
+        loop.run(lambda: connection.is_open)
+        channel = connection.channel()
+        loop.run(lambda: channel.is_open)
+        channel.basic_publish("", "queue", bytes(20_000_000))
+        connection.add_on_close_callback(lambda connection, error: loop.native.stop())
+        ending.set()
+        loop.run_until_stopped()
+        assert not connection.is_output_paused
+        # Nothing was left for later, which would run in the time that the loop is given now.
+        assert loop.leftovers() == ""
 
 
 @pytest.mark.slow
