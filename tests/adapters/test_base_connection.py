@@ -29,6 +29,7 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectorTransportSetupError,
     AMQPConnectorWrongState,
 )
+from pika.frame import HEARTBEAT_FRAME
 from tests.support.adapter_loops import KINDS, Loop
 from tests.support.bounded import bounded
 from tests.support.certificates import Authority
@@ -582,6 +583,54 @@ def test_a_loop_that_is_blocked_keeps_its_connection(loop: Loop, broker: Broker)
     connection.close()
     loop.run(lambda: connection.is_closed)
     assert loop.log[0] == "open" and type(loop.log[1][1]) is exceptions.ConnectionClosedByClient
+
+
+def fill(sock: socket.socket) -> None:
+    """Send zeros until nothing more is taken for a while: the kernel makes room as it carries them to the other end."""
+    full = 0
+    while full < 5:
+        full += 1
+        for size in (65536, 1):
+            with contextlib.suppress(BlockingIOError):
+                while sock.send(bytes(size)):
+                    full = 0
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_what_the_keeper_could_not_send_goes_out_when_the_loop_is_back(loop: Loop) -> None:
+    reading = threading.Event()
+    got: list[bytes] = []
+
+    def script(session: Session) -> None:
+        session.open(pika.spec.Connection.Tune(2047, 131072, 4))
+        assert reading.wait(20)
+        got.append(session.peer.recv_until_end())
+
+    with scripted_broker(script) as peer:
+        connection = loop.connect(Parameters(peer.host, peer.port, heartbeat=4))
+        loop.run(lambda: connection.is_open)
+        stream = connection._transport.stream
+        # To the last byte, past the connection: that has nothing of its own to send.
+        fill(connection._transport._sock)
+        left: list[bool] = []
+
+        def be_busy() -> None:
+            deadline = time.monotonic() + 20
+            while not stream.has_output and time.monotonic() < deadline:
+                time.sleep(0.05)
+            left.append(stream.has_output)
+            reading.set()
+
+        loop.call_later(0, be_busy)
+        loop.run(lambda: left)
+        assert left == [True]
+        loop.run(lambda: not stream.has_output)
+        connection._abort(exceptions.ConnectionOpenAborted("enough"))
+        ended(loop)
+    ends = HEARTBEAT_FRAME.replace(b"\0", b"")
+    said = got[0].replace(b"\0", b"")
+    assert said and said == ends * (len(said) // len(ends))
 
 
 @pytest.mark.slow
