@@ -254,6 +254,7 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         self._transport = transport
         if isinstance(transport, StreamTransport):
             self._streaming = transport
+            transport.stream.peer = self._protocol.settings.peer
             transport.on_output_sent = self._look_at_output
         if self._protocol.error is not None:
             transport.abort()

@@ -52,7 +52,7 @@ class StreamTransport(AbstractStreamTransport):
         self.in_hand = False
         #: Called when the kernel has taken bytes that had to wait, if the protocol wants to know.
         self.on_output_sent: Callable[[], object] | None = None
-        #: What ended the stream, unless it was :meth:`abort` or an end of file.
+        #: What ended the stream, unless it was :meth:`abort`.
         self.lost: StreamLostError | None = None
         self._nbio = nbio
         self._protocol = protocol
@@ -186,15 +186,11 @@ class StreamTransport(AbstractStreamTransport):
             self._nbio.remove_reader(self._fd)
             if self._protocol.eof_received():
                 return
-            cause: BaseException | None = None
-        else:
-            cause = error
-            if isinstance(error, StreamLostError):
-                self.lost = error
-                cause = error.__cause__
+        if isinstance(error, StreamLostError):
+            self.lost = error
         if not self._ended:
             self._end()
-            self._protocol.connection_lost(cause)
+            self._protocol.connection_lost(error.__cause__ if self.lost is error else error)
 
     def _on_writable(self) -> None:
         if not self._ended:
