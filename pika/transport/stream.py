@@ -29,8 +29,8 @@ READ_LIMIT = 128 * 1024 - 256
 # What one system call is offered at most when pieces are gathered for it.
 _SEND_LIMIT = 256 * 1024
 _SEND_BUFFERS = 64
-# Up to this size, pieces that come together are cheaper to copy into one than to gather.
-_JOIN_LIMIT = 16 * 1024
+# Up to this size, on average, pieces that come together are cheaper to copy into one than to gather.
+_JOIN_LIMIT = 4 * 1024
 # How many seconds closing waits for a beat that another thread sends.
 _LOCK_PATIENCE = 1.0
 
@@ -286,6 +286,19 @@ class Stream:
         return bool(self._output or self._written) and not self.closed
 
     @property
+    def is_settled(self) -> bool:
+        """Whether neither :attr:`wants_room` nor :attr:`has_input` may hold: told in one look, after each write."""
+        return not (
+            self._output
+            or self._written
+            or self._beating
+            or self._tls_has_more
+            or self._write_error is not None
+            or self._read_error is not None
+            or self.closed
+        )
+
+    @property
     def wants_room(self) -> bool:
         """Whether room in the kernel's buffer is what bytes wait for: not so while TLS waits for the peer."""
         if self.closed:
@@ -343,22 +356,15 @@ class Stream:
 
         Small ones are joined and large ones sent from where they are, with few system calls.
         """
-        if sum(map(len, pieces)) <= _JOIN_LIMIT:
+        if sum(map(len, pieces)) <= _JOIN_LIMIT * len(pieces):
             self.write(b"".join(pieces))
         else:
             self._write_behind(pieces)
 
-    def queue(self, pieces: Iterable[Buffer]) -> None:
-        """Have pieces of bytes sent by the next write, or :meth:`flush`, behind what was written before.
-
-        :param pieces: as for :meth:`write`
-        """
+    def _write_behind(self, pieces: Iterable[Buffer]) -> None:
         # After an error they could never be sent: reading raises soon.
         if self._write_error is None:
             self._written.extend(filter(None, pieces))
-
-    def _write_behind(self, pieces: Iterable[Buffer]) -> None:
-        self.queue(pieces)
         self.flush()
 
     def flush(self) -> bool:
