@@ -317,6 +317,9 @@ def decode_header(payload: bytes) -> tuple[int, spec.BasicProperties]:
     return body_size, spec.BasicProperties().decode(payload, 12)
 
 
+# How many octets of a body frame are worth a part of their own.
+_SMALLEST_PART = 16 * 1024
+
 #: What :meth:`FrameReader.next_message` takes: channel number and method; with a content its properties and body.
 Message = tuple[int, Union[spec.Basic.Deliver, spec.Basic.GetOk, spec.Basic.Ack], Any, Any]
 
@@ -330,12 +333,16 @@ class FrameReader:
     :param max_frame_size: octets that a frame may have, its overhead of 8 included
     """
 
-    __slots__ = ("_arrived", "_arrived_size", "_buffer", "_position", "max_frame_size")
+    __slots__ = ("_arrived", "_arrived_size", "_buffer", "_due", "_part_of", "_position", "max_frame_size")
 
     def __init__(self, max_frame_size: int = spec.FRAME_MAX_SIZE) -> None:
         self.max_frame_size = max_frame_size
         self._buffer: bytes = b""
         self._position = 0
+        # Of a body frame that is taken in parts: how many octets are still to come, the end octet included; and the
+        # channel.
+        self._due = 0
+        self._part_of = 0
         # What came behind an incomplete frame, joined to it only when the frame is complete: joining at
         # every read would copy a frame as many times as it has reads.
         self._arrived: list[bytes | bytearray] = []
@@ -402,6 +409,48 @@ class FrameReader:
                 return None
             self._join()
 
+    def next_piece(self) -> tuple[int, int, Any] | None:
+        """As :meth:`next_frame`, but take a body frame that is not complete in parts, each of them once it is large.
+
+        A large body is copied once on its way this way, and not first into frames and then out of them.
+
+        :returns: type, channel number, and payload; or, of a body frame only, a memoryview of a part of it
+        """
+        if self._due:
+            return self._next_part()
+        found = self.next_frame()
+        if found is not None or self.buffered < _SMALLEST_PART:
+            return found
+        self._join()
+        frame_type, channel_number, size = _PREFIX.unpack_from(self._buffer, self._position)
+        if frame_type != spec.FRAME_BODY:
+            return None
+        self._position += 7
+        self._due, self._part_of = size + 1, channel_number
+        return self._next_part()
+
+    def _next_part(self) -> tuple[int, int, memoryview] | None:
+        self._join()
+        position, due = self._position, self._due
+        available = len(self._buffer) - position
+        if available < min(due, _SMALLEST_PART):
+            return None
+        # The last octet of the payload comes with the end octet, so that no part is empty.
+        size = due - 1 if available >= due else min(available, due - 2)
+        part = memoryview(self._buffer)[position : position + size]
+        self._position += size
+        self._due -= size
+        if self._due == 1:
+            end_octet = self._buffer[self._position]
+            if end_octet != spec.FRAME_END:
+                raise exceptions.InvalidFrameError(
+                    f"a frame of type {spec.FRAME_BODY} on channel {self._part_of} ends in octet {end_octet}, "
+                    f"not in {spec.FRAME_END}"
+                )
+            self._position += 1
+            self._due = 0
+        return spec.FRAME_BODY, self._part_of, part
+
     def next_message(self) -> Message | None:
         """Take what comes next, when it is a basic.deliver or a basic.get-ok with its whole content, or a basic.ack, and
         all of it is there.
@@ -415,7 +464,7 @@ class FrameReader:
         """
         buffer = self._buffer
         position = self._position
-        if len(buffer) - position < _ACK_SIZE:
+        if len(buffer) - position < _ACK_SIZE or self._due:
             return None
         try:
             frame_type, number, size, index = _METHOD_PREFIX.unpack_from(buffer, position)

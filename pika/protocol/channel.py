@@ -384,8 +384,8 @@ class Channel(Operations):
             return self._refuse_content(error)
         return None if complete is None else self._on_content(*complete)
 
-    def on_body(self, fragment: bytes) -> events.Event | None:
-        """Take a body frame's payload.
+    def on_body(self, fragment: bytes | memoryview) -> events.Event | None:
+        """Take a body frame's payload, or a part of one.
 
         :raises pika.exceptions.ProtocolSyntaxError: when no body, or not that much of it, is due
         """

@@ -184,7 +184,7 @@ class Connection:
                     if event is not None:
                         return event
                     continue
-                received = self._reader.next_frame()
+                received = self._reader.next_piece()
                 if received is None:
                     return None if self._lost is None else self._on_lost(self._lost)
                 event = self._on_frame(*received)
@@ -315,7 +315,7 @@ class Connection:
 
     # Frames
 
-    def _on_frame(self, frame_type: int, number: int, payload: bytes) -> Event | None:
+    def _on_frame(self, frame_type: int, number: int, payload: Any) -> Event | None:
         if number == 0:
             return self._on_connection_frame(frame_type, payload)
         channel = self._addressee(number)

@@ -71,8 +71,8 @@ class ContentAssembler(Generic[M]):
         self._missing = body_size
         return None
 
-    def body(self, fragment: bytes) -> tuple[M, spec.BasicProperties, bytes] | None:
-        """Take a body frame's payload.
+    def body(self, fragment: bytes | memoryview) -> tuple[M, spec.BasicProperties, bytes] | None:
+        """Take a body frame's payload, or a part of one.
 
         :returns: method, properties and body when the body is complete, else None
         :raises pika.exceptions.UnexpectedFrameError: when no body is due
@@ -96,7 +96,7 @@ class ContentAssembler(Generic[M]):
             self._body.write(fragment)
             fragment = self._body.getvalue()
         self.reset()
-        return method, properties, fragment
+        return method, properties, bytes(fragment)
 
     def reset(self) -> None:
         """Forget a content that will not be completed."""
