@@ -158,6 +158,11 @@ class Env:
     def count(self, label: str, channel: Any, queue: str) -> None:
         """Record how many messages are ready in a queue, when what was put back is there again."""
         channel.connection.sleep(0.1)
+        channel.flow(True)
+        # A declare overtakes what was put back before. A get does not, and what it took is back with its channel's end.
+        other = channel.connection.channel()
+        other.basic_get(queue)
+        other.close()
         self.do(label, channel.queue_declare, queue, passive=True)
 
     @staticmethod

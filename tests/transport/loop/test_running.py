@@ -15,7 +15,7 @@ from pika.exceptions import WrongThreadError
 from pika.transport.loop import Loop
 from pika.transport.pollers import READ, WRITE, poller_class
 from tests.support.bounded import PATIENCE, bounded, side_by_side
-from tests.support.loops import NAMES, Boom, Clock, Pairs, boom, patient, run_for, started, turn
+from tests.support.loops import NAMES, Boom, Clock, Pairs, boom, patient, started, turn
 
 
 class TestTimers:
