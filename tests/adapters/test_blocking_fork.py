@@ -457,7 +457,7 @@ def test_rabbitmq_sees_one_connection_that_runs(node: SecureRabbitMQ, tls: bool)
 
     def listed() -> list[str]:
         """The only connection, when those of the tests before this one are gone."""
-        found = node.ctl("list_connections", "pid", "state").split()
+        found = node.ctl("list_connections", "--no-table-headers", "pid", "state").split()
         return found if len(found) == 2 else []
 
     with running(source, url, str(node.authority.cert) if tls else "") as program:

@@ -108,12 +108,16 @@ class Env:
         self._add("state", label, [(thing.is_open, thing.is_closed) for thing in things])
 
     def in_any_order(self, *labels: str) -> None:
-        """Put the records with these labels that stand side by side into their order: theirs was the broker's choice."""
+        """Put records with these labels that stand side by side into a fixed order: theirs was the broker's choice."""
+
+        def place(record: dict[str, Any]) -> tuple[int, str]:
+            return labels.index(record["label"]), repr(record["value"])
+
         begin = 0
         for alike, run in itertools.groupby(self.records, lambda record: record["label"] in labels):
             found = list(run)
             if alike:
-                self.records[begin : begin + len(found)] = sorted(found, key=lambda record: labels.index(record["label"]))
+                self.records[begin : begin + len(found)] = sorted(found, key=place)
             begin += len(found)
 
     def called(self, label: str) -> int:
