@@ -13,7 +13,7 @@ import pika
 
 from .plain import Plain
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Scenario(NamedTuple):
@@ -37,7 +37,7 @@ class Scenarios(dict):  # type: ignore[type-arg]
     """The scenarios of one module, by name: call it as a decorator."""
 
     def __call__(
-        self, *differs: str, node: bool = False, limit: float = 20.0
+        self, *differs: str, node: bool = False, limit: float = 100.0
     ) -> Callable[[Callable[[Env], None]], Callable[[Env], None]]:
         """Make a scenario of a function; see :class:`Scenario`."""
 

@@ -11,7 +11,7 @@ from typing import Any, Callable, Generic, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Running(Generic[T]):

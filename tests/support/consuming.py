@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
 #: Seconds after which what never comes is given up.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def publish(channel: BlockingChannel, queue: str, number: int, start: int = 0) -> list[bytes]:

@@ -13,11 +13,11 @@ from types import TracebackType
 from tests.support.ports import free_ports
 
 # Nothing a script waits for takes longer than this.
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 class PeerSocket:
-    """The peer's end of one connection, as a script sees it. Every wait ends with an error after 20 seconds."""
+    """The peer's end of one connection, as a script sees it. Every wait ends with an error after 60 seconds."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pika.connection.parameters import URLParameters
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
-STARTUP_SECONDS = 90.0
-CTL_SECONDS = 60.0
+STARTUP_SECONDS = 300.0
+CTL_SECONDS = 180.0
 
 # If the tests die without a word, their standard input closes; then nothing of the node may stay.
 _GUARD = 'read -r _; kill -KILL "$@" 2>/dev/null; rm -rf "$0"'

@@ -10,7 +10,7 @@ from typing import Callable
 
 from pika.transport.keeper import Duty, Keeper
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Watched(Duty):
