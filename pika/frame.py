@@ -17,16 +17,17 @@ _METHOD_PREFIX = struct.Struct(">BHLI")  # a frame prefix and the method's class
 _HEADER_PREFIX = struct.Struct(">BHLHHQ")  # a frame prefix and a content header: class, weight, body size
 _HEADER_FIXED = struct.Struct(">HHQ")
 _PROTOCOL_HEADER = struct.Struct("BBBB")
-# What lies between two payloads of one content. The end octet of a frame, type and channel number of the next one are read
-# as one number. Then there is the payload's size, and in a content header class and weight as one number, and the body's size.
+# What lies between two payloads of one content. The end octet of a frame, type and channel number of the next one are
+# read as one number. Then there is the payload's size, and in a content header class and weight as one number, and the
+# body's size.
 _HEADER_BEGINS = struct.Struct(">LLLQ")
 _BODY_BEGINS = struct.Struct(">LL")
 # Delivery tag and bits of a basic.ack and the frame's end; and the size of that frame, which is always the same.
 _ACK_ENDS = struct.Struct(">QBB")
 _ACK_SIZE = 21
 _TAG_AND_BITS = struct.Struct(">QB")
-# What comes between the opening of a content without properties and its body: the body's size and no flags, which end the
-# content header, and the prefix of the body frame.
+# What comes between the opening of a content without properties and its body: the body's size and no flags, which end
+# the content header, and the prefix of the body frame.
 _BARE_MIDDLE = struct.Struct(">QHBBHL")
 
 _DELIVER = spec.Basic.Deliver.INDEX
@@ -53,7 +54,7 @@ M = TypeVar("M", bound=amqp_object.Method)
 
 
 class _Routes(dict[bytes, tuple[str, str]]):
-    """Exchange and routing key by their bytes in a basic.deliver, of which they are the last; those not yet met are decoded."""
+    """Exchange and routing key by their bytes at the end of a basic.deliver; those not yet met are decoded."""
 
     def __missing__(self, key: bytes) -> tuple[str, str]:
         end = 1 + key[0]
@@ -452,8 +453,8 @@ class FrameReader:
         return spec.FRAME_BODY, self._part_of, part
 
     def next_message(self) -> Message | None:
-        """Take what comes next, when it is a basic.deliver or a basic.get-ok with its whole content, or a basic.ack, and
-        all of it is there.
+        """Take what comes next and is all there, if it is a basic.deliver or a basic.get-ok with its content, or a
+        basic.ack.
 
         This is the hot path of consuming: three frames in one step, without a look at each; and that of publisher
         confirms. What it does not recognize it leaves alone, so that :meth:`next_frame` says what is wrong with it, if

@@ -467,10 +467,10 @@ class BlockingChannel(Deliveries):
         # Who is inside is seen to by what is called here.
         if self._ending.reason is not None:
             self._require_open()
-        if self._connection._impl.glance():
+        if self._glance():
             self._require_alive()
         self._impl.basic_ack(delivery_tag=delivery_tag, multiple=multiple)
-        if self._ending.reason is not None or self._connection._deferred:
+        if self._ending.reason is not None or self._deferred:
             self._sent()
 
     @one_thread
@@ -482,7 +482,7 @@ class BlockingChannel(Deliveries):
         :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
         """
         self._require_open()
-        if self._connection._impl.glance():
+        if self._glance():
             self._require_alive()
         self._impl.basic_nack(delivery_tag=delivery_tag, multiple=multiple, requeue=requeue)
         self._sent()
@@ -495,7 +495,7 @@ class BlockingChannel(Deliveries):
         :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
         """
         self._require_open()
-        if self._connection._impl.glance():
+        if self._glance():
             self._require_alive()
         self._impl.basic_reject(delivery_tag=delivery_tag, requeue=requeue)
         self._sent()
@@ -534,7 +534,7 @@ class BlockingChannel(Deliveries):
         # Who is inside is seen to by what is called here.
         if self._ending.reason is not None:
             self._require_open()
-        if self._connection._impl.glance():
+        if self._glance():
             self._require_alive()
         if self._delivery_confirmation:
             self._publish_confirmed(exchange, routing_key, as_body(body), properties, mandatory)
@@ -542,7 +542,7 @@ class BlockingChannel(Deliveries):
         self._impl.basic_publish(
             exchange=exchange, routing_key=routing_key, body=body, properties=properties, mandatory=mandatory
         )
-        if self._ending.reason is not None or self._connection._deferred:
+        if self._ending.reason is not None or self._deferred:
             self._sent()
 
     @one_thread

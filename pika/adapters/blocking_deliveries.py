@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, cast
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Callable, cast
 
 from pika import channel as channel_module
 from pika import frame, spec
@@ -42,6 +42,10 @@ class Deliveries:
     def __init__(self, channel_impl: channel_module.Channel, connection: BlockingConnection) -> None:
         self._impl = channel_impl
         self._connection = connection
+        # Of the connection's, for what is done with every message. A stand-in for one may lack them.
+        self._glance: Callable[[], bool] = getattr(getattr(connection, "_impl", None), "glance", bool)
+        self._deferred: Collection[object] = getattr(connection, "_deferred", ())
+        self._ready_events: Collection[object] = getattr(connection, "_ready_events", ())
         self._consumer_infos: dict[str, _ConsumerInfo] = {}
         self._pending_events: deque[PendingEvent] = deque()
         self._queue_consumer_generator: _QueueConsumerGeneratorInfo | None = None
@@ -157,7 +161,7 @@ class Deliveries:
                 self._dispatch_news(event)
             waiting -= 1
             # Room for what signal handlers asked for, and, once it has had its turn, for other callbacks.
-            if connection._deferred or (waiting <= 0 and connection._ready_events):
+            if self._deferred or (waiting <= 0 and self._ready_events):
                 connection._request_dispatch(channel)
                 break
         if self._is_over:

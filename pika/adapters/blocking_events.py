@@ -41,8 +41,6 @@ class _ConsumerDeliveryEvt:
     :param body: the message's body
     """
 
-    __slots__ = ("body", "method", "properties")
-
     def __init__(self, method: spec.Basic.Deliver, properties: spec.BasicProperties, body: bytes) -> None:
         self.method = method
         self.properties = properties
