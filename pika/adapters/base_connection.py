@@ -37,8 +37,8 @@ LOGGER = logging.getLogger(__name__)
 # is looked at.
 _LINGER = 1.0
 _LINGER_STEP = 0.02
-# How many pieces are kept, while events are dealt with, to be sent in one go: a message is one, or a few where its body is
-# large.
+# How many pieces are kept, while events are dealt with, to be sent in one go: a message is one, or a few where its body
+# is large.
 _HELD_PIECES = 128
 # How often a loop that does not tell is asked whether what waits was sent, in seconds.
 _LOOK = 0.05
