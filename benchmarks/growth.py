@@ -1,4 +1,4 @@
-"""Measure how the cost of receiving a body grows with its size: ``python benchmarks/growth.py``."""
+"""Measure how cost grows with size and number: ``python benchmarks/growth.py``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import clients
+from benchmarks import broker, clients, scale, tables
 from benchmarks.options import positive
+from tests.support.rabbitmq import RabbitMQError
 
 MIB = 1 << 20
 
@@ -23,24 +24,39 @@ MIB = 1 << 20
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write the JSON file; return the exit status."""
     options = _parser().parse_args(arguments)
+    measured: dict[str, Any] = {"rounds": options.rounds}
     try:
-        measured = {
-            "rounds": options.rounds,
-            "socket": [over_socket(round(size * MIB), options.rounds) for size in options.sizes],
-            "octets": [octet_by_octet(round(size * MIB), options.rounds) for size in options.octet_sizes],
-        }
-    except clients.MeasurementError as error:
+        if "bodies" in options.only:
+            _measure_bodies(options, measured)
+        lines = [line for line in scale.LINES if line.name in options.only]
+        if lines:
+            _measure_scale(lines, options, measured)
+    except (clients.MeasurementError, RabbitMQError) as error:
         print(f"FAILED: {error}", file=sys.stderr)
         return 1
+    if options.json is not None:
+        options.json.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _measure_bodies(options: argparse.Namespace, measured: dict[str, Any]) -> None:
+    measured["socket"] = [over_socket(round(size * MIB), options.rounds) for size in options.sizes]
+    measured["octets"] = [octet_by_octet(round(size * MIB), options.rounds) for size in options.octet_sizes]
     for rows in (measured["socket"], measured["octets"]):
         add_factors(rows)
     print("A body from a socket, through pika.protocol (to be: time x 2.0 for each doubling, memory 2 bodies at most)")
     print(table(measured["socket"]))
     print("\nA body that arrives octet by octet (to be: time x 2.0 for each doubling)")
-    print(table(measured["octets"]))
-    if options.json is not None:
-        options.json.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
-    return 0
+    print(table(measured["octets"]), flush=True)
+
+
+def _measure_scale(lines: Sequence[scale.Line], options: argparse.Namespace, measured: dict[str, Any]) -> None:
+    with broker.running_broker() as running:
+        rows = scale.measure(lines, running.url, options.rounds, options.operations, options.idle, options.most)
+    measured["scale"] = rows
+    print(f"\nAn operation when there is much else (to be: growth below {scale.TOLERANCE:g})")
+    print(tables.text(scale.table(rows)))
+    print(scale.idle_text(rows), flush=True)
 
 
 def over_socket(size: int, rounds: int) -> dict[str, Any]:
@@ -49,7 +65,7 @@ def over_socket(size: int, rounds: int) -> dict[str, Any]:
     :raises benchmarks.clients.MeasurementError: when another body came out, or a program failed otherwise
     """
     samples = [_over_socket_once(size) for _ in range(rounds)]
-    seconds = statistics.median(one["seconds"] for one in samples)
+    seconds = min(one["seconds"] for one in samples)
     memory = [one["peak_memory"] for one in samples if one["peak_memory"] is not None]
     return {
         "size": size,
@@ -75,7 +91,7 @@ def octet_by_octet(size: int, rounds: int) -> dict[str, Any]:
 
     :raises benchmarks.clients.MeasurementError: when another body came out, or the program failed otherwise
     """
-    seconds = statistics.median(_receive("octets", str(size))["seconds"] for _ in range(rounds))
+    seconds = min(_receive("octets", str(size))["seconds"] for _ in range(rounds))
     return {"size": size, "seconds": seconds, "mib_per_second": size / MIB / seconds, "peak_bodies": None}
 
 
@@ -107,12 +123,19 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Measure how the cost of receiving a body grows with its size.")
+    names = ["bodies", *(line.name for line in scale.LINES)]
+    parser = argparse.ArgumentParser(description="Measure how cost grows with size and number.")
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument(
-        "--sizes", type=float, nargs="+", default=[16, 32, 64, 128], metavar="MIB", help="over a socket"
+        "--sizes", type=float, nargs="+", default=[16, 32, 64, 128], metavar="MIB", help="of bodies over a socket"
     )
     parser.add_argument(
         "--octet-sizes", type=float, nargs="+", default=[0.25, 0.5, 1, 2], metavar="MIB", help="octet by octet"
+    )
+    parser.add_argument("--operations", type=positive, default=20_000, metavar="N", help="of each kind; default 20000")
+    parser.add_argument("--most", type=positive, default=1_000_000, metavar="N", help="of channels, consumers, ...")
+    parser.add_argument(
+        "--idle", type=float, default=35.0, metavar="SECONDS", help="of connections; by default heartbeats are in it"
     )
     parser.add_argument("--rounds", type=positive, default=3, help="how often each is measured; default 3")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
