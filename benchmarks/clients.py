@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,16 +105,24 @@ def importing(name: str, python: str, module: str, path: Path | None = None) -> 
     return Client(name, (python, str(PROGRAMS / "import_module.py"), module), _IMPORT, path)
 
 
-def installed(pythons: Sequence[str] = (), folder: Path | None = None) -> tuple[list[Client], list[str]]:
+def installed(
+    names: Sequence[str] = (), pythons: Sequence[str] = (), folder: Path | None = None
+) -> tuple[list[Client], list[str]]:
     """Return the clients that this machine has, in the order of measuring, and a line for each that it has not.
 
+    :param names: what the names of the clients begin with, regardless of case; all without. Of others no environment
+        is made.
     :param pythons: more interpreters to measure this library on
     :param folder: where to compile what is not in Python; without, that is left out
     """
     clients, missing = own(sys.executable), []
     clients.append(importing(clients[0].name, sys.executable, "pika", ROOT))
     clients.append(Client("pika.protocol", (sys.executable, str(PROGRAMS / "pika_protocol.py")), _ALONE, ROOT))
-    for found in (_pika(), _py_amqp(), _amqpstorm(), _aio(), _c(folder)):
+    wanted = [name.lower() for name in names]
+    for library, find in _others(folder):
+        if wanted and not any(name.startswith(library) or library.startswith(name) for name in wanted):
+            continue
+        found = find()
         if isinstance(found, str):
             missing.append(found)
         else:
@@ -125,7 +133,16 @@ def installed(pythons: Sequence[str] = (), folder: Path | None = None) -> tuple[
             missing.append(f"{python} does not run: this library is not measured on it")
         else:
             clients += own(python, f", {version}", _JIT_WARM_UP if version.startswith("PyPy") else 0)
-    return clients, missing
+    return [one for one in clients if not wanted or one.name.lower().startswith(tuple(wanted))], missing
+
+
+def _others(folder: Path | None) -> Iterator[tuple[str, Callable[[], list[Client] | str]]]:
+    """Iterate over what the names of the clients of each other library begin with, and what finds them."""
+    yield "pika 1.4.4", _pika
+    yield "py-amqp", _py_amqp
+    yield "amqpstorm", _amqpstorm
+    yield "aio", _aio
+    yield C, lambda: _c(folder)
 
 
 def other_pythons() -> list[str]:
@@ -208,12 +225,6 @@ def _version_of(python: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def named(clients: Iterable[Client], names: Iterable[str]) -> list[Client]:
-    """Return the clients whose names begin with one of some, regardless of case."""
-    wanted = tuple(name.lower() for name in names)
-    return [client for client in clients if client.name.lower().startswith(wanted)]
 
 
 def measured_messages(client: Client, workload: Workload, messages: int | None) -> tuple[int, int]:

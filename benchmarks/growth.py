@@ -8,13 +8,13 @@ import math
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import broker, clients, scale, tables
+from benchmarks import broker, clients, pages, scale, tables
 from benchmarks.options import positive
 from tests.support.rabbitmq import RabbitMQError
 
@@ -36,7 +36,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if options.json is not None:
         options.json.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    if options.docs is not None:
+        print(f"wrote {pages.fill(options.docs / pages.PERFORMANCE, _parts(measured))}")
     return 0
+
+
+def _parts(measured: Mapping[str, Any]) -> dict[str, str]:
+    """Return what was measured as parts of a page in Markdown."""
+    parts = {}
+    if "socket" in measured:
+        over, octets = tables.markdown(body_rows(measured["socket"])), tables.markdown(body_rows(measured["octets"]))
+        parts["bodies"] = f"From a socket:\n\n{over}\n\nOctet by octet:\n\n{octets}"
+    if "scale" in measured:
+        rows = measured["scale"]
+        parts["scale"] = f"{tables.markdown(scale.table(rows))}\n\n{scale.idle_text(rows)}".rstrip()
+    return parts
 
 
 def _measure_bodies(options: argparse.Namespace, measured: dict[str, Any]) -> None:
@@ -45,9 +59,9 @@ def _measure_bodies(options: argparse.Namespace, measured: dict[str, Any]) -> No
     for rows in (measured["socket"], measured["octets"]):
         add_factors(rows)
     print("A body from a socket, through pika.protocol (to be: time x 2.0 for each doubling, memory 2 bodies at most)")
-    print(table(measured["socket"]))
+    print(tables.text(body_rows(measured["socket"])))
     print("\nA body that arrives octet by octet (to be: time x 2.0 for each doubling)")
-    print(table(measured["octets"]), flush=True)
+    print(tables.text(body_rows(measured["octets"])), flush=True)
 
 
 def _measure_scale(lines: Sequence[scale.Line], options: argparse.Namespace, measured: dict[str, Any]) -> None:
@@ -111,15 +125,18 @@ def add_factors(rows: list[dict[str, Any]]) -> None:
             row["factor"] = growth ** (1 / math.log2(row["size"] / before["size"]))
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows as a table."""
-    lines = [f"{'MiB':>8}  {'seconds':>9}  {'MiB/s':>8}  {'peak, bodies':>12}  {'x per doubling':>14}"]
-    for row in rows:
-        peak = "" if row["peak_bodies"] is None else f"{row['peak_bodies']:.2f}"
-        factor = "" if row["factor"] is None else f"{row['factor']:.2f}"
-        size = row["size"] / MIB
-        lines.append(f"{size:>8g}  {row['seconds']:>9.4f}  {row['mib_per_second']:>8.1f}  {peak:>12}  {factor:>14}")
-    return "\n".join(line.rstrip() for line in lines)
+def body_rows(measured: Sequence[dict[str, Any]]) -> list[tables.Row]:
+    """Return the rows of a table of what was measured."""
+    rows: list[tables.Row] = [("MiB", "seconds", "MiB/s", "peak, bodies", "x per doubling")]
+    for one in measured:
+        peak, factor = one["peak_bodies"], one["factor"]
+        rows.append(
+            (
+                f"{one['size'] / MIB:g}", f"{one['seconds']:.4f}", f"{one['mib_per_second']:.1f}",
+                "" if peak is None else f"{peak:.2f}", "" if factor is None else f"{factor:.2f}",
+            )
+        )  # fmt: skip
+    return rows
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,6 +156,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=positive, default=3, help="how often each is measured; default 3")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
+    parser.add_argument(
+        "--docs", type=Path, nargs="?", const=clients.ROOT, metavar="FOLDER",
+        help="write the tables into the documentation, of this project or of a copy in FOLDER",
+    )  # fmt: skip
     return parser
 
 

@@ -35,27 +35,27 @@ def write(root: Path, results: Mapping[str, Any]) -> Iterator[Path]:
         "rates": tables.markdown(_turned(tables.rates(results))),
         "goals": tables.markdown(tables.goals(results)),
     }
-    yield _fill(root / PERFORMANCE, parts)
+    yield fill(root / PERFORMANCE, parts)
     for_readme = _only(results, _README_WORKLOADS, _README_CLIENTS)
     table = tables.markdown(_turned(tables.costs(for_readme)))
-    yield _fill(root / README, {"speed": f"{drawing}({CHART.as_posix()})\n\n{table}\n\n{_conditions(results)}"})
+    yield fill(root / README, {"speed": f"{drawing}({CHART.as_posix()})\n\n{table}\n\n{_conditions(results)}"})
 
 
 def _conditions(results: Mapping[str, Any]) -> str:
+    """Return what was measured, where and when, in a sentence."""
     hardware, peer = results["machine"], results["broker"]
-    pythons = {one["python"] for one in results["clients"].values() if one["python"]}
-    versions = {name: one["version"] for name, one in results["clients"].items() if " " not in name and one["python"]}
-    others = [f"{name} {version}" for name, version in versions.items() if not name.endswith(_OWN)]
-    c = results["clients"].get("rabbitmq-c")
-    others += [f"rabbitmq-c {c['version']}"] if c else []
+    # A client of a library that has several ("pika 1.4.4 Select") or of this one tells its version in its name.
+    versions = [
+        f"{name} {one['version']}"
+        for name, one in results["clients"].items()
+        if " " not in name and not name.endswith("Connection") and name != "pika.protocol"
+    ]
+    pythons = sorted({one["python"] for one in results["clients"].values() if one["python"]})
     return (
         f"Median of {results['rounds']} rounds on {results['started'][:10]}: {hardware['system']}, {hardware['cpus']} "
-        f"processors ({hardware['processor']}), {peer['product']} {peer['version']} on the same machine, "
-        f"{', '.join(sorted(pythons))}; {', '.join(others)}."
+        f"processors ({hardware['processor']}), {peer['product']} {peer['version']} on the same machine; "
+        f"{', '.join((*pythons, *versions))}."
     )
-
-
-_OWN = ("Connection", "pika.protocol")
 
 
 def _only(results: Mapping[str, Any], workloads: tuple[str, ...], clients: tuple[str, ...]) -> dict[str, Any]:
@@ -71,15 +71,18 @@ def _turned(rows: list[tables.Row]) -> list[tables.Row]:
     return list(zip(*rows))
 
 
-def _fill(page: Path, parts: Mapping[str, str]) -> Path:
-    """Write a page anew, with what is between its markers replaced."""
+def fill(page: Path, parts: Mapping[str, str]) -> Path:
+    """Write a page anew, with what is between its markers replaced, and return it.
+
+    :raises SystemExit: when a marker is missing
+    """
     content = page.read_text(encoding="utf-8")
     for name, part in parts.items():
         begin, end = f"<!-- measured: {name} -->", f"<!-- end: {name} -->"
-        before, found, behind = content.partition(begin)
-        _old, found_end, after = behind.partition(end)
-        if not found or not found_end:
-            raise SystemExit(f"{page} lacks the markers {begin} and {end}")
+        if content.count(begin) != 1 or content.count(end) != 1:
+            raise SystemExit(f"{page} has no place for the figures {name!r}: it needs {begin} and {end}, once each")
+        before, rest = content.split(begin)
+        after = rest.split(end)[1]
         content = f"{before}{begin}\n\n{part}\n\n{end}{after}"
     page.write_text(content, encoding="utf-8")
     return page

@@ -46,11 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measured(options: argparse.Namespace) -> dict[str, Any]:
     chosen = [workload for workload in WORKLOADS if workload.name in options.workloads]
     with tempfile.TemporaryDirectory() as folder:
-        found, missing = clients.installed(options.python, Path(folder))
+        found, missing = clients.installed(options.clients, options.python, Path(folder))
         for line in missing:
             print(line, file=sys.stderr, flush=True)
-        if options.clients:
-            found = clients.named(found, options.clients)
         return {**measure(chosen, found, options.rounds, options.messages), "missing": missing}
 
 
@@ -144,7 +142,9 @@ def _parser() -> argparse.ArgumentParser:
     names = [workload.name for workload in WORKLOADS]
     parser = argparse.ArgumentParser(description="Measure what this library costs, beside other clients.")
     parser.add_argument("--workloads", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
-    parser.add_argument("--clients", nargs="+", metavar="NAME", help="those whose names begin so; all by default")
+    parser.add_argument(
+        "--clients", nargs="+", default=[], metavar="NAME", help="those whose names begin so; all by default"
+    )
     parser.add_argument("--rounds", type=positive, default=5, help="how often each is measured; default 5")
     parser.add_argument("--messages", type=positive, help="at most how many, instead of each workload's own number")
     parser.add_argument(

@@ -138,7 +138,7 @@ def connections(count: int, idle_seconds: float, url: str) -> dict[str, Any]:
         # What is imported and allocated once is no connection's.
         first = await _open(url)
         before, start = rss_kib(), cpu()
-        opened = []
+        opened: list[Any] = []
         while len(opened) < count:
             opened += await asyncio.gather(*(_open(url) for _ in range(min(AT_ONCE, count - len(opened)))))
         opening, after = cpu() - start, rss_kib()
