@@ -15,7 +15,7 @@ from pika.adapters.select_connection import IOLoop
 from .env import PATIENCE, Env, Scenario
 
 #: With what a scenario stays quick when nobody answers.
-QUICK: dict[str, Any] = {"connection_attempts": 1, "retry_delay": 0, "stack_timeout": 1, "socket_timeout": 1}
+QUICK: dict[str, Any] = {"connection_attempts": 1, "retry_delay": 0, "stack_timeout": 4, "socket_timeout": 4}
 BOTH = ("select", "asyncio")
 
 
@@ -26,7 +26,7 @@ class LoopScenarios(dict):  # type: ignore[type-arg]
     """
 
     def __call__(
-        self, *differs: str, node: bool = False, limit: float = 20.0, kinds: Iterable[str] = BOTH
+        self, *differs: str, node: bool = False, limit: float = 100.0, kinds: Iterable[str] = BOTH
     ) -> Callable[[Callable[[Env, Loop], None]], Callable[[Env, Loop], None]]:
         """Make scenarios of a function; see :class:`Scenario`."""
 

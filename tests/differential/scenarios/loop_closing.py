@@ -45,6 +45,9 @@ def close_with_open_channels(env: Env, loop: Loop) -> None:
     env.do("close again", connection.close)
     env.do("channel", connection.channel)
     env.do("publish", channels[0].basic_publish, "", "queue", b"x")
+    loop.until("closed")
+    # Each channel of RabbitMQ answers for itself.
+    env.in_any_order("first closed", "second closed")
     aftermath(env, loop, connection, *channels)
 
 
