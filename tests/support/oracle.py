@@ -75,7 +75,8 @@ def _python_of(environment: pathlib.Path) -> pathlib.Path:
 def _has(python: pathlib.Path, requirement: str) -> bool:
     distribution, version = requirement.split("==")
     # Isolated (-I), so that it cannot find the library under test in the current directory.
-    check = f"import {distribution}, importlib.metadata as m; assert m.version('{distribution}') == '{version}'"
+    module = distribution.replace("-", "_")
+    check = f"import {module}, importlib.metadata as m; assert m.version('{distribution}') == '{version}'"
     return python.exists() and _succeeds([str(python), "-I", "-c", check])
 
 
