@@ -500,10 +500,11 @@ class TwistedChannel:
     def _cancel(self, consumer_tag: str, callback: OnAnswer) -> None:
         require_text("consumer_tag", consumer_tag)
         waiting = self._cancels.get(consumer_tag)
-        # Another consumer may have got the tag meanwhile.
-        if waiting is not None and consumer_tag in self._channel._cancelled:
+        being_cancelled = consumer_tag in self._channel._cancelled
+        # Where another consumer has got the tag meanwhile, that one is meant.
+        if waiting is not None and being_cancelled:
             waiting.append(callback)
-        elif self.is_open and consumer_tag not in self.consumer_tags:
+        elif self.is_open and (being_cancelled or consumer_tag not in self.consumer_tags):
             # What the broker would answer.
             callback(frame.Method(self.channel_number, spec.Basic.CancelOk(consumer_tag)))
         else:

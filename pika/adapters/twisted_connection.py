@@ -98,6 +98,8 @@ class _TwistedConnectionAdapter(BaseConnection):
     def _report_closed(self) -> None:
         if self._closed is not None and self._lost is not None:
             self._closed = self._closed._replace(error=_also(self._closed.error, self._lost))
+        if self._outflow_timer is not None:
+            self._outflow_timer.cancel()
         super()._report_closed()
 
 
@@ -235,6 +237,7 @@ class TwistedProtocolConnection(protocol.Protocol):
         return self
 
     def _on_opened(self, connection: Connection) -> None:
+        self.closed = defer.Deferred()
         try:
             self._on_connection_ready(connection)
         except Exception as error:
@@ -245,7 +248,6 @@ class TwistedProtocolConnection(protocol.Protocol):
 
     def _on_connection_ready(self, _connection: Connection) -> None:
         ready, self.ready = self.ready, None
-        self.closed = defer.Deferred()
         if ready is not None:
             # It fails with the connection, whatever connectionReady waits for.
             self._calls.add(ready)

@@ -112,7 +112,7 @@ class TwistedIOServices(AbstractIOServices):
         )
 
 
-@implementer(interfaces.IPushProducer)  # type: ignore[untyped-decorator]
+@implementer(interfaces.IPushProducer)
 class TwistedStream(AbstractStreamTransport):
     """A transport of Twisted's. As its producer, this learns when it takes no more, and keeps the rest: so it is known
     how much waits to be sent.
