@@ -212,7 +212,7 @@ async def a_cancelled_consumers_queue_is_closed(case: Case) -> None:
         assert isinstance(answer.method, spec.Basic.CancelOk)
     assert isinstance(await case.outcome(messages.get()), exceptions.ConsumerCancelled)
     assert isinstance(await case.outcome(messages.put(1)), exceptions.ConsumerCancelled)
-    assert channel.consumer_tags == []
+    await case.until(lambda: channel.consumer_tags == [])
     # The tag can be used again.
     messages, _tag = await channel.basic_consume(queue, consumer_tag=tag)
     channel.basic_publish("", queue, b"again")

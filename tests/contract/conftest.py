@@ -23,6 +23,7 @@ from tests.contract.drivers import Channel, Connection
 from tests.contract.profiles import Profile, profile_for
 from tests.contract.protocol_driver import ProtocolConnection
 from tests.contract.select_driver import SelectDriverConnection
+from tests.contract.twisted_driver import TwistedDriverConnection
 from tests.contract.users import USERS, add_users, delete_users
 from tests.contract.wire import Wire
 from tests.support.certificates import Authority
@@ -35,9 +36,10 @@ DRIVERS: dict[str, Callable[[str], Connection]] = {
     "callback": CallbackConnection,
     "select": SelectDriverConnection,
     "asyncio": AsyncioDriverConnection,
+    "twisted": TwistedDriverConnection,
 }
 # Those that speak TLS, which the others know nothing of.
-ADAPTERS = ["blocking", "select", "asyncio"]
+ADAPTERS = ["blocking", "select", "asyncio", "twisted"]
 OVER_TLS = " over TLS"
 
 
