@@ -26,7 +26,7 @@ __all__ = ["AsyncioConnection"]
 _NEXT_TURN = 0.001
 
 
-class _Guard:
+class LoopGuard:
     """Lets one thread at a time in, and none but the one that runs the loop while it runs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -80,7 +80,7 @@ class _AsyncioIOServices(
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.thread_guard = _Guard(loop)
+        self.thread_guard = LoopGuard(loop)
 
     def get_native_ioloop(self) -> asyncio.AbstractEventLoop:
         """Return the loop."""
