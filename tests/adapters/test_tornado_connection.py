@@ -16,9 +16,9 @@ from tests.support.rabbitmq import Broker
 
 pytest.importorskip("tornado", reason="no Tornado for this interpreter")
 
-from tornado.ioloop import IOLoop  # noqa: E402
+from tornado.ioloop import IOLoop
 
-from pika.adapters.tornado_connection import TornadoConnection  # noqa: E402
+from pika.adapters.tornado_connection import TornadoConnection
 
 # `sys.argv` is the URL and how the loop is had.
 PROGRAM = """
