@@ -7,9 +7,9 @@ from typing import Any
 import pika
 
 from ..env import Env
-from ..loops import Loop, LoopScenarios
+from ..loops import ALL, Loop, LoopScenarios
 
-scenarios = LoopScenarios()
+scenarios = LoopScenarios(ALL)
 
 
 def consumers(env: Env, loop: Loop, connection: Any) -> list[Any]:
@@ -25,7 +25,8 @@ def consumers(env: Env, loop: Loop, connection: Any) -> list[Any]:
 
 def aftermath(env: Env, loop: Loop, connection: Any, *channels: Any) -> None:
     """Wait for the end of a connection, and record what is left of it."""
-    loop.until("closed")
+    # The operator's command may take its time.
+    loop.until("closed", patience=50)
     loop.states("at the end", connection, *channels)
     env.do("close", connection.close)
     env.do("channel", connection.channel)
@@ -146,7 +147,7 @@ def closed_by_the_broker(env: Env, loop: Loop) -> None:
     aftermath(env, loop, connection, channel)
 
 
-@scenarios()
+@scenarios(limit=60)
 def closed_by_the_operator(env: Env, loop: Loop) -> None:
     credentials = pika.PlainCredentials(f"{env.parameters().virtual_host}-victim", "secret")
     connection = loop.connect(env.parameters(credentials=credentials))
