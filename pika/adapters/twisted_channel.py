@@ -279,7 +279,7 @@ class TwistedChannel:
         def delete(callback: OnAnswer) -> None:
             def on_deleted(method_frame: frame.Method[spec.Queue.DeleteOk]) -> None:
                 for tag in [tag for tag, (name, _messages) in self._consumers.items() if name == queue]:
-                    self._end_consumer(tag)
+                    self._end_consumer(tag, f"Queue {queue} was deleted.")
                 callback(method_frame)
 
             self._channel.queue_delete(queue, if_unused, if_empty, on_deleted)
@@ -523,10 +523,10 @@ class TwistedChannel:
     def _on_consumer_cancelled_by_broker(self, method_frame: frame.Method[spec.Basic.Cancel]) -> None:
         self._end_consumer(method_frame.method.consumer_tag)
 
-    def _end_consumer(self, consumer_tag: str) -> None:
+    def _end_consumer(self, consumer_tag: str, *why: str) -> None:
         if consumer_tag in self._consumers:
             _, messages = self._consumers.pop(consumer_tag)
-            messages.close(exceptions.ConsumerCancelled())
+            messages.close(exceptions.ConsumerCancelled(*why))
 
     def _on_got(self, message: tuple[Any, ...] | None) -> None:
         callback, self._getting = self._getting, None

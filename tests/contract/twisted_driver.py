@@ -139,7 +139,7 @@ class TwistedDriverChannel(drivers.Channel):
     def call(self, deferred: defer.Deferred[Any]) -> Any:
         """Wait for an operation."""
         if deferred.called and self._reason is not None:
-            # As in pika 1.x, it has failed at once, with the reason of the end; the cases want to know that it was late.
+            # As in pika 1.x it has failed at once, with the reason of the end; the cases ask whether it was late.
             deferred.addErrback(lambda failure: None)
             raise exceptions.ChannelWrongStateError("Channel is closed.") from self._reason
         return self._connection.wait(deferred)

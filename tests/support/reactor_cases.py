@@ -22,7 +22,7 @@ from typing import Any, Callable
 from tests.support.programs import ROOT
 
 #: Seconds that a case may take.
-PATIENCE = 30.0
+PATIENCE = 100.0
 
 Run = Callable[["Case"], Coroutine[Any, Any, object]]
 
