@@ -18,8 +18,12 @@ FAREWELL = {
     "asyncio_consumer": [],
     "blocking_retry": ["stopped"],
     "blocking_several_hosts": ["stopped"],
+    "gevent_consumer": ["stopped"],
     "select_consumer": ["stopped"],
+    "tornado_consumer": [],
 }
+#: Those that try again when there is no broker yet.
+PATIENT = ["asyncio_consumer", "blocking_retry", "gevent_consumer", "select_consumer", "tornado_consumer"]
 
 
 def check_end(example: Example, name: str, tasks: Tasks) -> None:
@@ -58,7 +62,7 @@ def test_a_consumer_survives_its_queue(name: str, tasks: Tasks, start_on_both: S
     check_end(example, name, tasks)
 
 
-@pytest.mark.parametrize("name", ["asyncio_consumer", "blocking_retry", "select_consumer"])
+@pytest.mark.parametrize("name", PATIENT)
 def test_a_consumer_can_be_stopped_while_it_waits_for_a_broker(name: str, start: Start) -> None:
     with Proxy(1) as nobody:
         example = start(name, nobody.url)
@@ -68,7 +72,7 @@ def test_a_consumer_can_be_stopped_while_it_waits_for_a_broker(name: str, start:
     assert ([line for line in lines if "trying again" not in line], errors) == (FAREWELL[name], "")
 
 
-@pytest.mark.parametrize("name", ["asyncio_consumer", "blocking_retry", "select_consumer"])
+@pytest.mark.parametrize("name", PATIENT)
 def test_a_consumer_can_be_stopped_while_it_connects(name: str, start: Start) -> None:
     reached = threading.Event()
 
