@@ -84,7 +84,7 @@ async def run(reactor, url, bodies):
         except Exception as error:
             delay = delay_after(attempt)
             attempt += 1
-            print(f"no consumer, trying again in {delay:.1f} seconds: {error}", flush=True)
+            print(f"no connection, trying again in {delay:.1f} seconds: {error!r}", flush=True)
         if connection is not None and connection.is_open:
             await connection.close()
         await task.deferLater(reactor, delay)
