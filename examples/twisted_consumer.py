@@ -81,17 +81,33 @@ async def run(reactor, url, bodies):
             attempt = 0
             await publish(connection, bodies)
             await consume(reactor, connection)
+        except defer.CancelledError:
+            raise
         except Exception as error:
             delay = delay_after(attempt)
             attempt += 1
             print(f"no connection, trying again in {delay:.1f} seconds: {error!r}", flush=True)
-        if connection is not None and connection.is_open:
-            await connection.close()
+        finally:
+            if connection is not None and connection.is_open:
+                await connection.close()
+            elif connection is not None:
+                connection.transport.loseConnection()
         await task.deferLater(reactor, delay)
 
 
 def main(reactor, url="amqp://guest:guest@localhost/%2F", *bodies):
-    return defer.ensureDeferred(run(reactor, url, list(bodies)))
+    running = defer.ensureDeferred(run(reactor, url, list(bodies)))
+    over = defer.Deferred()
+    running.addErrback(lambda failure: failure.trap(defer.CancelledError))
+    running.addBoth(over.callback)
+
+    def stop():
+        running.cancel()
+        return over
+
+    # The reactor waits for that before it closes what is open, with Ctrl-C too.
+    reactor.addSystemEventTrigger("before", "shutdown", stop)
+    return running
 
 
 if __name__ == "__main__":

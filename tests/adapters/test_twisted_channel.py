@@ -13,6 +13,8 @@ from tests.support.rabbitmq import Broker
 from tests.support.reactor_cases import Case, Cases, chosen
 from tests.support.scripted_broker import Session, delivery, scripted_broker
 
+pytest.importorskip("twisted", reason="no Twisted for this interpreter")
+
 cases = Cases("tests.adapters.test_twisted_channel")
 
 

@@ -20,6 +20,8 @@ from tests.support.rabbitmq import Broker
 from tests.support.reactor_cases import Case, Cases, chosen
 from tests.support.scripted_broker import Session, scripted_broker
 
+pytest.importorskip("twisted", reason="no Twisted for this interpreter")
+
 cases = Cases("tests.adapters.test_twisted_connection")
 
 

@@ -17,17 +17,21 @@ from tests.adapters.test_blocking_cuts import HANDSHAKE, ORDER, Limits, Mark, Se
 from tests.support.certificates import Authority
 from tests.support.reactor_cases import Case, Cases
 
+pytest.importorskip("twisted", reason="no Twisted for this interpreter")
+
 #: Of the plain stream, and of TLS's.
-cases = Cases("tests.adapters.test_twisted_cuts")
+cases = Cases("tests.adapters.test_twisted_cuts", patience=280, limit=290)
 WAYS = [(direction, how) for direction in ("broker", "client") for how in ("eof", "reset")]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", [f"plain_{direction}_{how}" for direction, how in WAYS])
 def test_the_stream_ends_at_every_byte(name: str) -> None:
     cases.check(name, "amqp://localhost")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", [f"tls_{direction}_{how}" for direction, how in WAYS])
 def test_tls_ends_at_every_byte(name: str) -> None:
     cases.check(name, "amqp://localhost")

@@ -21,9 +21,6 @@ from typing import Any, Callable
 
 from tests.support.programs import ROOT
 
-#: Seconds that a case may take.
-PATIENCE = 100.0
-
 Run = Callable[["Case"], Coroutine[Any, Any, object]]
 
 
@@ -31,10 +28,14 @@ class Cases(dict):  # type: ignore[type-arg]
     """The cases of a file, by name: call it as a decorator.
 
     :param module: the file's module, as it is imported: pytest gives it another name
+    :param patience: seconds that a case may take
+    :param limit: seconds that those that are run together may take
     """
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, patience: float = 20.0, limit: float = 110.0) -> None:
         super().__init__()
+        self.patience = patience
+        self._limit = limit
         self._module = module
         self._results: dict[str, dict[str, str]] = {}
 
@@ -57,9 +58,13 @@ class Cases(dict):  # type: ignore[type-arg]
 
     def _run(self, url: str, names: list[str]) -> dict[str, str]:
         command = [sys.executable, "-m", __name__, self._module, url, *names]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
-        results = dict.fromkeys(names, f"the process ended before: {done.stderr[-3000:]}")
-        results.update(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+        try:
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=self._limit, check=False)
+            out, err = done.stdout, done.stderr
+        except subprocess.TimeoutExpired as late:
+            out, err = late.stdout or b"", late.stderr or b""
+        results = dict.fromkeys(names, f"the process ended before: {err.decode()[-3000:]}")
+        results.update(json.loads(line) for line in out.decode().splitlines() if line.startswith("["))
         return results
 
 
@@ -165,18 +170,18 @@ class Case:
         return "\n".join(map(str, [*timers, *ours, *errors]))
 
 
-async def _attempt(case: Case, run: Run) -> str:
+async def _attempt(case: Case, run: Run, patience: float) -> str:
     from twisted.internet import defer
 
     problem = ""
     attempt = defer.ensureDeferred(run(case))
-    attempt.addTimeout(PATIENCE, case.reactor)
+    attempt.addTimeout(patience, case.reactor)
     try:
         await attempt
     except BaseException:
         problem = traceback.format_exc()
     closing = defer.ensureDeferred(case.finish())
-    closing.addTimeout(PATIENCE, case.reactor)
+    closing.addTimeout(patience, case.reactor)
     try:
         await closing
     except BaseException:
@@ -200,7 +205,7 @@ async def _run_all(reactor: Any, module: str, url: str, names: list[str]) -> Non
                 case.errors.append(event["log_failure"].value)
 
         publisher.addObserver(observe)
-        problem = await _attempt(case, cases[name])
+        problem = await _attempt(case, cases[name], cases.patience)
         publisher.removeObserver(observe)
         print(json.dumps([name, problem]), flush=True)
 
