@@ -84,7 +84,7 @@ class _TwistedConnectionAdapter(BaseConnection):
 
     def transport_made(self, transport: Any) -> None:
         """Take note of the transport."""
-        self._stream = TwistedStream(transport, self, self.ioloop, self.output_sent)
+        self._stream = TwistedStream(transport, self, self.ioloop, self._look_at_output)
         self.connection_made(self._stream)
 
     def transport_lost(self, reason: BaseException | None) -> None:
