@@ -16,6 +16,7 @@ import argparse
 import collections
 import datetime
 import decimal
+import os
 import pathlib
 import pickle
 import random
@@ -131,7 +132,9 @@ class Oracle:
 
     def __init__(self, python: str) -> None:
         command = [python, str(pathlib.Path(__file__).resolve()), "--serve", python]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # Where PYTHONPATH leads is this library.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
 
     def __enter__(self) -> Oracle:
         return self

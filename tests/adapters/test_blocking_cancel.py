@@ -296,9 +296,16 @@ def test_one_of_two_channels_dies(connection: BlockingConnection, queue: str, ne
     dying, living = connection.channel(), connection.channel()
     seen: list[bytes] = []
 
+    def when_it_is_dead() -> None:
+        if dying.is_open:
+            connection.call_later(0.01, when_it_is_dead)
+        else:
+            publish(living, other, 1, start=5)
+
     def on_message(channel: BlockingChannel, _method: Any, _properties: Any, body: bytes) -> None:
         seen.append(body)
         if body == b"0":
+            connection.call_later(0.2, when_it_is_dead)
             with contextlib.suppress(exceptions.ChannelClosedByBroker):  # it may be told already
                 channel.basic_ack(99)
         if body == b"5":
@@ -307,7 +314,6 @@ def test_one_of_two_channels_dies(connection: BlockingConnection, queue: str, ne
     dying.basic_consume(queue, on_message)
     living.basic_consume(other, on_message, auto_ack=True)
     publish(living, queue, 1)
-    connection.call_later(0.2, lambda: publish(living, other, 1, start=5))
     living.start_consuming()
     assert seen == [b"0", b"5"]
     assert dying.is_closed and dying.consumer_tags == [] and living.is_open

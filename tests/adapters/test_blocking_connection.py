@@ -201,15 +201,15 @@ def test_process_data_events_in_a_callback_calls_nobody(connection: BlockingConn
 def test_sleep_sleeps_and_calls_back(connection: BlockingConnection) -> None:
     called: list[int] = []
     for delay in (3, 1, 2):
-        connection.call_later(delay / 50, lambda delay=delay: called.append(delay))  # type: ignore[misc]
-    connection.sleep(0.3)
+        connection.call_later(delay / 5, lambda delay=delay: called.append(delay))  # type: ignore[misc]
+    connection.sleep(0.7)
     assert called == [1, 2, 3]
 
 
 def test_timers_can_be_taken_back(connection: BlockingConnection) -> None:
     called: list[str] = []
-    late = connection.call_later(0.05, lambda: called.append("late"))
     connection.call_later(0.02, lambda: connection.remove_timeout(late))
+    late = connection.call_later(0.05, lambda: called.append("late"))
     gone = connection.call_later(0, lambda: called.append("gone"))
     connection.remove_timeout(gone)
     done = connection.call_later(0, lambda: called.append("done"))

@@ -27,13 +27,13 @@ QUEUE = "jobs"
 # Every line in `make torture`; otherwise one in so many, which is no divisor of any loop's length.
 STEP = 1 if "PIKA_TEST_EVERY_LINE" in os.environ else 11
 # What nothing waits for may take; far below the bound that ends a wait for an answer that will not come.
-PROMPT = 5.0
+PROMPT = 20.0
 
 
 class Patient(pika.BlockingConnection):
     """A connection that gives an unanswered operation up before the test's time is over."""
 
-    REPLY_TIMEOUT = 20.0
+    REPLY_TIMEOUT = 90.0
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tests.support.encoding import method
 from tests.support.peer import Peer, PeerSocket
 from tests.support.scripted_broker import START, TUNE, ClientGone, Session, delivery
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Cut(Exception):

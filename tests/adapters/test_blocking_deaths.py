@@ -487,11 +487,11 @@ def test_closing_a_connection_that_answers_otherwise(answer: str, monkeypatch: p
         if answer != "end of file":
             session.hold()
 
-    monkeypatch.setattr(BlockingConnection, "CLOSE_TIMEOUT", 0.2)
     with scripted_broker(opened(script)) as peer:
         connection = pika.BlockingConnection(parameters(peer))
         channel = connection.channel()
         if answer == "nothing":
+            monkeypatch.setattr(BlockingConnection, "CLOSE_TIMEOUT", 0.2)
             connection.close()
         else:
             kinds = {"connection.close": exceptions.ConnectionClosedByBroker, "end of file": exceptions.StreamLostError}
@@ -538,13 +538,13 @@ def test_an_answer_has_the_whole_time_again_after_an_alarm(monkeypatch: pytest.M
     def script(session: Session) -> None:
         session.send(method(0, spec.Connection.Blocked("low on memory")))
         asked = session.expect(spec.Queue.Declare)
-        time.sleep(0.9)
+        time.sleep(2)
         session.send(method(0, spec.Connection.Unblocked()))
-        time.sleep(0.3)
+        time.sleep(1.2)
         session.send(method(asked.channel_number, spec.Queue.DeclareOk("queue", 0, 0)))
         session.close_politely()
 
-    monkeypatch.setattr(BlockingConnection, "REPLY_TIMEOUT", 1)
+    monkeypatch.setattr(BlockingConnection, "REPLY_TIMEOUT", 3)
     with scripted_broker(opened(script)) as peer, pika.BlockingConnection(parameters(peer)) as connection:
         assert connection.channel().queue_declare("queue").method.queue == "queue"
 
@@ -571,10 +571,10 @@ def test_an_end_that_no_call_has_raised_is_the_cause_of_the_next_refusal() -> No
 
 
 def test_a_broker_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BlockingConnection, "REPLY_TIMEOUT", 0.2)
     with scripted_broker(opened(Session.hold)) as peer:
         connection = pika.BlockingConnection(parameters(peer))
         channel = connection.channel()
+        monkeypatch.setattr(BlockingConnection, "REPLY_TIMEOUT", 0.2)
         with pytest.raises(exceptions.StreamLostError, match=r"queue\.declare on channel 1"):
             channel.queue_declare("queue")
         assert connection.is_closed

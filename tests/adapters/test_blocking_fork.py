@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pika.broker import Broker as EmbeddedBroker
+from tests.support.bounded import eventually
 from tests.support.brokers import BOTH
 from tests.support.programs import run, running
 from tests.support.proxy import Proxy
@@ -453,11 +454,17 @@ def test_the_child_writes_nothing(place: Place, name: str) -> None:
 def test_rabbitmq_sees_one_connection_that_runs(node: SecureRabbitMQ, tls: bool) -> None:
     url = f"amqps://guest:guest@{node.host}:{node.tls_port}/%2F" if tls else node.url
     source = BEGINNING + ASKING + "in_child(check_refusals)\nask()\ncheck_the_parents()\nconnection.close()"
+
+    def listed() -> list[str]:
+        """The only connection, when those of the tests before this one are gone."""
+        found = node.ctl("list_connections", "--no-table-headers", "pid", "state").split()
+        return found if len(found) == 2 else []
+
     with running(source, url, str(node.authority.cert) if tls else "") as program:
         seen = []
         for _ in range(2):
             assert program.read() == "?"
-            seen.append(node.ctl("list_connections", "pid", "state").split())
+            seen.append(eventually(listed))
             program.say()
         assert program.finish() == (0, "", "")
     assert seen[0] == seen[1] and seen[0][-1] == "running"

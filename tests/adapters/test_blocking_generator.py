@@ -192,6 +192,9 @@ def test_start_consuming_waits_beside_a_generator(channel: BlockingChannel, queu
     waiting: list[int] = []
 
     def stop() -> None:
+        if channel.get_waiting_message_count() < 2:
+            channel.connection.call_later(0.01, stop)
+            return
         waiting.append(channel.get_waiting_message_count())
         channel.stop_consuming()
 

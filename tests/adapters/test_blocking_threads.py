@@ -17,6 +17,7 @@ from pika import exceptions
 from pika.broker import Broker as EmbeddedBroker
 from tests.support.bounded import Running, bounded
 from tests.support.brokers import BOTH
+from tests.support.consuming import publish
 
 BlockingChannel = pika.adapters.blocking_connection.BlockingChannel
 
@@ -272,8 +273,7 @@ def test_publishing_from_many_threads_at_once(channel: BlockingChannel, queue: s
 
 def test_asking_from_many_threads_at_once(channel: BlockingChannel, queue: str) -> None:
     """Answers do not get mixed up."""
-    for number in range(3):
-        channel.basic_publish("", queue, b"%d" % number)
+    publish(channel, queue, 3)
     channel.queue_declare("", exclusive=True)
 
     def ask(thread: int, number: int) -> None:

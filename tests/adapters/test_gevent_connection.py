@@ -25,7 +25,7 @@ from gevent.exceptions import ConcurrentObjectUseError
 
 from pika.adapters.gevent_connection import GeventConnection
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def new_loop(hub: Any = None) -> Any:
@@ -59,6 +59,11 @@ import gevent, pika
 from gevent.event import AsyncResult
 from gevent.monkey import get_original
 from pika.adapters.gevent_connection import GeventConnection
+
+def until(holds):
+    with gevent.Timeout(50):
+        while not holds():
+            gevent.sleep(0.01)
 
 def parameters(**options):
     made = pika.URLParameters(sys.argv[2])
@@ -117,6 +122,7 @@ connection = GeventConnection(parameters())
 for _ in range(3):
     greenlet = gevent.spawn(connection.ioloop.start)
     gevent.sleep(0.1)
+    until(lambda: connection.is_open)
     print(greenlet.dead, connection.is_open)
     connection.ioloop.stop()
     greenlet.get()
@@ -125,7 +131,7 @@ for _ in range(3):
 # The hub does not run for five heartbeats.
 BLOCKED = """
 connection = GeventConnection(parameters(heartbeat=1))
-gevent.sleep(0.5)
+until(lambda: connection.is_open)
 get_original("time", "sleep")(5)
 gevent.sleep(0.5)
 print(connection.is_open)
@@ -168,7 +174,7 @@ stuck = GeventConnection(
     on_open_error_callback=lambda connection, error: errors.append(error),
 )
 other = GeventConnection(parameters(host="127.0.0.1"))
-gevent.sleep(1)
+until(lambda: other.is_open and errors)
 print(other.is_open, len(errors), "rabbit.invalid" in str(errors[0]))
 closed = GeventConnection(
     pika.ConnectionParameters("rabbit.invalid"),
@@ -176,7 +182,7 @@ closed = GeventConnection(
 )
 gevent.sleep(0.1)
 closed.close()
-gevent.sleep(0.1)
+until(lambda: len(errors) == 2)
 print(type(errors[1]).__name__)
 """
 

@@ -24,7 +24,7 @@ from tests.support import oracle, rabbitmq
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
-PATIENCE = 100.0
+PATIENCE = 300.0
 
 #: By name: the program, and where its client comes from.
 CLIENTS = {"oracle": ("pika_program", "pika==1.4.4"), "py-amqp": ("py_amqp_program", "amqp==5.3.1")}

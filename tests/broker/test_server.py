@@ -22,7 +22,7 @@ from pika import exceptions, frame, spec
 from pika.broker import Broker, User
 from tests.broker.peer import published
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def test_consuming_and_cancelling(connection: PlainConnection, channel: Channel,
     channel.basic_publish("", queue, b"for nobody")
     connection.run_for(0.1)
     assert len(log) == 4
-    assert call(connection, channel.queue_declare, queue, passive=True).method.message_count == 1
+    assert call(connection, channel.queue_purge, queue).method.message_count == 1
 
 
 def test_tags_that_are_made_up_differ(channel: Channel, queue: str) -> None:
@@ -180,7 +180,7 @@ def test_cancelling_inside_the_consumer(connection: PlainConnection, channel: Ch
     connection.run(lambda: "cancelled" in log)
     # What was on the way was put back.
     assert log == [b"0", "cancelled"]
-    assert call(connection, channel.queue_declare, queue, passive=True).method.message_count == 2
+    assert call(connection, channel.queue_purge, queue).method.message_count == 2
 
 
 @pytest.mark.parametrize("operation", ["close the channel", "close the connection"])

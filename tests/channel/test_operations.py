@@ -372,10 +372,10 @@ def test_a_binding_without_a_routing_key_has_the_queues_name(
 ) -> None:
     call(connection, channel.queue_bind, queue, "amq.direct")
     channel.basic_publish("amq.direct", queue, b"bound")
-    assert call(connection, channel.queue_declare, queue, passive=True).method.message_count == 1
+    assert call(connection, channel.queue_purge, queue).method.message_count == 1
     call(connection, channel.queue_unbind, queue, "amq.direct")
     channel.basic_publish("amq.direct", queue, b"not bound")
-    assert call(connection, channel.queue_purge, queue).method.message_count == 1
+    assert call(connection, channel.queue_purge, queue).method.message_count == 0
 
 
 def test_a_bindings_routing_key_can_be_empty(connection: PlainConnection, channel: Channel, queue: str) -> None:

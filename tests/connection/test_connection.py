@@ -281,8 +281,7 @@ def test_blocked_connection_timeout() -> None:
 def test_unblocked_in_time() -> None:
     def script(session: Session) -> None:
         session.open()
-        session.send(method(0, spec.Connection.Blocked("memory")))
-        session.send(method(0, spec.Connection.Unblocked()))
+        session.send(method(0, spec.Connection.Blocked("memory")), method(0, spec.Connection.Unblocked()))
         session.close_politely()
 
     with scripted_broker(script) as peer, opened(parameters(peer, blocked_connection_timeout=0.1)) as connection:

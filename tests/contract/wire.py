@@ -14,7 +14,7 @@ from pika.connection.parameters import URLParameters
 from pika.credentials import PlainCredentials
 
 #: No wait of these tests takes longer; a wait that ends here has failed.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 M = TypeVar("M", bound=Method)
 

@@ -16,7 +16,7 @@ from pika.adapters.select_connection import IOLoop
 from .env import PATIENCE, Env, Scenario
 
 #: With what a scenario stays quick when nobody answers.
-QUICK: dict[str, Any] = {"connection_attempts": 1, "retry_delay": 0, "stack_timeout": 1, "socket_timeout": 1}
+QUICK: dict[str, Any] = {"connection_attempts": 1, "retry_delay": 0, "stack_timeout": 4, "socket_timeout": 4}
 ALL = ("select", "asyncio", "tornado", "gevent")
 
 
@@ -33,7 +33,7 @@ class LoopScenarios(dict):  # type: ignore[type-arg]
         self._kinds = tuple(kinds)
 
     def __call__(
-        self, *differs: str, node: bool = False, limit: float = 20.0, kinds: Iterable[str] = ()
+        self, *differs: str, node: bool = False, limit: float = 100.0, kinds: Iterable[str] = ()
     ) -> Callable[[Callable[[Env, Loop], None]], Callable[[Env, Loop], None]]:
         """Make scenarios of a function; see :class:`Scenario`."""
 
@@ -224,9 +224,9 @@ class Loop:
         """Run the loop for a while."""
         self.run(lambda: False, seconds)
 
-    def until(self, label: str, times: int = 1, patience: float = PATIENCE) -> None:
+    def until(self, label: str, times: int = 1) -> None:
         """Run the loop until a callback was called so often."""
-        if not self.run(lambda: self._env.called(label) >= times, patience):
+        if not self.run(lambda: self._env.called(label) >= times):
             raise AssertionError(f"waited in vain for {label}: called {self._env.called(label)} times")
 
     # Connections

@@ -115,7 +115,7 @@ def blocks(session: Session, go: threading.Event) -> None:
     session.open()
     session.open_channel()
     session.send(method(0, spec.Connection.Blocked("low on memory")))
-    go.wait(15)
+    go.wait(60)
     session.send(method(0, spec.Connection.Unblocked()))
     session.close_politely()
 
@@ -151,7 +151,7 @@ def closes_when_told(session: Session, go: threading.Event) -> None:
     """Opens a channel, and closes the connection when it is told to."""
     session.open()
     session.open_channel()
-    go.wait(15)
+    go.wait(60)
     session.send(method(0, spec.Connection.Close(541, "INTERNAL_ERROR - told to", 0, 0)))
     session.close_politely()
 
@@ -160,7 +160,7 @@ def closes_channel_when_told(session: Session, go: threading.Event) -> None:
     """Opens a channel, and closes it when it is told to."""
     session.open()
     number = session.open_channel()
-    go.wait(15)
+    go.wait(60)
     session.send(method(number, spec.Channel.Close(406, "PRECONDITION_FAILED - told to", 60, 80)))
     session.close_politely()
 

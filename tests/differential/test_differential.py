@@ -28,7 +28,7 @@ MODULES = {
 }
 SCENARIOS: dict[str, Scenario] = {name: one for module in MODULES.values() for name, one in module.items()}
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def definitions(folder: Path, *vhosts: str) -> str:

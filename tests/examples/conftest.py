@@ -14,6 +14,7 @@ import pytest
 
 import pika
 from tests.examples.example import EXAMPLES, Example
+from tests.support.bounded import eventually
 from tests.support.oracle import REASON, oracle_python
 from tests.support.rabbitmq import Broker
 
@@ -46,6 +47,11 @@ class Tasks:
             channel.queue_declare(QUEUE, durable=True)
             for body in bodies:
                 channel.basic_publish("", QUEUE, body.encode(), mandatory=True)
+
+    def wait_for_consumers(self, number: int) -> None:
+        """Wait until the queue has so many consumers: what a lost one held is in the queue again then."""
+        with self._channel() as channel:
+            eventually(lambda: channel.queue_declare(QUEUE, passive=True).method.consumer_count == number)
 
     def take_all(self) -> list[str]:
         """Return the messages in the queue, and remove them."""

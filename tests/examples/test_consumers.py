@@ -47,6 +47,7 @@ def test_a_consumer_comes_back(name: str, tasks: Tasks, start_on_both: Start) ->
             fail()
             lines = example.until("consuming")
             assert [line for line in lines if line.startswith(("no connection", "trying again"))]
+            tasks.wait_for_consumers(1)
         tasks.publish("last")
         example.until("got last")
         check_end(example, name, tasks)
@@ -165,6 +166,7 @@ class TestWorkInThreads:
             proxy.cut()
             lines += example.until("consuming")
             assert [line for line in lines if line.startswith("no connection: ")]
+            tasks.wait_for_consumers(1)
             while not {f"done: {body}" for body in bodies} <= set(lines):
                 lines.append(example.line())
             example.interrupt()

@@ -10,8 +10,9 @@ import pytest
 from tests.examples.conftest import QUEUE, Start, Tasks
 from tests.support.certificates import Authority
 from tests.support.peer import free_port
+from tests.support.ports import LOOPBACK
 from tests.support.proxy import Proxy
-from tests.support.rabbitmq import LOOPBACK, RabbitMQ
+from tests.support.rabbitmq import RabbitMQ
 
 
 def test_confirms_and_mandatory(tasks: Tasks, start_on_both: Start) -> None:

@@ -13,7 +13,7 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.base_connection import BaseConnection
 from pika.adapters.select_connection import IOLoop
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class _Select:

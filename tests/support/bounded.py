@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from typing import Any, Callable, Generic, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Running(Generic[T]):
@@ -56,6 +57,23 @@ def side_by_side(functions: Sequence[Callable[[], Any]], seconds: float = PATIEN
     """Call functions at the same time, each in a thread of its own, and return what they return, in their order."""
     running = [Running(function, f"bounded-{index}") for index, function in enumerate(functions)]
     return [one.result(seconds) for one in running]
+
+
+def eventually(holds: Callable[[], T], seconds: float = PATIENCE) -> T:
+    """Ask again and again until the answer is true, and return it.
+
+    :param holds: what to ask
+    :param seconds: how long to ask
+    :raises AssertionError: when it was still false then; the text has the last answer
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        late = time.monotonic() > deadline
+        answer = holds()
+        if answer:
+            return answer
+        assert not late, f"still {answer!r} after {seconds} seconds"
+        time.sleep(0.01)
 
 
 def stacks() -> str:

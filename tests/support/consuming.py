@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
 #: Seconds after which what never comes is given up.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def publish(channel: BlockingChannel, queue: str, number: int, start: int = 0) -> list[bytes]:
@@ -22,14 +22,19 @@ def publish(channel: BlockingChannel, queue: str, number: int, start: int = 0) -
 
 
 def count(channel: BlockingChannel, queue: str) -> int:
-    """Return how many messages of a queue are ready."""
+    """Return how many messages of a queue are ready.
+
+    RabbitMQ's queues answer a declare before anything else: what was published without a confirm, and what was put
+    back, may not be counted yet. Purges, deletes and gets take their turn.
+    """
     return int(channel.queue_declare(queue, passive=True).method.message_count or 0)
 
 
 def drain(channel: BlockingChannel, queue: str, number: int) -> list[bytes]:
     """Take all messages, of which so many have been there or have just been put back."""
     taken: list[bytes] = []
-    for _ in range(1000):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         body = channel.basic_get(queue, auto_ack=True)[2]
         if body is not None:
             taken.append(body)
@@ -50,7 +55,8 @@ def pump(connection: BlockingConnection, done: Callable[[], bool]) -> None:
 
 def arrive(channel: BlockingChannel, number: int) -> None:
     """Wait, without calling a callback, until so many deliveries have arrived for the channel's callbacks."""
-    for _ in range(1000):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         if len(channel._pending_events) >= number:
             return
         channel.basic_qos(prefetch_count=0)

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
+from tests.support.ports import free_ports
+
 # Nothing a script waits for takes longer than this.
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 class PeerSocket:
-    """The peer's end of one connection, as a script sees it. Every wait ends with an error after 20 seconds."""
+    """The peer's end of one connection, as a script sees it. Every wait ends with an error after 60 seconds."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
@@ -163,9 +165,6 @@ class Peer:
             sock.close()
 
 
-def free_port(host: str = "127.0.0.1") -> int:
+def free_port() -> int:
     """A port where nobody listens: connecting to it is refused."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.bind((host, 0))
-        port: int = sock.getsockname()[1]
-        return port
+    return free_ports(1)[0]

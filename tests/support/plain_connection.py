@@ -17,7 +17,7 @@ from pika.connection import Connection, ConnectionParameters, Parameters
 from pika.exceptions import StreamLostError
 from tests.support.scripted_broker import Session, scripted_broker
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class PlainConnection(Connection):
@@ -107,7 +107,7 @@ class PlainConnection(Connection):
                 callback()
 
     def run(self, until: Callable[[], object]) -> None:
-        """Go round until something holds; AssertionError when it does not within 20 seconds."""
+        """Go round until something holds; AssertionError when it does not within 60 seconds."""
         deadline = time.monotonic() + PATIENCE
         while not until():
             assert time.monotonic() < deadline, f"it never came to it; the log is {self.log}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import random
 import re
 import secrets
 import shlex
@@ -18,17 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from tests.support.ports import LOOPBACK, free_ports
+
 if TYPE_CHECKING:
     from pika.connection.parameters import URLParameters
 
-LOOPBACK = "127.0.0.1"
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
-STARTUP_SECONDS = 90.0
-CTL_SECONDS = 60.0
-
-# Kernels hand out ephemeral ports from 32768 (Linux) or 49152 up: a server port from below is never
-# taken by an outgoing connection while its node is down.
-_SERVER_PORTS = range(20000, 30000)
+STARTUP_SECONDS = 300.0
+CTL_SECONDS = 180.0
 
 # If the tests die without a word, their standard input closes; then nothing of the node may stay.
 _GUARD = 'read -r _; kill -KILL "$@" 2>/dev/null; rm -rf "$0"'
@@ -275,22 +271,3 @@ def _tool(name: str) -> str:
     if found is None:
         raise RabbitMQError(f"{name} is not in PATH: it comes with Erlang")
     return found
-
-
-def free_ports(count: int) -> list[int]:
-    """Return `count` different ports of the loopback that nobody listens on."""
-    # Not the seeded generator of the tests: two runs on one machine must not try the same ports in the same order.
-    candidates = random.SystemRandom().sample(_SERVER_PORTS, 200)
-    free = [port for port in candidates if _is_free(port)][:count]
-    if len(free) < count:
-        raise RabbitMQError(f"no free ports from {_SERVER_PORTS.start} to {_SERVER_PORTS.stop - 1}")
-    return free
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as candidate:
-        try:
-            candidate.bind((LOOPBACK, port))
-        except OSError:
-            return False
-    return True

@@ -8,7 +8,8 @@ from typing import Any
 
 import pika
 from tests.support.certificates import Authority
-from tests.support.rabbitmq import LOOPBACK, RabbitMQ, free_ports
+from tests.support.ports import LOOPBACK, free_ports
+from tests.support.rabbitmq import RabbitMQ
 
 # Erlang: do something with the TLS of every running connection, many times. Its `ssl` wants a socket's record, which
 # is two processes under a supervisor of their own. Connections that are over may linger, and would never answer.

@@ -10,7 +10,7 @@ from contextlib import suppress
 from tests.support.peer import Peer, PeerSocket
 
 _CHUNK = 65536
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 def tls_proxy(port: int, context: ssl.SSLContext, host: str = "127.0.0.1") -> Peer:

@@ -17,7 +17,7 @@ from typing import Any, Callable
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 Ask = dict[str, Any]
 Report = dict[str, Any]

@@ -10,7 +10,7 @@ import pytest
 from tests.support import oracle
 from tests.support.bounded import bounded
 from tests.support.certificates import Authority
-from tests.support.rabbitmq import LOOPBACK
+from tests.support.ports import LOOPBACK
 from tests.support.secure_rabbitmq import SecureRabbitMQ
 from tests.tls import attempt as attempts
 from tests.tls.attempt import Ask, Report

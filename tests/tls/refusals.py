@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.certificates import Authority, Certificate
 from tests.support.peer import Peer, PeerSocket
-from tests.support.rabbitmq import LOOPBACK
+from tests.support.ports import LOOPBACK
 from tests.support.secure_rabbitmq import CERTIFIED_USER, SecureRabbitMQ
 from tests.tls.attempt import Ask
 from tests.tls.conftest import at

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.certificates import Authority
 from tests.support.peer import Peer, PeerSocket
+from tests.support.ports import LOOPBACK
 from tests.support.proxy import Proxy
-from tests.support.rabbitmq import LOOPBACK
 from tests.support.scripted_broker import Session, scripted_broker
 from tests.support.secure_rabbitmq import CERTIFIED_USER, SecureRabbitMQ
 from tests.tls.attempt import Report

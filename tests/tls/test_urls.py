@@ -12,7 +12,7 @@ import pytest
 
 import pika
 from tests.support.certificates import Authority
-from tests.support.rabbitmq import LOOPBACK
+from tests.support.ports import LOOPBACK
 from tests.support.scripted_broker import Session, scripted_broker
 from tests.support.secure_rabbitmq import CERTIFIED_USER, SecureRabbitMQ
 from tests.tls.attempt import Ask

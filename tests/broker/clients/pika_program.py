@@ -12,7 +12,7 @@ from pika import exceptions
 from .report import HEADERS, PROPERTIES, ROUTES, Report, Server, digest, refusals
 
 # Seconds that anything may take to arrive.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 MORE_HEADERS = {"octets": b"\x00\xff", "past": datetime.datetime(1970, 1, 1)}
 

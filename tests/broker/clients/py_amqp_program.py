@@ -15,7 +15,7 @@ from .report import HEADERS, PROPERTIES, ROUTES, Report, Server, digest, refusal
 amqp: Any = importlib.import_module("amqp")
 
 # Seconds that anything may take to arrive.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 MORE_HEADERS = {"fraction": 1.5}
 

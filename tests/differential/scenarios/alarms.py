@@ -18,7 +18,7 @@ def publish_until_blocked(env: Env, channel: Any, records: int) -> None:
         channel.connection.process_data_events(0.05)
 
 
-@scenarios(node=True, limit=60)
+@scenarios(node=True, limit=150)
 def alarm_of_memory(env: Env) -> None:
     connection = env.connect()
     channel = connection.channel()
@@ -35,7 +35,7 @@ def alarm_of_memory(env: Env) -> None:
     env.do("close", connection.close)
 
 
-@scenarios(node=True, limit=60)
+@scenarios(node=True, limit=150)
 def alarm_that_takes_too_long(env: Env) -> None:
     connection = env.connect(blocked_connection_timeout=0.5)
     channel = connection.channel()

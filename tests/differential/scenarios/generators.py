@@ -39,7 +39,7 @@ def generator_cancelled_with_messages(env: Env) -> None:
         queue = env.queue(channel, f"queue-{auto_ack}", messages=4)
         generator = channel.consume(queue, auto_ack=auto_ack, inactivity_timeout=5)
         env.do("first", next, generator)
-        channel.connection.sleep(0.1)
+        env.pump(channel.connection, lambda channel=channel: channel.get_waiting_message_count() == 3)
         env.do("waiting", channel.get_waiting_message_count)
         env.do(f"cancel, auto_ack {auto_ack}", channel.cancel)
         env.do("waiting", channel.get_waiting_message_count)

@@ -26,7 +26,7 @@ def publish_until_blocked(env: Env, loop: Loop, channel: Any) -> None:
         loop.wait(0.05)
 
 
-@scenarios(node=True, limit=60)
+@scenarios(node=True, limit=150)
 def alarm_of_memory(env: Env, loop: Loop) -> None:
     channel = loop.channel()
     listen(env, channel.connection)
@@ -37,7 +37,7 @@ def alarm_of_memory(env: Env, loop: Loop) -> None:
     loop.until("unblocked")
 
 
-@scenarios("end in the log", node=True, limit=60, kinds=["select"])
+@scenarios("end in the log", node=True, limit=150, kinds=["select"])
 def alarm_that_takes_too_long(env: Env, loop: Loop) -> None:
     channel = loop.channel(loop.connect(env.parameters(blocked_connection_timeout=0.5)))
     listen(env, channel.connection)

@@ -335,7 +335,7 @@ def channel_transactions_in_one_go(env: Env, loop: Loop) -> None:
     channel.basic_publish("", queue, b"kept")
     channel.tx_commit(callback=env.callback("committed"))
     loop.until("committed")
-    declared: list[Any] = []
-    channel.queue_declare(queue, passive=True, callback=declared.append)
-    loop.run(lambda: declared)
-    env.note("messages", declared[0].method.message_count)
+    purged: list[Any] = []
+    channel.queue_purge(queue, callback=purged.append)
+    loop.run(lambda: purged)
+    env.note("messages", purged[0].method.message_count)

@@ -25,8 +25,7 @@ def consumers(env: Env, loop: Loop, connection: Any) -> list[Any]:
 
 def aftermath(env: Env, loop: Loop, connection: Any, *channels: Any) -> None:
     """Wait for the end of a connection, and record what is left of it."""
-    # The operator's command may take its time.
-    loop.until("closed", patience=50)
+    loop.until("closed")
     loop.states("at the end", connection, *channels)
     env.do("close", connection.close)
     env.do("channel", connection.channel)
@@ -46,6 +45,9 @@ def close_with_open_channels(env: Env, loop: Loop) -> None:
     env.do("close again", connection.close)
     env.do("channel", connection.channel)
     env.do("publish", channels[0].basic_publish, "", "queue", b"x")
+    loop.until("closed")
+    # Each channel of RabbitMQ answers for itself.
+    env.in_any_order("first closed", "second closed")
     aftermath(env, loop, connection, *channels)
 
 
@@ -147,7 +149,7 @@ def closed_by_the_broker(env: Env, loop: Loop) -> None:
     aftermath(env, loop, connection, channel)
 
 
-@scenarios(limit=60)
+@scenarios()
 def closed_by_the_operator(env: Env, loop: Loop) -> None:
     credentials = pika.PlainCredentials(f"{env.parameters().virtual_host}-victim", "secret")
     connection = loop.connect(env.parameters(credentials=credentials))

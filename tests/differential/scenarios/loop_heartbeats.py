@@ -8,13 +8,13 @@ from ..loops import ALL, Loop, LoopScenarios
 scenarios = LoopScenarios(ALL)
 
 
-@scenarios("end in the log", limit=30)
+@scenarios("end in the log", limit=100)
 def heartbeats_that_are_missing(env: Env, loop: Loop) -> None:
     proxy = env.proxy()
     connection = loop.connect(env.parameters(host="127.0.0.1", port=proxy.port, heartbeat=1))
     channel = loop.channel(connection)
     proxy.freeze()
-    loop.run(lambda: env.called("closed"), 20)
+    loop.run(lambda: env.called("closed"))
     loop.states("then", connection, channel)
 
 

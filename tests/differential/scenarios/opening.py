@@ -11,7 +11,7 @@ from ..env import Env, Scenarios
 
 scenarios = Scenarios()
 
-QUICK: dict[str, Any] = {"connection_attempts": 1, "retry_delay": 0, "stack_timeout": 1, "socket_timeout": 1}
+QUICK: dict[str, Any] = {"connection_attempts": 1, "retry_delay": 0, "stack_timeout": 4, "socket_timeout": 4}
 
 
 def opened(env: Env, label: str, *parameters: Any) -> Any:

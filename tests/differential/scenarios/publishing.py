@@ -248,10 +248,10 @@ def transactions(env: Env) -> None:
     channel.basic_publish("", queue, b"1")
     env.do("before", channel.queue_declare, queue, passive=True)
     env.do("commit", channel.tx_commit)
-    env.do("behind the commit", channel.queue_declare, queue, passive=True)
+    env.do("behind the commit", channel.queue_purge, queue)
     channel.basic_publish("", queue, b"2")
     env.do("rollback", channel.tx_rollback)
-    env.do("behind the rollback", channel.queue_declare, queue, passive=True)
+    env.do("behind the rollback", channel.queue_purge, queue)
 
 
 @scenarios()

@@ -15,17 +15,17 @@ from pika.exceptions import WrongThreadError
 from pika.transport.loop import Loop
 from pika.transport.pollers import READ, WRITE, poller_class
 from tests.support.bounded import PATIENCE, bounded, side_by_side
-from tests.support.loops import NAMES, Boom, Clock, Pairs, boom, patient, run_for, started, turn
+from tests.support.loops import NAMES, Boom, Clock, Pairs, boom, patient, started, turn
 
 
 class TestTimers:
     def test_they_run_in_the_order_of_their_times(self, loop: Loop) -> None:
         ran: list[str] = []
-        loop.call_later(0.03, lambda: ran.append("c"))
+        loop.call_later(0.4, lambda: ran.append("c"))
         loop.call_later(0, lambda: ran.append("a1"))
         loop.call_later(0.01, lambda: ran.append("b"))
         loop.call_later(0, lambda: ran.append("a2"))
-        loop.call_later(0.04, loop.stop)
+        loop.call_later(0.41, loop.stop)
         loop.start()
         assert ran == ["a1", "a2", "b", "c"]
 
@@ -224,8 +224,15 @@ class TestCallbacks:
 
     def test_a_wake_up_that_was_heard_is_over(self, clocked: Loop, clock: Clock) -> None:
         ran: list[int] = []
-        threading.Timer(0.05, lambda: clocked.add_callback_threadsafe(lambda: ran.append(1))).start()
-        run_for(clocked, 0.2)
+
+        def heard() -> None:
+            ran.append(1)
+            threading.Timer(0.15, clocked.stop).start()
+
+        timer = clocked.call_later(1e6, boom)
+        threading.Timer(0.05, lambda: clocked.add_callback_threadsafe(heard)).start()
+        bounded(clocked.start)
+        clocked.remove_timeout(timer)
         assert ran == [1]
         assert 2 < clock.read < 100
 
