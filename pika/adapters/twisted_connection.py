@@ -98,8 +98,6 @@ class _TwistedConnectionAdapter(BaseConnection):
     def _report_closed(self) -> None:
         if self._closed is not None and self._lost is not None:
             self._closed = self._closed._replace(error=_also(self._closed.error, self._lost))
-        if self._outflow_timer is not None:
-            self._outflow_timer.cancel()
         super()._report_closed()
 
 
