@@ -139,6 +139,24 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         :returns: the workflow, whose ``abort()`` gives up
         :raises ValueError: there are no parameters
         """
+        nbio = cls._services(custom_ioloop)
+        adapter: Callable[..., Any] = cls
+        factory = functools.partial(adapter, custom_ioloop=nbio, internal_connection_workflow=False)
+        return cls._start_connection_workflow(connection_configs, factory, nbio, workflow, on_done)
+
+    @classmethod
+    def _services(cls, custom_ioloop: Any) -> AbstractIOServices:
+        """Return the services that were given, or those of the event loop that was."""
+        return custom_ioloop if isinstance(custom_ioloop, AbstractIOServices) else cls._services_on(custom_ioloop)
+
+    @classmethod
+    def _services_on(cls, native_loop: Any) -> AbstractIOServices:
+        """Return the services of an event loop: what an adapter does that leaves its ``create_connection()`` to this
+        class.
+
+        :param native_loop: the loop; None for the adapter's own choice
+        """
+        raise NotImplementedError
 
     @classmethod
     def _start_connection_workflow(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pika.exceptions import StreamLostError
+from pika.transport import native
 from pika.transport.dial import Address, Destination, describe
 from pika.transport.errors import (
     AMQPConnectorSocketConnectError,
@@ -82,7 +82,7 @@ class Stream:
         # interrupts it, and must not wait for the lock.
         self._writing = False
         # Held while bytes go out, and while the TLS session is used: for beat(), which another thread calls.
-        self._lock = threading.Lock()
+        self._lock = native.lock()
         # Another thread sends a beat, and may have taken what was pending.
         self._beating = False
         self._sent = 0
@@ -202,7 +202,7 @@ class Stream:
         except OSError as error:
             raise self._lost(error) from (self._write_error or error)
         except BaseException as error:
-            self._lock = threading.Lock()
+            self._lock = native.lock()
             self._read_error = self._interrupted("read", error)
             raise
         if data:
@@ -445,7 +445,7 @@ class Stream:
 
     def _cut_short(self, error: BaseException) -> None:
         # Python 3.9 may be interrupted behind the body of a with statement, and leave the lock taken for ever.
-        self._lock = threading.Lock()
+        self._lock = native.lock()
         self._write_error = error
         self._writing = False
 
@@ -532,7 +532,7 @@ class Stream:
 
     def abandon(self) -> None:
         """As :meth:`abort`, in the child after a fork, where the threads that held locks are gone."""
-        self._lock = threading.Lock()
+        self._lock = native.lock()
         self.abort()
 
     def __repr__(self) -> str:
