@@ -207,7 +207,8 @@ class BaseConnection(Connection, AbstractStreamProtocol):
 
     @property
     def is_output_paused(self) -> bool:
-        """Whether so much waits that publishing should pause: see :meth:`add_on_output_paused_callback`."""
+        """Whether so much waits that publishing should pause: see :meth:`add_on_output_paused_callback`. Not so once
+        the connection has ended."""
         return self._outflow.paused
 
     def add_on_output_paused_callback(self, callback: Callable[[Any], object]) -> None:
@@ -220,7 +221,8 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         self._outflow.add(self._outflow.on_paused, callback)
 
     def add_on_output_resumed_callback(self, callback: Callable[[Any], object]) -> None:
-        """Have a function called when so much of it was sent that :attr:`OUTPUT_LOW_MARK` bytes are left.
+        """Have a function called when so much of it was sent that :attr:`OUTPUT_LOW_MARK` bytes are left. When the
+        connection ends before that, the close callback tells, and this one is not called.
 
         :param callback: called as ``callback(connection)``
         :raises TypeError: it cannot be called
@@ -234,10 +236,6 @@ class BaseConnection(Connection, AbstractStreamProtocol):
                 f"OUTPUT_LIMIT ({self.OUTPUT_LIMIT}), so this message was not taken; publish less while the broker "
                 f"takes less: see add_on_output_paused_callback()"
             )
-
-    def output_sent(self) -> None:
-        """Take note that the kernel has taken bytes that had to wait: called by the stream."""
-        self._look_at_output()
 
     def _look_at_output(self) -> None:
         outflow = self._outflow
@@ -254,7 +252,10 @@ class BaseConnection(Connection, AbstractStreamProtocol):
     def connection_made(self, transport: AbstractStreamTransport) -> None:
         """Take note of the stream: called by it."""
         self._transport = transport
-        self._streaming = transport if isinstance(transport, StreamTransport) else None
+        if isinstance(transport, StreamTransport):
+            self._streaming = transport
+            transport.stream.peer = self._protocol.settings.peer
+            transport.on_output_sent = self._look_at_output
         if self._protocol.error is not None:
             transport.abort()
         else:
@@ -278,8 +279,12 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         """Take note of the end of the stream: called by it."""
         streaming, self._transport, self._streaming = self._streaming, None, None
         self._duty = None
+        self._outflow.paused = False
         if self._forked:
             return
+        if self._outflow_timer is not None:
+            self._outflow_timer.cancel()
+            self._outflow_timer = None
         if self._disconnecting:
             self._on_stream_terminated(None)
             return
@@ -299,16 +304,13 @@ class BaseConnection(Connection, AbstractStreamProtocol):
             LOGGER.error("The connection to %s has ended: %s", self._protocol.settings.peer, error)
         super()._report_closed()
 
-    def _abandon_opening(self, error: BaseException) -> None:
-        """End an attempt to open the connection, for a reason of this client's."""
-        self._abort(error)
-
     def _on_fork(self, parent: int) -> None:
         self._forked = True
         super()._on_fork(parent)
         if self._streaming is not None:
             self._streaming.abandon()
         self._transport = self._streaming = self._duty = None
+        self._outflow.paused = False
 
     # Connecting
 
@@ -318,10 +320,8 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         workflow.start([self.params], self._make_connector, self.ioloop, self._on_workflow_done)
 
     def _make_connector(self) -> AMQPConnector:
-        connector = AMQPConnector(lambda _parameters: self, self._nbio)
-        # What is to be done when nobody wants to know is this connection's business.
-        connector.tells_alone = False
-        return connector
+        # Nobody but this connection tells its user.
+        return AMQPConnector(lambda _parameters: self, self._nbio, remove_default=False)
 
     def _on_workflow_done(self, result: Any) -> None:
         self._workflow = None
@@ -329,7 +329,7 @@ class BaseConnection(Connection, AbstractStreamProtocol):
             return
         if isinstance(result, AMQPConnectionWorkflowAborted):
             self._on_stream_terminated(exceptions.ConnectionOpenAborted(str(result)))
-        elif self._transport is None:
+        else:
             self._on_stream_terminated(result.open_error() if isinstance(result, ConnectingFailed) else result)
 
     # What a callback connection asks of its adapter
@@ -344,12 +344,12 @@ class BaseConnection(Connection, AbstractStreamProtocol):
                 self._workflow.abort()
             else:
                 self._adapter_call_later(0, lambda: self._on_stream_terminated(None))
-        elif self._must_linger(transport):
+        elif self._is_still_sending(transport):
             self._adapter_call_later(_LINGER_STEP, self._adapter_disconnect_stream)
         else:
             transport.abort()
 
-    def _must_linger(self, transport: AbstractStreamTransport) -> bool:
+    def _is_still_sending(self, transport: AbstractStreamTransport) -> bool:
         if isinstance(self._protocol.error, (exceptions.AMQPHeartbeatTimeout, exceptions.ConnectionOpenAborted)):
             return False
         now = time.monotonic()

@@ -56,6 +56,7 @@ class PumpedConnection(Connection):
         self._acts = 0
         self._duty: keeper.Duty | None = None
         super().__init__(parameters, on_open_error_callback=_note_open_error, on_close_callback=_note_end)
+        stream.peer = self._protocol.settings.peer
         self.add_on_connection_unblocked_callback(_note_unblocked)
 
     @property

@@ -20,6 +20,7 @@ from pika.connection.channel_events import ChannelEvent
 from pika.connection.parameters import ConnectionParameters, Parameters
 from pika.protocol import ConnectionState
 from pika.transport import forks
+from pika.transport.dial import describe
 
 LOGGER = logging.getLogger("pika.connection")
 
@@ -148,7 +149,7 @@ class Connection(abc.ABC):
             channel_max=params.channel_max,
             frame_max=params.frame_max,
             heartbeat=heartbeat_setting,
-            peer=f"{params.host}:{params.port}",
+            peer=describe(params),
             product=PRODUCT,
             version=__version__,
         )

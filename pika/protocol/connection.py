@@ -471,10 +471,11 @@ class Connection:
         phase = self.phase
         self._advance(trigger)
         if isinstance(error, exceptions.AMQPError):
-            # Of a stream's error it is the peer, as it is here; of others what is known besides.
-            known = error.context or ""
-            more = "" if known.startswith(self.settings.peer) else f"; {known}"
-            error.context = f"{self.settings.peer}; {phase}{more if known else ''}"
+            # Of a stream's error it begins with the peer, as it does here.
+            known = (error.context or "").split("; ", 1)
+            if known[0] == self.settings.peer:
+                del known[0]
+            error.context = "; ".join(filter(None, (self.settings.peer, phase, *known)))
         self.error = error
         self._heartbeat = None
         self.blocked = None

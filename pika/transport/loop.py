@@ -69,7 +69,8 @@ class Loop:
         self._poller.start()
 
     def stop(self) -> None:
-        """End :meth:`start`, when the iteration is over. Any thread may call it, and any signal handler."""
+        """End :meth:`start`, when the iteration is over. Any thread may call it, and any signal handler. An exception
+        that leaves it before that has ended it as well, and the next start runs on."""
         self._poller.stop()
 
     @one_thread

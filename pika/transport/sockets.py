@@ -186,7 +186,9 @@ def connect_tcp(destination: Destination, address: Address, deadline: float | No
             if left <= 0 and until == patience:
                 raise TimeoutError(f"no answer within socket_timeout ({limit:g} seconds)")
             if left <= 0:
-                raise AMQPConnectorStackTimeout("no answer within stack_timeout")
+                raise AMQPConnectorStackTimeout(
+                    f"no answer within the stack_timeout of {destination.stack_timeout} seconds"
+                )
     except BaseException:
         sock.close()
         raise

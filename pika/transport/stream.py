@@ -66,6 +66,7 @@ class Stream:
         sock.setblocking(False)
         #: The socket itself. With TLS, what goes over it is ciphertext.
         self.socket = sock
+        #: What messages call the peer.
         self.peer = peer or peer_name(sock)
         self.closed = False
         self._recv = sock.recv
@@ -208,7 +209,9 @@ class Stream:
             return data
         if self._write_error is not None:
             raise self._lost(self._write_error) from self._write_error
-        self._read_error = self._stream_lost("Transport indicated EOF")
+        cut_off = self._tls is not None and self._tls.truncated
+        detail = "TLS was cut off: no close-notify came before the end" if cut_off else ""
+        self._read_error = self._stream_lost("Transport indicated EOF", detail)
         raise self._read_error
 
     def _read_tls(self, tls: TLS, limit: int) -> bytes:
@@ -249,10 +252,10 @@ class Stream:
             self._read_error = self._interrupted("write", cause)
         return self._read_error
 
-    def _stream_lost(self, text: str) -> StreamLostError:
+    def _stream_lost(self, text: str, detail: str = "") -> StreamLostError:
         # The text is what programs know of pika 1.x; who the peer is stands behind it.
         error = StreamLostError(text)
-        error.context = self.peer
+        error.context = f"{self.peer}; {detail}" if detail else self.peer
         return error
 
     def _interrupted(self, what: str, cause: BaseException) -> StreamLostError:

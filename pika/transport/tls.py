@@ -33,6 +33,8 @@ class TLS:
         self.server_hostname = server_hostname
         #: True once the peer has ended the stream, by close-notify or by EOF, and all before it was read.
         self.eof = False
+        #: True when that was an EOF alone: anybody on the way can have cut the stream off.
+        self.truncated = False
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
@@ -90,12 +92,12 @@ class TLS:
                 data = self._object.read(min(left, _RECORD))
             except ssl.SSLWantReadError:
                 break
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            except ssl.SSLZeroReturnError:
                 self.eof = True
                 break
             except ssl.SSLError as error:
-                if error.reason == _RAGGED_EOF:
-                    self.eof = True
+                if isinstance(error, ssl.SSLEOFError) or error.reason == _RAGGED_EOF:
+                    self.eof = self.truncated = True
                     break
                 self.read_error = error
                 if not parts:

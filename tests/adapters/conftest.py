@@ -9,11 +9,20 @@ import pytest
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
+from tests.support.adapter_loops import KINDS, Loop
 from tests.support.brokers import BOTH
 from tests.support.rabbitmq import Broker
 
 #: For a test of what the embedded broker does not have.
 only_rabbitmq = pytest.mark.parametrize("broker", BOTH[1:], indirect=True)
+
+
+@pytest.fixture(params=KINDS)
+def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
+    """A loop, of each kind in turn; closed at the end."""
+    loop = Loop(request.param)
+    yield loop
+    loop.close()
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import logging
+import errno
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any, Callable
 
@@ -15,7 +15,7 @@ import pytest
 
 import pika
 from pika import exceptions
-from pika.adapters.base_connection import OutputLimitExceeded
+from pika.adapters.select_connection import IOLoop, PollEvents
 from pika.adapters.utils.connection_workflow import (
     AbstractAMQPConnectionWorkflow,
     AMQPConnectionWorkflow,
@@ -34,13 +34,6 @@ from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, scripted_broker
 
 Parameters = pika.ConnectionParameters
-
-
-@pytest.fixture(params=KINDS)
-def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
-    loop = Loop(request.param)
-    yield loop
-    loop.close()
 
 
 @contextlib.contextmanager
@@ -206,6 +199,51 @@ def test_without_a_callback_the_error_leaves_the_loop(broker: Broker) -> None:
     with pytest.raises(exceptions.AMQPConnectionError, match="refused"):
         loop.native.start()
     loop.close()
+
+
+class FullIOLoop(IOLoop):
+    """A loop of a system that can watch for no more descriptors to read."""
+
+    def add_handler(self, fd: int, handler: Any, events: int) -> None:
+        if events & PollEvents.READ:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().add_handler(fd, handler, events)
+
+
+class FullAsyncioLoop(asyncio.SelectorEventLoop):
+    """The same of asyncio."""
+
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture(params=KINDS)
+def full_loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
+    loop = Loop(request.param, FullIOLoop() if request.param == "select" else FullAsyncioLoop())
+    yield loop
+    loop.close()
+
+
+def test_a_loop_that_can_watch_no_more(full_loop: Loop) -> None:
+    got: list[bytes] = []
+    with Peer(lambda peer: got.append(peer.recv_until_end())) as peer:
+        parameters = Parameters("127.0.0.1", peer.port, connection_attempts=2, retry_delay=0.01)
+        connection = full_loop.connect(parameters)
+        error = ended(full_loop)
+        assert connection.is_closed and peer.accepted == 2
+    # Each attempt has closed its socket, and nothing was said over it.
+    assert got == [b"", b""]
+    assert isinstance(error, exceptions.AMQPConnectionError) and "No space left on device" in str(error)
+
+
+def test_create_connection_on_a_loop_that_can_watch_no_more(full_loop: Loop) -> None:
+    got: list[bytes] = []
+    with Peer(lambda peer: got.append(peer.recv_until_end())) as peer:
+        parameters = Parameters("127.0.0.1", peer.port, connection_attempts=2, retry_delay=0.01)
+        _, failed = created(full_loop, [parameters])
+        assert full_loop.leftovers() == "" and peer.accepted == 2
+    assert got == [b"", b""]
+    assert isinstance(failed, AMQPConnectionWorkflowFailed) and "No space left on device (2 times)" in str(failed)
 
 
 def test_arguments(loop: Loop) -> None:
@@ -415,116 +453,3 @@ def test_another_thread_is_refused_while_the_loop_runs(loop: Loop, broker: Broke
     # While nobody runs it, another thread may take it over.
     bounded(connection.close)
     bounded(lambda: loop.run(lambda: connection.is_closed))
-
-
-# Back-pressure
-
-
-def test_marks(loop: Loop) -> None:
-    ready = threading.Event()
-    total: list[int] = []
-
-    def script(session: Session) -> None:
-        session.open()
-        session.open_channel()
-        assert ready.wait(20)
-        total.append(len(session.peer.recv_until_end()))
-
-    with scripted_broker(script) as peer:
-        connection = loop.connect(Parameters(peer.host, peer.port))
-        connection.OUTPUT_HIGH_MARK, connection.OUTPUT_LOW_MARK = 1_000_000, 100_000
-        connection.OUTPUT_LIMIT = 30_000_000
-        connection.add_on_output_paused_callback(lambda connection: loop.log.append("paused"))
-        connection.add_on_output_resumed_callback(lambda connection: loop.log.append("resumed"))
-        loop.run(lambda: connection.is_open)
-        channel = connection.channel()
-        loop.run(lambda: channel.is_open)
-        published = 0
-        while not connection.is_output_paused:
-            channel.basic_publish("", "queue", bytes(100_000))
-            published += 1
-        assert loop.log == ["open", "paused"] and connection.unsent_bytes > 1_000_000
-        with pytest.raises(OutputLimitExceeded, match="OUTPUT_LIMIT"):
-            while published < 1000:
-                channel.basic_publish("", "queue", bytes(100_000))
-                published += 1
-        waiting = connection.unsent_bytes
-        assert 30_000_000 < waiting < 30_200_000
-        ready.set()
-        loop.run(lambda: "resumed" in loop.log)
-        assert connection.unsent_bytes <= 100_000
-        loop.run(lambda: connection.unsent_bytes == 0)
-        assert loop.log == ["open", "paused", "resumed"]
-        connection._abandon_opening(exceptions.StreamLostError("enough"))
-        assert ended(loop).args == ("enough",)
-    assert total[0] > published * 100_000
-
-
-def test_what_a_callback_of_the_marks_raises_does_not_fail_the_publish(loop: Loop) -> None:
-    def fail(connection: Any) -> None:
-        raise ZeroDivisionError("mine")
-
-    def script(session: Session) -> None:
-        session.open()
-        session.open_channel()
-        time.sleep(0.5)
-        session.peer.recv_until_end()
-
-    with scripted_broker(script) as peer:
-        connection = loop.connect(Parameters(peer.host, peer.port))
-        connection.OUTPUT_HIGH_MARK = connection.OUTPUT_LOW_MARK = 1_000_000
-        connection.add_on_output_paused_callback(fail)
-        loop.run(lambda: connection.is_open)
-        channel = connection.channel()
-        loop.run(lambda: channel.is_open)
-        channel.basic_publish("", "queue", bytes(20_000_000))
-        if loop.kind == "select":
-            with pytest.raises(ZeroDivisionError, match="mine"):
-                loop.run(lambda: False)
-        else:
-            loop.run(lambda: loop.raised)
-        assert connection.is_open
-        loop.run(lambda: not connection.is_output_paused)
-        connection._abandon_opening(exceptions.StreamLostError("enough"))
-        ended(loop)
-
-
-# Heartbeats
-
-
-@pytest.mark.slow
-def test_a_loop_that_is_blocked_keeps_its_connection(loop: Loop, broker: Broker) -> None:
-    connection = loop.connect(broker.parameters(heartbeat=1))
-    loop.run(lambda: connection.is_open)
-    loop.call_later(0, lambda: time.sleep(5))
-    loop.run_for(5.5)
-    channel = connection.channel()
-    loop.run(lambda: channel.is_open)
-    connection.close()
-    loop.run(lambda: connection.is_closed)
-    assert loop.log[0] == "open" and type(loop.log[1][1]) is exceptions.ConnectionClosedByClient
-
-
-@pytest.mark.slow
-def test_without_the_keeper_the_log_says_that_the_loop_was_blocked(
-    loop: Loop, broker: Broker, caplog: pytest.LogCaptureFixture
-) -> None:
-    connection = loop.connect(broker.parameters(heartbeat=4), background_heartbeats=False)
-    loop.run(lambda: connection.is_open)
-    with caplog.at_level(logging.WARNING, "pika.adapters.base_connection"):
-        loop.call_later(0, lambda: time.sleep(5))
-        loop.run_for(5.5)
-    assert "the loop was blocked" in caplog.text
-    connection.close()
-    loop.run(lambda: connection.is_closed)
-
-
-@pytest.mark.slow
-def test_silence_is_death(loop: Loop) -> None:
-    def script(session: Session) -> None:
-        session.open(pika.spec.Connection.Tune(2047, 131072, 1))
-        session.hold()
-
-    with scripted_broker(script) as peer:
-        loop.connect(Parameters(peer.host, peer.port, heartbeat=1))
-        assert type(ended(loop)) is exceptions.AMQPHeartbeatTimeout

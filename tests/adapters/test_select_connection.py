@@ -119,23 +119,80 @@ loop.run(lambda: declared)
 connection.close()
 loop.run(lambda: connection.is_closed)
 loop.close()
+"""
 
-# In the middle of connecting
-import socket
-listener = socket.create_server(("127.0.0.1", 0))
-loop = Loop(sys.argv[1])
-connection = loop.connect(pika.ConnectionParameters(*listener.getsockname()))
-loop.run_for(0.05)
-def child():
-    assert connection.is_closed
-    if sys.argv[1] == "select":
-        loop.run_for(0.1)
-    assert loop.log == []
-fork()
-connection.close()
-loop.run(lambda: loop.log)
-loop.close()
-listener.close()
+# The same in the middle of connecting: `sys.argv` is the kind of loop.
+CONNECTING = """
+import os, socket, ssl, sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+import pika
+from tests.support.adapter_loops import Loop
+
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            child()
+            status = 0
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+def sockets():
+    found = set()
+    for fd in range(3, 100):
+        try:
+            kind = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue
+        if kind.startswith("socket:"):
+            found.add(kind)
+    return found
+
+for phase in ("tcp", "tls", "amqp"):
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    filling = [socket.socket() for _ in range(4 if phase == "tcp" else 0)]
+    for sock in filling:
+        sock.setblocking(False)
+        sock.connect_ex(listener.getsockname())
+    loop = Loop(sys.argv[1])
+    before = sockets()
+    options = pika.SSLOptions(ssl.create_default_context(), "localhost") if phase == "tls" else None
+    connection = loop.connect(pika.ConnectionParameters(*listener.getsockname(), ssl_options=options))
+    loop.run_for(0.05)
+    (own,) = sockets() - before
+    def child():
+        assert connection.is_closed
+        assert own not in sockets(), "the descriptor is open"
+        if sys.argv[1] == "select":
+            loop.run_for(0.1)
+        assert loop.log == []
+    fork()
+    assert own in sockets()
+    if phase != "tcp":
+        peer = listener.accept()[0]
+        peer.settimeout(20)
+        # The parent's first words, and not a byte behind them.
+        said = peer.recv(65536)
+        assert said.startswith({"tls": b"\\x16\\x03", "amqp": b"AMQP"}[phase]), said
+        peer.setblocking(False)
+        try:
+            raise AssertionError(peer.recv(65536))
+        except BlockingIOError:
+            pass
+        peer.close()
+    else:
+        connection.close()
+    loop.run(lambda: loop.log)
+    loop.close()
+    listener.close()
+    for sock in filling:
+        sock.close()
 """
 
 
@@ -143,6 +200,12 @@ listener.close()
 @pytest.mark.parametrize("kind", KINDS)
 def test_forks(broker: Broker, kind: str) -> None:
     assert programs.run(FORK, kind, broker.url) == (0, "", "")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="looks for descriptors where Linux lists them")
+@pytest.mark.parametrize("kind", KINDS)
+def test_forks_while_connecting(kind: str) -> None:
+    assert programs.run(CONNECTING, kind) == (0, "", "")
 
 
 @pytest.mark.parametrize("kind", KINDS)

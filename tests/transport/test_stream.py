@@ -172,7 +172,7 @@ def test_no_answer_within_socket_timeout(blackhole: int) -> None:
 
 
 def test_no_answer_before_the_deadline(blackhole: int) -> None:
-    with pytest.raises(AMQPConnectorSocketConnectError, match="within stack_timeout") as caught:
+    with pytest.raises(AMQPConnectorSocketConnectError, match="within the stack_timeout of") as caught:
         connect(Target("127.0.0.1", blackhole, socket_timeout=None), time.monotonic() + 0.1)
     assert isinstance(caught.value.exception, AMQPConnectorStackTimeout)
 

@@ -21,6 +21,7 @@ from pika.transport.errors import (
 from pika.transport.sockets import open_socket
 
 if TYPE_CHECKING:
+    from pika.adapters.base_connection import BaseConnection
     from pika.adapters.utils.nbio_interface import AbstractIOServices
     from pika.connection import Parameters
 
@@ -31,20 +32,21 @@ class AMQPConnector:
     :param conn_factory: given the connection parameters, makes a connection that waits for its stream, such as
         ``SelectConnection(parameters, internal_connection_workflow=False)``
     :param nbio: the services of the event loop
+    :param remove_default: as for :meth:`~pika.connection.Connection.add_on_open_error_callback`: False has a connection
+        that fails to open raise the exception out of the loop when nobody but the connector wants to know
     """
 
-    #: Whether ``on_done`` is all that tells of a failure. Otherwise the connection goes on raising out of the loop what
-    #: none of its own callbacks is there for.
-    tells_alone = True
-
-    def __init__(self, conn_factory: Callable[[Any], Any], nbio: AbstractIOServices) -> None:
+    def __init__(
+        self, conn_factory: Callable[[Any], BaseConnection], nbio: AbstractIOServices, *, remove_default: bool = True
+    ) -> None:
         self._conn_factory = conn_factory
         self._nbio = nbio
+        self._remove_default = remove_default
         self._params: Parameters | None = None
         self._on_done: Callable[[Any], Any] | None = None
         self._where = ""
         self._sock: socket.socket | None = None
-        self._connection: Any = None
+        self._connection: BaseConnection | None = None
         # What cancels the phase that is going on, and the deadlines.
         self._task: Any = None
         self._tcp_timer: Any = None
@@ -124,10 +126,10 @@ class AMQPConnector:
             server_hostname=None if options is None else options.server_hostname or params.host,
         )
 
-    def _make_connection(self) -> Any:
+    def _make_connection(self) -> BaseConnection:
         connection = self._connection = self._conn_factory(self._params)
         connection.add_on_open_callback(self._on_open)
-        connection.add_on_open_error_callback(self._on_open_error, remove_default=self.tells_alone)
+        connection.add_on_open_error_callback(self._on_open_error, remove_default=self._remove_default)
         return connection
 
     def _on_stream(self, result: Any) -> None:
@@ -184,15 +186,11 @@ class AMQPConnector:
         elif not (self._connection.is_closed or self._connection.is_closing):
             self._end_connection(self._connection, verdict)
 
-    def _end_connection(self, connection: Any, verdict: Exception) -> None:
-        abandon = getattr(connection, "_abandon_opening", None)
+    def _end_connection(self, connection: BaseConnection, verdict: Exception) -> None:
         text = "connecting was aborted by this client"
         if isinstance(verdict, AMQPConnectorAMQPHandshakeError):
             text = f"{self._where}: no AMQP handshake within stack_timeout"
-        if abandon is None:
-            connection.close(320, text)
-        else:
-            abandon(exceptions.ConnectionOpenAborted(text))
+        connection._abort(exceptions.ConnectionOpenAborted(text))
 
     def _clean_up(self) -> None:
         for pending in (self._tcp_timer, self._stack_timer, self._task):

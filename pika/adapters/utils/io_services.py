@@ -8,7 +8,8 @@ import socket
 from typing import TYPE_CHECKING, Any, Callable
 
 from pika.adapters.utils.nbio_interface import AbstractIOReference, AbstractStreamProtocol
-from pika.adapters.utils.stream_transport import DescriptorIOServices, StreamTransport
+from pika.adapters.utils.stream_transport import StreamTransport, WatchesDescriptors
+from pika.transport import forks
 from pika.transport.dial import call_in_thread
 from pika.transport.sockets import connect_error
 from pika.transport.stream import Stream
@@ -66,7 +67,7 @@ class Task(AbstractIOReference):
         """After cancelling: close what was taken over."""
 
 
-def look_up(nbio: DescriptorIOServices, on_done: OnDone, host: str, port: int, *hints: int) -> AbstractIOReference:
+def look_up(nbio: WatchesDescriptors, on_done: OnDone, host: str, port: int, *hints: int) -> AbstractIOReference:
     """Look a host name up in a daemon thread; see :meth:`AbstractIOServices.getaddrinfo`.
 
     :param hints: family, type, protocol and flags
@@ -88,7 +89,7 @@ def look_up(nbio: DescriptorIOServices, on_done: OnDone, host: str, port: int, *
 class _Watching(Task):
     """A task that waits for a descriptor."""
 
-    def __init__(self, nbio: DescriptorIOServices, sock: socket.socket, on_done: OnDone) -> None:
+    def __init__(self, nbio: WatchesDescriptors, sock: socket.socket, on_done: OnDone) -> None:
         super().__init__(on_done)
         self._nbio = nbio
         self._sock = sock
@@ -141,7 +142,7 @@ class _OpenStream(_Watching):
 
     def __init__(
         self,
-        nbio: DescriptorIOServices,
+        nbio: WatchesDescriptors,
         protocol_factory: Callable[[], AbstractStreamProtocol],
         sock: socket.socket,
         on_done: OnDone,
@@ -151,6 +152,7 @@ class _OpenStream(_Watching):
         self._stream: Stream | None = None
 
     def start(self, context: ssl.SSLContext | None, server_hostname: str | None) -> _OpenStream:
+        forks.watch(self)
         try:
             if context is None:
                 self._stream = Stream(self._sock)
@@ -177,6 +179,9 @@ class _OpenStream(_Watching):
             transport = StreamTransport(self._nbio, stream, protocol)
             transport.begin()
         except Exception as error:
+            if self.is_over:
+                # The protocol has heard of the end and given this up: what it raises is its user's.
+                raise
             self._fail(error)
         else:
             self.finish((transport, protocol))
@@ -192,12 +197,20 @@ class _OpenStream(_Watching):
             self._stream.close()
         self._sock.close()
 
+    def _on_fork(self, parent: int) -> None:
+        """In a child: close the descriptor only; loop and peer are the parent's."""
+        if not self.is_over:
+            self._on_done = None
+            if self._stream is not None:
+                self._stream.abandon()
+            self._sock.close()
+
 
 class SocketConnectionMixin:
     """Connects sockets, on top of :class:`AbstractFileDescriptorServices`."""
 
     def connect_socket(
-        self: DescriptorIOServices, sock: socket.socket, resolved_addr: Any, on_done: OnDone
+        self: WatchesDescriptors, sock: socket.socket, resolved_addr: Any, on_done: OnDone
     ) -> AbstractIOReference:
         """See :meth:`AbstractIOServices.connect_socket`.
 
@@ -218,7 +231,7 @@ class StreamingConnectionMixin:
     """Makes streams of sockets, on top of :class:`AbstractFileDescriptorServices`."""
 
     def create_streaming_connection(
-        self: DescriptorIOServices,
+        self: WatchesDescriptors,
         protocol_factory: Callable[[], AbstractStreamProtocol],
         sock: socket.socket,
         on_done: OnDone,

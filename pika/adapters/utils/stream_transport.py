@@ -18,7 +18,7 @@ _READS = 8
 _HELD_LIMIT = 64 * 1024
 
 
-class DescriptorIOServices(Protocol):
+class WatchesDescriptors(Protocol):
     """A loop that watches descriptors, as far as streams and sockets need it."""
 
     def add_callback_threadsafe(self, callback: Callable[[], Any]) -> None:
@@ -42,20 +42,20 @@ class StreamTransport(AbstractStreamTransport):
 
     :param nbio: the loop
     :param stream: connected, its TLS handshake done; taken over
-    :param protocol: told what arrives. Where it has an ``output_sent``, that is called without arguments when the
-        kernel has taken bytes that had to wait
+    :param protocol: told what arrives
     """
 
-    def __init__(self, nbio: DescriptorIOServices, stream: Stream, protocol: AbstractStreamProtocol) -> None:
+    def __init__(self, nbio: WatchesDescriptors, stream: Stream, protocol: AbstractStreamProtocol) -> None:
         self.stream = stream
         #: True from before bytes are taken out of the stream until the protocol has taken note of them. The protocol
         #: may reset it itself, to have what it raises later not taken for an interruption.
         self.in_hand = False
-        #: What ended the stream, unless it was :meth:`abort` or an end of file.
+        #: Called when the kernel has taken bytes that had to wait, if the protocol wants to know.
+        self.on_output_sent: Callable[[], object] | None = None
+        #: What ended the stream, unless it was :meth:`abort`.
         self.lost: StreamLostError | None = None
         self._nbio = nbio
         self._protocol = protocol
-        self._on_output_sent = getattr(protocol, "output_sent", None)
         self._fd = stream.fileno()
         self._ended = False
         self._at_eof = False
@@ -69,11 +69,18 @@ class StreamTransport(AbstractStreamTransport):
         return self.stream.socket
 
     def begin(self) -> None:
-        """Tell the protocol of the stream, and begin to read."""
-        self._protocol.connection_made(self)
-        if not self._ended:
-            self._nbio.set_reader(self._fd, self.look)
+        """Tell the protocol of the stream, and begin to read.
+
+        :raises Exception: the loop refuses to watch, which the protocol hears nothing of; or the protocol failed, which
+            ends the stream
+        """
+        self._nbio.set_reader(self._fd, self.look)
+        try:
+            self._protocol.connection_made(self)
             self._see_to_it()
+        except BaseException as error:
+            self._lose(error)
+            raise
 
     # What the protocol calls
 
@@ -179,22 +186,18 @@ class StreamTransport(AbstractStreamTransport):
             self._nbio.remove_reader(self._fd)
             if self._protocol.eof_received():
                 return
-            cause: BaseException | None = None
-        else:
-            cause = error
-            if isinstance(error, StreamLostError):
-                self.lost = error
-                cause = error.__cause__
+        if isinstance(error, StreamLostError):
+            self.lost = error
         if not self._ended:
             self._end()
-            self._protocol.connection_lost(cause)
+            self._protocol.connection_lost(error.__cause__ if self.lost is error else error)
 
     def _on_writable(self) -> None:
         if not self._ended:
             self.stream.flush()
             self._see_to_it()
-            if self._on_output_sent is not None:
-                self._on_output_sent()
+            if self.on_output_sent is not None:
+                self.on_output_sent()
 
     def _see_to_it(self) -> None:
         """Have the loop watch for what there is to do."""

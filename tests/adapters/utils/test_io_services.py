@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any, Callable
@@ -17,6 +18,7 @@ from pika import exceptions
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.select_connection import IOLoop, SelectConnection
 from pika.adapters.utils import nbio_interface
+from pika.adapters.utils.io_services import Task
 from pika.adapters.utils.nbio_interface import AbstractStreamProtocol, AbstractStreamTransport
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 from tests.support.adapter_loops import KINDS, Loop
@@ -227,6 +229,22 @@ def test_a_protocol_that_fails_to_begin(loop: Loop, nbio: Any) -> None:
         assert isinstance(loop.log[0], ZeroDivisionError) and sock.fileno() == -1
 
 
+def test_a_protocol_that_fails_behind_its_beginning_hears_of_the_end(loop: Loop, nbio: Any) -> None:
+    class Failing(Protocol):
+        def connection_made(self, transport: AbstractStreamTransport) -> None:
+            super().connection_made(transport)
+            transport.write(b"x")
+            raise ZeroDivisionError
+
+    protocol = Failing()
+    got: list[bytes] = []
+    with Peer(lambda peer: got.append(peer.recv_until_end())) as peer:
+        nbio.create_streaming_connection(lambda: protocol, connected(peer.port), loop.log.append)
+        loop.run(lambda: loop.log)
+    (error,) = loop.log
+    assert isinstance(error, ZeroDivisionError) and protocol.log == ["made", ("lost", error)] and got == [b"x"]
+
+
 def test_a_protocol_that_fails_to_take_bytes_loses_them_and_the_stream(loop: Loop, nbio: Any) -> None:
     class Failing(Protocol):
         def data_received(self, data: bytes) -> None:
@@ -375,6 +393,45 @@ def test_the_ends_of_such_a_connection(broker: Broker) -> None:
         assert "Transport indicated EOF" in str(loop.log[3][1])
 
 
+class Deaf(PlainTransport):
+    """A transport that leads nowhere."""
+
+    def abort(self) -> None:
+        return
+
+    def write(self, data: bytes) -> None:
+        return
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+class FailingServices(PlainServices):
+    """Services whose streams fail when they have begun, and do not tell the connection."""
+
+    def create_streaming_connection(
+        self, protocol_factory: Any, sock: Any, on_done: Any, ssl_context: Any = None, server_hostname: Any = None
+    ) -> nbio_interface.AbstractIOReference:
+        def fail() -> None:
+            protocol = protocol_factory()
+            protocol.connection_made(Deaf(protocol))
+            sock.close()
+            on_done(OSError("out of streams"))
+
+        self.call_later(0, fail)
+        return Task(on_done)
+
+
+def test_streams_that_fail_when_they_have_begun() -> None:
+    with plain_loop() as (loop, _), Peer(PeerSocket.recv_until_end) as peer:
+        parameters = pika.ConnectionParameters("127.0.0.1", peer.port)
+        connection = loop.connect(parameters, custom_ioloop=FailingServices(loop.native))
+        loop.run(lambda: connection.is_closed)
+        loop.run_for(0.02)
+        ((name, error),) = loop.log
+    assert name == "error" and "out of streams" in str(error)
+
+
 def test_marks_of_such_a_connection() -> None:
     def script(session: Session) -> None:
         session.open()
@@ -393,8 +450,31 @@ def test_marks_of_such_a_connection() -> None:
         channel.basic_publish("", "queue", bytes(20_000_000))
         assert loop.log[-1] == "paused"
         loop.run(lambda: loop.log[-1] == "resumed")
-        connection._abandon_opening(exceptions.StreamLostError("enough"))
+        connection._abort(exceptions.StreamLostError("enough"))
         loop.run(lambda: connection.is_closed)
+
+
+def test_the_end_of_such_a_connection_leaves_no_timer() -> None:
+    ending = threading.Event()
+
+    def script(session: Session) -> None:
+        session.open()
+        session.open_channel()
+        assert ending.wait(20)
+
+    with plain_loop() as (loop, services), scripted_broker(script) as peer:
+        connection = loop.connect(pika.ConnectionParameters(peer.host, peer.port), custom_ioloop=services)
+        connection.OUTPUT_HIGH_MARK = connection.OUTPUT_LOW_MARK = 1_000_000
+        loop.run(lambda: connection.is_open)
+        channel = connection.channel()
+        loop.run(lambda: channel.is_open)
+        channel.basic_publish("", "queue", bytes(20_000_000))
+        connection.add_on_close_callback(lambda connection, error: loop.native.stop())
+        ending.set()
+        loop.run_until_stopped()
+        assert not connection.is_output_paused
+        # Nothing was left for later, which would run in the time that the loop is given now.
+        assert loop.leftovers() == ""
 
 
 @pytest.mark.slow
