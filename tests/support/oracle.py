@@ -84,7 +84,8 @@ def _has(python: pathlib.Path, requirements: tuple[str, ...]) -> bool:
     checks = ["import importlib.metadata as m"]
     for requirement in requirements:
         distribution, _, version = requirement.partition("==")
-        checks.append(f"import {distribution}; assert m.version('{distribution}').startswith('{version}')")
+        module = distribution.replace("-", "_")
+        checks.append(f"import {module}; assert '{version}' in ('', m.version('{distribution}'))")
     # Isolated (-I), so that it cannot find the library under test in the current directory.
     return python.exists() and _succeeds([str(python), "-I", "-c", "\n".join(checks)])
 
