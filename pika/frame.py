@@ -63,6 +63,7 @@ class _Routes(dict[bytes, tuple[str, str]]):
         return route
 
 
+_new_properties = spec.BasicProperties.__new__
 _decoded = data.decoded_short_strings
 _routes = _Routes()
 
@@ -419,6 +420,8 @@ class FrameReader:
         """
         if self._due:
             return self._next_part()
+        if self._position == len(self._buffer) and not self._arrived:
+            return None
         found = self.next_frame()
         if found is not None or self.buffered < _SMALLEST_PART:
             return found
@@ -506,7 +509,13 @@ class FrameReader:
                 method = spec.Basic.GetOk().decode(buffer[position + 11 : header])
         except (struct.error, IndexError):
             return None
-        properties = spec.BasicProperties.__new__(spec.BasicProperties).decode(buffer[header + 20 : body])
+        properties = _new_properties(spec.BasicProperties)
+        known = spec.repeating_properties.get(buffer[header + 20 : body])
+        if known is None:
+            properties.decode(buffer[header + 20 : body])
+        else:
+            # What decode() does with those that it has met before, without the call.
+            properties.__dict__ = known.copy()
         self._position = end + 1
         return number, method, properties, buffer[body + 8 : end]
 

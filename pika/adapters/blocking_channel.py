@@ -328,6 +328,7 @@ class BlockingChannel(Deliveries):
         # Cancelled first: what is put back while the consumer is active comes straight back to it.
         if consumer_tag in self._impl._protocol.cancelled:
             # By a call that this one interrupts, or that was interrupted itself.
+            self._connection._require_calm("basic.cancel")
             self._wait(lambda: consumer_tag not in self._impl._protocol.cancelled, "basic.cancel")
         elif consumer_tag in self._impl._consumers:
             self._call("basic.cancel", functools.partial(self._impl.basic_cancel, consumer_tag=consumer_tag))
@@ -448,6 +449,7 @@ class BlockingChannel(Deliveries):
     def _finish_interrupted_get(self, message: _CallbackResult, empty: _CallbackResult, auto_ack: bool) -> None:
         """Await the answer that a signal handler kept the last get from awaiting, and put its message back."""
         if self._impl._on_getok_callback is not None:
+            self._connection._require_calm("basic.get")
             self._wait(lambda: message.ready or empty.ready, "basic.get")
         self._get = None
         if not message.ready:
@@ -537,7 +539,9 @@ class BlockingChannel(Deliveries):
         if self._glance():
             self._require_alive()
         if self._delivery_confirmation:
-            self._publish_confirmed(exchange, routing_key, as_body(body), properties, mandatory)
+            if type(body) is not bytes:
+                body = as_body(body)
+            self._publish_confirmed(exchange, routing_key, body, properties, mandatory)
             return
         self._impl.basic_publish(
             exchange=exchange, routing_key=routing_key, body=body, properties=properties, mandatory=mandatory

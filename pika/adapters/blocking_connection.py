@@ -399,14 +399,13 @@ class BlockingConnection:
             )
 
     def _wait_until(self, done: Callable[[], bool], what: str, channel: BlockingChannel | None = None) -> None:
-        """Pump until something holds.
+        """Pump until something holds. The caller has looked with :meth:`_require_calm` before it sent anything.
 
         :param done: says whether it holds
         :param what: what is awaited, for the error's text
         :param channel: on which channel, for that too
         :raises pika.exceptions.AMQPConnectionError: of the class that says why, when the connection ends before
         """
-        self._require_calm(what)
         impl = self._impl
         began = time.monotonic()
         while True:

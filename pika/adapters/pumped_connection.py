@@ -159,9 +159,8 @@ class PumpedConnection(Connection):
             self._acts = acts
             inside.busy = busy
 
-    @one_thread
     def pump_until(self, done: Callable[[], bool], timeout: float | None) -> bool:
-        """Pump until something holds or the connection is closed.
+        """Pump until something holds or the connection is closed. The caller is inside already.
 
         :param done: says whether it holds
         :param timeout: seconds; None for no limit

@@ -86,6 +86,15 @@ class Callbacks:
         entries.append(_Entry(self.next_order(), callback, one_shot, only_caller, arguments))
         return number, name
 
+    def has(self, prefix: int, name: str) -> bool:
+        """Whether an event has callbacks: asked before what they would be called with is made.
+
+        :param prefix: the channel's number; 0 for the connection
+        :param name: the method's NAME
+        """
+        by_name = self._entries.get(str(prefix))
+        return by_name is not None and name in by_name
+
     def pending(self, prefix: int | str, key: object) -> int | None:
         """Return how many callbacks an event has; None when it has none.
 

@@ -111,11 +111,14 @@ class ChannelEvents:
         due = self.callbacks.take(self.channel_number, method, self.connection, method_frame)
         own = self._callbacks_by_reply.pop(reply, None)
         if own is not None:
-            due = sorted([own, *due], key=_first)
+            due = sorted([own, *due], key=_first) if due else [own]
         callbacks = [callback for _, callback in due]
         if reply.content is not None:
             properties, body = reply.content
             header = frame.Header(self.channel_number, len(body), properties)
+            if not callbacks:
+                self._on_getok(method_frame, header, body)
+                return
             callbacks.insert(0, lambda method_frame: self._on_getok(method_frame, header, body))
         elif isinstance(method, spec.Basic.GetEmpty):
             self._on_getok_callback = None
@@ -148,7 +151,7 @@ class ChannelEvents:
 
     def _process(self, method: Method) -> None:
         number = self.channel_number
-        if self.callbacks.pending(number, method):
+        if self.callbacks.has(number, method.NAME):
             self.callbacks.process(number, method, self.connection, frame.Method(number, method))
 
     def _forget_consumer(self, consumer_tag: str) -> None:
