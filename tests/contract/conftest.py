@@ -55,9 +55,10 @@ DRIVERS: dict[str, Callable[[str], Connection]] = {
     "asyncio": AsyncioDriverConnection,
     "tornado": on_library("tornado", "TornadoDriverConnection"),
     "gevent": on_library("gevent", "GeventDriverConnection"),
+    "twisted": on_library("twisted", "TwistedDriverConnection"),
 }
 # Those that speak TLS, which the others know nothing of.
-ADAPTERS = ["blocking", "select", "asyncio", "tornado", "gevent"]
+ADAPTERS = ["blocking", "select", "asyncio", "tornado", "gevent", "twisted"]
 OVER_TLS = " over TLS"
 
 

@@ -21,9 +21,10 @@ FAREWELL = {
     "gevent_consumer": ["stopped"],
     "select_consumer": ["stopped"],
     "tornado_consumer": [],
+    "twisted_consumer": [],
 }
 #: Those that try again when there is no broker yet.
-PATIENT = ["asyncio_consumer", "blocking_retry", "gevent_consumer", "select_consumer", "tornado_consumer"]
+PATIENT = [name for name in FAREWELL if name != "blocking_several_hosts"]
 
 
 def check_end(example: Example, name: str, tasks: Tasks) -> None:
@@ -109,6 +110,13 @@ def test_another_broker_takes_over(tasks: Tasks, start: Start) -> None:
         tasks.publish("taken over")
         assert example.line() == "got taken over"
         check_end(example, "blocking_several_hosts", tasks)
+
+
+def test_twisted_publishes_before_it_consumes(tasks: Tasks, start_on_both: Start) -> None:
+    example = start_on_both("twisted_consumer", tasks.broker.url, "one", "two")
+    assert example.lines(3) == ["published one", "published two", "consuming"]
+    assert sorted(example.lines(2)) == ["got one", "got two"]
+    check_end(example, "twisted_consumer", tasks)
 
 
 class TestWorkInThreads:
