@@ -18,6 +18,9 @@ from benchmarks.workloads import WORKLOADS, Workload
 from tests.support.oracle import oracle_python
 from tests.support.rabbitmq import Broker
 
+# What is measured differs between interpreters, how does not.
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 MIB = 1 << 20
 

@@ -10,7 +10,6 @@ import pytest
 
 from pika.broker import Broker as EmbeddedBroker
 from tests.support.bounded import eventually
-from tests.support.brokers import BOTH
 from tests.support.programs import run, running
 from tests.support.proxy import Proxy
 from tests.support.secure_rabbitmq import SecureRabbitMQ
@@ -370,7 +369,14 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureRabbitMQ]:
         yield running
 
 
-@pytest.fixture(params=[*BOTH, pytest.param("rabbitmq over TLS", marks=pytest.mark.rabbitmq)])
+@pytest.fixture(
+    params=[
+        "embedded",
+        # Its connections are like those to the embedded broker.
+        pytest.param("rabbitmq", marks=[pytest.mark.rabbitmq, pytest.mark.slow]),
+        pytest.param("rabbitmq over TLS", marks=pytest.mark.rabbitmq),
+    ]
+)
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     if request.param == "embedded":
         with EmbeddedBroker() as broker:

@@ -82,7 +82,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield start
 
 
-@pytest.fixture(params=["this pika", "pika 1.4.4"])
+@pytest.fixture(params=["this pika", pytest.param("pika 1.4.4", marks=pytest.mark.slow)])
 def start_on_both(request: pytest.FixtureRequest, start: Start) -> Start:
     """Start an example with this pika, and with pika 1.4.4: what is written for one runs on the other."""
     if request.param == "this pika":
