@@ -13,6 +13,8 @@ CORE_COVERAGE := 97
 # the files are taken in their order, in which the longest ones come early.
 WORKERS ?= 4
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Options of both benchmarks, for example --docs, which writes the figures into the documentation.
+BENCH ?=
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -59,8 +61,10 @@ format: .venv/.installed-dev  ## format the code, and mend what can be mended by
 	$(BIN)/ruff check --quiet --fix .
 	$(BIN)/ruff format --quiet .
 
-bench: .venv/.installed-test rabbitmq  ## measure the speed
-	$(BIN)/python benchmarks/run.py
+bench: .venv/.installed-test rabbitmq  ## measure the speed, beside other clients, and how costs grow: about half an hour
+	@tools/ensure_benchmarks
+	$(BIN)/python benchmarks/run.py $(BENCH)
+	$(BIN)/python benchmarks/growth.py $(BENCH)
 
 fuzz: .venv/.installed-test rabbitmq  ## run the property tests with many more examples: long
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q -m hypothesis --timeout=3600

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pika
 from pika import frame, spec
+from pika.adapters.blocking_connection import BlockingChannel
 from tests.support.rabbitmq import PROTOCOL_HEADER, Broker, RabbitMQ, RabbitMQError
+
+SETTLE_SECONDS = 30.0
 
 
 @contextmanager
@@ -52,3 +58,50 @@ def _first_payload(broker: Broker) -> bytes:
             found = reader.next_frame()
             if found is not None:
                 return found[2]
+
+
+@contextmanager
+def queue(url: str, body: bytes, filled: int, left: int) -> Iterator[str]:
+    """Have a classic transient queue of one's own, and see that as many messages are left as are to be.
+
+    :param url: the broker
+    :param body: of each message that is in it
+    :param filled: how many are in it
+    :param left: how many are to be there afterwards
+    :raises LostError: when there is another number
+    """
+    name = f"benchmark-{secrets.token_hex(4)}"
+    _with_channel(url, lambda channel: _fill(channel, name, body, filled))
+    try:
+        yield name
+        _with_channel(url, lambda channel: _expect(channel, name, left))
+    finally:
+        _with_channel(url, lambda channel: channel.queue_delete(name))
+
+
+class LostError(Exception):
+    """Messages are missing in a queue, or there are too many."""
+
+
+def _with_channel(url: str, action: Callable[[BlockingChannel], object]) -> None:
+    # Not kept while a program is measured: it would have to be seen to.
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        action(connection.channel())
+
+
+def _fill(channel: BlockingChannel, name: str, body: bytes, filled: int) -> None:
+    channel.queue_declare(name)
+    for _ in range(filled):
+        channel.basic_publish("", name, body)
+    _expect(channel, name, filled)
+
+
+def _expect(channel: BlockingChannel, name: str, count: int) -> None:
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        queued = channel.queue_declare(name, passive=True).method.message_count
+        if queued == count:
+            return
+        if time.monotonic() > deadline:
+            raise LostError(f"messages were lost: the queue has {queued}, not {count}")
+        time.sleep(0.01)

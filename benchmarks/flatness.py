@@ -67,6 +67,19 @@ def publishes(url: str, count: int) -> Iterator[int]:
             yield number
 
 
+def gets(url: str, count: int) -> Iterator[int]:
+    """Publish messages of 100 octets, and fetch each."""
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        channel = connection.channel()
+        queue = str(channel.queue_declare("", exclusive=True).method.queue)
+        for number in range(1, count + 1):
+            channel.basic_publish("", queue, bytes(100))
+            method, _properties, _body = channel.basic_get(queue, auto_ack=True)
+            if method is None or method.delivery_tag != number:
+                raise pika.exceptions.AMQPError(f"message {number} was lost")
+            yield number
+
+
 def confirmed_publishes(url: str, count: int) -> Iterator[int]:
     """Publish the same, and wait for each to be confirmed."""
     with pika.BlockingConnection(pika.URLParameters(url)) as connection:
@@ -122,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "connections opened and closed": (connections, options.connections),
         "channels opened and closed": (channels, options.channels),
         "publishes": (publishes, options.publishes),
+        "gets": (gets, options.gets),
         "confirmed publishes": (confirmed_publishes, max(options.publishes // 10, options.looks)),
     }
     measured: dict[str, list[Reading]] = {}
@@ -147,7 +161,8 @@ def _show(name: str, rounds: Iterator[int], count: int, looks: int) -> list[Read
     grown = growth(readings)
     print(
         f"{'FLAT' if is_flat(grown) else 'GROWS'}: {grown.resident:+.2f} MiB, {grown.threads:+} threads, "
-        f"{grown.descriptors:+} descriptors since the first look\n",
+        f"{grown.descriptors:+} descriptors since the first look: memory x "
+        f"{readings[-1].resident / readings[0].resident:.3f}\n",
         flush=True,
     )
     return readings
@@ -156,7 +171,8 @@ def _show(name: str, rounds: Iterator[int], count: int, looks: int) -> list[Read
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="See whether memory, threads and descriptors stay flat. Needs Linux.")
     parser.add_argument("--connections", type=positive, default=10_000, metavar="N", help="default %(default)s")
-    parser.add_argument("--channels", type=positive, default=10_000, metavar="N", help="default %(default)s")
+    parser.add_argument("--channels", type=positive, default=1_000_000, metavar="N", help="default %(default)s")
+    parser.add_argument("--gets", type=positive, default=1_000_000, metavar="N", help="default %(default)s")
     parser.add_argument(
         "--publishes", type=positive, default=1_000_000, metavar="N", help="default %(default)s; a tenth with confirms"
     )

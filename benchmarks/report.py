@@ -1,4 +1,4 @@
-"""The results: median and spread over the rounds, as a table and as JSON."""
+"""The results of a run: median and spread over the rounds, as they go into the JSON file."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from benchmarks.clients import REFERENCE, Sample
-from benchmarks.workloads import Workload
+from benchmarks.clients import REFERENCE, C, Sample
+from benchmarks.workloads import MIB, Workload
 
 
 class Spread(NamedTuple):
@@ -27,77 +27,49 @@ class Spread(NamedTuple):
 Samples = Mapping[str, Sequence[Sample]]
 
 
-def ratios(samples: Samples, client: str, figure: str) -> Spread | None:
-    """Return how many times the reference's figure a client's is, round by round; None where there is no reference."""
-    reference = samples.get(REFERENCE)
-    if not reference or client == REFERENCE:
+def ratios(samples: Samples, client: str, reference: str, figure: str) -> Spread | None:
+    """Return how many times a reference's figure a client's is, round by round; None where there is no reference."""
+    of_reference = samples.get(reference)
+    if not of_reference or client == reference:
         return None
-    pairs = zip(samples[client], reference)
+    pairs = zip(samples[client], of_reference)
     return Spread.of(getattr(ours, figure) / getattr(theirs, figure) for ours, theirs in pairs)
 
 
 def as_json(workload: Workload, messages: int, samples: Samples) -> dict[str, Any]:
-    """Return one workload's results as they go into the JSON file."""
-    results = {}
-    for client, taken in samples.items():
-        cpu, rate = ratios(samples, client, "cpu_us"), ratios(samples, client, "rate")
-        peaks = [sample.peak_rss_mib for sample in taken if sample.peak_rss_mib is not None]
-        results[client] = {
-            "cpu_us": Spread.of(sample.cpu_us for sample in taken)._asdict(),
-            "rate": Spread.of(sample.rate for sample in taken)._asdict(),
-            "peak_rss_mib": Spread.of(peaks)._asdict() if peaks else None,
-            "cpu_ratio": cpu and cpu._asdict(),
-            "rate_ratio": rate and rate._asdict(),
-            "rounds": [
-                {"cpu_us": one.cpu_us, "user_us": one.user_us, "rate": one.rate, "peak_rss_mib": one.peak_rss_mib}
-                for one in taken
-            ],
-        }
+    """Return one workload's results as they go into the JSON file.
+
+    :param messages: how many there were, of clients that take no fewer
+    """
     return {
         "name": workload.name,
         "title": workload.title,
         "messages": messages,
         "body_size": workload.body_size,
-        "clients": results,
+        "unit": workload.unit,
+        "clients": {client: _figures(workload, samples, client) for client in samples},
     }
 
 
-def table(results: Iterable[Mapping[str, Any]]) -> str:
-    """Return the table of some workloads, from what :func:`as_json` made of each."""
-    heading = ("", "CPU, µs per message", "", "messages/s", "peak MiB", f"CPU : {REFERENCE}", f"rate : {REFERENCE}")
-    rows: list[tuple[str, ...]] = [heading]
-    for result in results:
-        rows.append((f"{result['title']}, {result['messages']:,} x {result['body_size']:,} B", *[""] * 6))
-        rows += [_row(name, figures) for name, figures in result["clients"].items()]
-    # The titles stand above the columns, and do not widen them.
-    cells = [row for row in rows if any(row[1:])]
-    widths = [max(len(row[column]) for row in cells) for column in range(7)]
-    widths[0] += 2
-    return "\n".join(_line(row, widths) for row in rows)
+def _figures(workload: Workload, samples: Samples, client: str) -> dict[str, Any]:
+    taken = samples[client]
+    peaks = [one.peak_rss_mib for one in taken if one.peak_rss_mib is not None]
+    grown = [one.grown_mib for one in taken if one.grown_mib is not None]
+    bodies = [one * MIB / workload.body_size for one in grown] if workload.body_size >= MIB else []
+    return {
+        "cpu_us": Spread.of(one.cpu_us for one in taken)._asdict(),
+        "rate": Spread.of(one.rate for one in taken)._asdict(),
+        "peak_rss_mib": Spread.of(peaks)._asdict() if peaks else None,
+        "peak_bodies": Spread.of(bodies)._asdict() if bodies else None,
+        "ratios": {reference: _compared(samples, client, reference) for reference in (REFERENCE, C)},
+        "rounds": [
+            {"cpu_us": one.cpu_us, "user_us": one.user_us, "rate": one.rate, "peak_rss_mib": one.peak_rss_mib}
+            for one in taken
+        ],
+    }
 
 
-def _row(name: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
-    cpu, rate, peak = figures["cpu_us"], figures["rate"], figures["peak_rss_mib"]
-    return (
-        f"  {name}",
-        f"{cpu['median']:.2f}",
-        f"{cpu['low']:.2f} - {cpu['high']:.2f}",
-        f"{rate['median']:,.0f}",
-        "" if peak is None else f"{peak['median']:.1f}",
-        _ratio(figures["cpu_ratio"]),
-        _ratio(figures["rate_ratio"]),
-    )
-
-
-def _ratio(ratio: Mapping[str, float] | None) -> str:
-    if ratio is None:
-        return ""
-    return f"{ratio['median']:.2f} ({ratio['low']:.2f} - {ratio['high']:.2f})"
-
-
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = row
-    if not any(others):
-        return first
-    aligned = (cell.rjust(width) for cell, width in zip(others, widths[1:]))
-    return "  ".join((first.ljust(widths[0]), *aligned)).rstrip()
+def _compared(samples: Samples, client: str, reference: str) -> dict[str, Any] | None:
+    cpu = ratios(samples, client, reference, "cpu_us")
+    rate = ratios(samples, client, reference, "rate")
+    return None if cpu is None or rate is None else {"cpu_us": cpu._asdict(), "rate": rate._asdict()}

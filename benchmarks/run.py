@@ -3,73 +3,114 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import broker, clients, machine, report
+from benchmarks import broker, chart, clients, machine, pages, report, tables
 from benchmarks.options import positive
+from benchmarks.programs.meter import body_of
 from benchmarks.workloads import WORKLOADS, Workload
 from tests.support.rabbitmq import RabbitMQError
 
 # The version of the JSON file's shape.
-FORMAT = 1
+FORMAT = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table and write the JSON file; return the exit status."""
+    """Measure, print the tables and write the files; return the exit status."""
     options = _parser().parse_args(arguments)
-    chosen = [workload for workload in WORKLOADS if workload.name in options.workloads]
     try:
-        measured = measure(chosen, options.rounds, options.messages)
-    except (clients.MeasurementError, RabbitMQError) as error:
+        results = json.loads(options.read.read_text(encoding="utf-8")) if options.read else _measured(options)
+    except (clients.MeasurementError, broker.LostError, RabbitMQError) as error:
         print(f"FAILED: {error}", file=sys.stderr)
         return 1
-    print(report.table(measured["workloads"]))
-    print(_footer(measured))
+    _show(results)
     if options.json is not None:
-        options.json.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if options.chart is not None:
+        options.chart.write_text(chart.draw(results), encoding="utf-8")
+    if options.docs is not None:
+        for written in pages.write(options.docs, results):
+            print(f"wrote {written}")
     return 0
 
 
-def measure(workloads: Sequence[Workload], rounds: int, messages: int | None) -> dict[str, Any]:
+def _measured(options: argparse.Namespace) -> dict[str, Any]:
+    chosen = [workload for workload in WORKLOADS if workload.name in options.workloads]
+    with tempfile.TemporaryDirectory() as folder:
+        found, missing = clients.installed(options.clients, options.python, Path(folder))
+        for line in missing:
+            print(line, file=sys.stderr, flush=True)
+        return {**measure(chosen, found, options.rounds, options.messages), "missing": missing}
+
+
+def measure(
+    workloads: Sequence[Workload], measured: Sequence[clients.Client], rounds: int, messages: int | None
+) -> dict[str, Any]:
     """Run every workload on every client, round by round, and return the results as they go into the JSON file.
 
-    :param messages: how many, instead of each workload's own number
-    :raises benchmarks.clients.MeasurementError: when a message was lost, or a program failed otherwise
+    :param messages: at most how many, instead of each workload's own number
+    :raises benchmarks.clients.MeasurementError: when a program failed, or saw that a message was lost
+    :raises benchmarks.broker.LostError: when a message was lost in between
     """
     started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    installed = clients.installed()
     samples: dict[str, dict[str, list[clients.Sample]]] = {workload.name: {} for workload in workloads}
     with broker.running_broker() as running:
         described = {"machine": machine.describe(), "broker": broker.describe(running)}
         for number in range(1, rounds + 1):
             for workload in workloads:
-                _say(f"round {number} of {rounds}: {workload.title}")
                 # The clients take turns within each round, so that what slows the machine slows all of them.
-                for client in installed:
+                for client in measured:
                     if workload.name in client.workloads:
-                        count = messages or workload.messages
-                        sample = clients.run(client, workload.name, count, workload.body_size, running.url)
+                        _say(f"round {number} of {rounds}: {workload.title}, {client.name}")
+                        sample = once(client, workload, messages, running.url)
                         samples[workload.name].setdefault(client.name, []).append(sample)
         _say("")
-    first = {name: taken[0] for by_client in samples.values() for name, taken in by_client.items()}
+    first: dict[str, clients.Sample] = {}
+    for workload in workloads:
+        for name, taken in samples[workload.name].items():
+            first.setdefault(name, taken[0])
+    order = {client.name: None for client in measured if client.name in first}
     return {
         "format": FORMAT,
         "started": started,
         **described,
-        "reference": clients.REFERENCE if clients.REFERENCE in first else None,
-        "clients": {name: {"version": one.version, "python": one.python} for name, one in first.items()},
+        "clients": {name: {"version": first[name].version, "python": first[name].python} for name in order},
         "rounds": rounds,
         "workloads": [
-            report.as_json(workload, messages or workload.messages, samples[workload.name]) for workload in workloads
+            report.as_json(workload, min(messages or workload.messages, workload.messages), samples[workload.name])
+            for workload in workloads
         ],
     }
+
+
+def once(client: clients.Client, workload: Workload, messages: int | None, url: str) -> clients.Sample:
+    """Run one workload on one client, with a queue of its own if it needs one.
+
+    :raises benchmarks.clients.MeasurementError: when the program failed
+    :raises benchmarks.broker.LostError: when other messages are left than are to be
+    """
+    count, warm_up = clients.measured_messages(client, workload, messages)
+    with _queue(workload, count + warm_up, url) as queue:
+        return clients.run(client, workload, count, warm_up, url, queue)
+
+
+@contextlib.contextmanager
+def _queue(workload: Workload, total: int, url: str) -> Iterator[str]:
+    if workload.queue is None:
+        yield ""
+        return
+    filled, left = (total, 0) if workload.queue else (0, total)
+    with broker.queue(url, body_of(workload.body_size), filled, left) as name:
+        yield name
 
 
 def _say(progress: str) -> None:
@@ -78,27 +119,46 @@ def _say(progress: str) -> None:
         print(f"\r\033[K{progress}", end="", file=sys.stderr, flush=True)
 
 
+def _show(results: dict[str, Any]) -> None:
+    hardware, peer = results["machine"], results["broker"]
+    print(tables.text(tables.details(results["workloads"])))
+    print("\nWhat a message costs: CPU, or seconds where it says s")
+    print(tables.text(tables.costs(results)))
+    reached = tables.goals(results)
+    if len(reached) > 1:
+        print("\nWhat this library is to reach")
+        print(tables.text(reached))
+    print(
+        f"\nMedian of {results['rounds']} rounds, lowest - highest. {hardware['system']}, {hardware['cpus']} x "
+        f"{hardware['processor']}; {peer['product']} {peer['version']}."
+    )
+    for name, one in results["clients"].items():
+        print(f"{name}: {one['version']}{' on ' if one['python'] else ''}{one['python']}")
+    for line in results["missing"]:
+        print(line)
+
+
 def _parser() -> argparse.ArgumentParser:
     names = [workload.name for workload in WORKLOADS]
-    parser = argparse.ArgumentParser(description="Measure what this library costs, beside pika 1.4.4.")
+    parser = argparse.ArgumentParser(description="Measure what this library costs, beside other clients.")
     parser.add_argument("--workloads", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument(
+        "--clients", nargs="+", default=[], metavar="NAME", help="those whose names begin so; all by default"
+    )
     parser.add_argument("--rounds", type=positive, default=5, help="how often each is measured; default 5")
-    parser.add_argument("--messages", type=positive, help="how many messages, instead of each workload's own number")
+    parser.add_argument("--messages", type=positive, help="at most how many, instead of each workload's own number")
+    parser.add_argument(
+        "--python", nargs="*", default=clients.other_pythons(), metavar="PATH",
+        help="more interpreters to measure this library on; pypy3 by default, where there is one",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the CPU per message there, as SVG")
+    parser.add_argument(
+        "--docs", type=Path, nargs="?", const=clients.ROOT, metavar="FOLDER",
+        help="write chart and tables into the documentation, of this project or of a copy in FOLDER",
+    )  # fmt: skip
+    parser.add_argument("--read", type=Path, metavar="FILE", help="take the results of an earlier run; measure nothing")
     return parser
-
-
-def _footer(measured: dict[str, Any]) -> str:
-    hardware, peer = measured["machine"], measured["broker"]
-    lines = [
-        "",
-        f"Median of {measured['rounds']} rounds, lowest - highest. {hardware['system']}, {hardware['cpus']} x "
-        f"{hardware['processor']}; {peer['product']} {peer['version']}.",
-        *(f"{name}: {one['version']} on {one['python']}" for name, one in measured["clients"].items()),
-    ]
-    if measured["reference"] is None:
-        lines.append(f"{clients.REFERENCE} could not be installed: nothing to compare with (PIKA_ORACLE_PYTHON).")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

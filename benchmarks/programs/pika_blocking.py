@@ -1,18 +1,11 @@
 """The workloads on BlockingConnection, in one text for this library and for pika 1.x.
 
-It imports pika, whichever is there.
-
-Arguments: the workload, how many messages, octets of a body, the broker's AMQP URL. Prints one line of JSON.
-A message that is lost, or another one than was sent, ends the program with an error.
+It imports pika, whichever is there. meter.py says what the arguments are and what is printed.
 """
 
 from __future__ import annotations
 
-import platform
-import secrets
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,138 +15,123 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 import pika
 import pika.frame
 import pika.spec
-from benchmarks.programs.meter import Meter, report
-
-PREFETCH = 200
-# Messages before the measured ones, so that every cache is warm and every buffer has its size.
-WARM_UP = 200
-SETTLE_SECONDS = 30.0
+from benchmarks.programs.meter import PREFETCH, Meter, Task, run
 
 
-class Session:
-    """One connection with one channel and one classic transient queue, which goes when the connection does.
-
-    :param messages: how many to measure
-    :param body: the body of each
-    :param url: the broker
-    """
-
-    def __init__(self, messages: int, body: bytes, url: str) -> None:
-        self.messages = messages
-        self.body = body
-        self.connection = pika.BlockingConnection(pika.URLParameters(url))
-        self.channel = self.connection.channel()
-        self.queue = f"benchmark-{secrets.token_hex(4)}"
-        self.channel.queue_declare(self.queue, exclusive=True)
-
-    def publish(self, count: int) -> None:
-        """Publish, and return when the broker has answered something that was sent behind the last message."""
-        publish, queue, body = self.channel.basic_publish, self.queue, self.body
-        for _ in range(count):
-            publish("", queue, body)
-        self.channel.queue_declare(self.queue, passive=True)
-
-    def expect_queued(self, count: int) -> None:
-        """Raise unless the queue has so many messages, or gets them in a while."""
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while True:
-            queued = self.channel.queue_declare(self.queue, passive=True).method.message_count
-            if queued == count:
-                return
-            if time.monotonic() > deadline:
-                raise SystemExit(f"messages were lost: the queue has {queued} messages, not {count}")
-            time.sleep(0.01)
-
-    def refuse(self, number: int, delivery_tag: int, body: bytes) -> None:
-        """Raise: a delivery is not the one that was due. The callers compare; a call for each would be measured too."""
-        raise SystemExit(f"delivery {number} is another: it has tag {delivery_tag} and {len(body)} octets of body")
+def publish(task: Task, meter: Meter) -> None:
+    _publish(task, meter, confirmed=False)
 
 
-def publish(session: Session, meter: Meter) -> dict[str, Any]:
-    session.publish(WARM_UP)
+def publish_confirmed(task: Task, meter: Meter) -> None:
+    _publish(task, meter, confirmed=True)
+
+
+def _publish(task: Task, meter: Meter, confirmed: bool) -> None:
+    """Publish; it ends when the broker has answered something that was sent behind the last message."""
+    connection = pika.BlockingConnection(pika.URLParameters(task.url))
+    channel = connection.channel()
+    if confirmed:
+        channel.confirm_delivery()
+    send, queue, body = channel.basic_publish, task.queue, task.body
+    for _ in range(task.warm_up):
+        send("", queue, body)
+    channel.queue_declare(queue, passive=True)
     meter.start()
-    session.publish(session.messages)
-    measured = meter.stop()
-    session.expect_queued(WARM_UP + session.messages)
-    return measured
+    for _ in range(task.messages):
+        send("", queue, body)
+    channel.queue_declare(queue, passive=True)
+    meter.stop()
+    connection.close()
 
 
-def publish_confirmed(session: Session, meter: Meter) -> dict[str, Any]:
-    session.channel.confirm_delivery()
-    return publish(session, meter)
+def consume(task: Task, meter: Meter) -> None:
+    _consume(task, meter, acknowledge=False)
 
 
-def consume(session: Session, meter: Meter) -> dict[str, Any]:
-    return _consume(session, meter, acknowledge=False)
+def consume_ack(task: Task, meter: Meter) -> None:
+    _consume(task, meter, acknowledge=True)
 
 
-def consume_ack(session: Session, meter: Meter) -> dict[str, Any]:
-    session.channel.basic_qos(prefetch_count=PREFETCH)
-    measured = _consume(session, meter, acknowledge=True)
-    # What was delivered and not acknowledged goes back into the queue when its channel closes.
-    session.channel.close()
-    session.channel = session.connection.channel()
-    session.expect_queued(0)
-    return measured
-
-
-def _consume(session: Session, meter: Meter, acknowledge: bool) -> dict[str, Any]:
-    total = WARM_UP + session.messages
-    session.publish(total)
-    session.expect_queued(total)
-    received, expected = 0, session.body
+def _consume(task: Task, meter: Meter, acknowledge: bool) -> None:
+    connection = pika.BlockingConnection(pika.URLParameters(task.url))
+    channel = connection.channel()
+    if acknowledge:
+        channel.basic_qos(prefetch_count=PREFETCH)
+    received, last = 0, None
+    size, first, total = task.body_size, task.warm_up, task.total
 
     def on_message(channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        nonlocal received
+        nonlocal received, last
         received += 1
-        if method.delivery_tag != received or body != expected:
-            session.refuse(received, method.delivery_tag, body)
+        if method.delivery_tag != received or len(body) != size:
+            task.refuse(received, method.delivery_tag, body)
         if acknowledge:
             channel.basic_ack(method.delivery_tag)
-        if received == WARM_UP:
+        if received == first:
             meter.start()
         elif received == total:
+            last = body
             channel.stop_consuming()
 
-    session.channel.basic_consume(session.queue, on_message, auto_ack=not acknowledge)
-    session.channel.start_consuming()
-    measured = meter.stop()
-    if received != total:
-        raise SystemExit(f"messages were lost: {received} of {total} arrived")
-    return measured
+    channel.basic_consume(task.queue, on_message, auto_ack=not acknowledge)
+    channel.start_consuming()
+    meter.stop()
+    connection.close()
+    task.require(received, last)
 
 
-def get(session: Session, meter: Meter) -> dict[str, Any]:
-    session.publish(WARM_UP + session.messages)
-    session.expect_queued(WARM_UP + session.messages)
-    for number in range(1, WARM_UP + session.messages + 1):
-        method, _properties, body = session.channel.basic_get(session.queue, auto_ack=True)
-        if method is None or body is None:
-            raise SystemExit(f"messages were lost: there is no message number {number}")
-        if method.delivery_tag != number or body != session.body:
-            session.refuse(number, method.delivery_tag, body)
-        if number == WARM_UP:
+def get(task: Task, meter: Meter) -> None:
+    connection = pika.BlockingConnection(pika.URLParameters(task.url))
+    channel = connection.channel()
+    fetch, queue, size = channel.basic_get, task.queue, task.body_size
+    method: Any
+    for number in range(1, task.total + 1):
+        # The one before is let go first: two are not to be held.
+        body = None
+        method, _properties, body = fetch(queue, auto_ack=True)
+        if body is None or method.delivery_tag != number or len(body) != size:
+            task.refuse(number, method and method.delivery_tag, body)
+        if number == task.warm_up:
+            body = None
             meter.start()
-    return meter.stop()
+    meter.stop()
+    connection.close()
+    task.require(number, body)
 
 
-def encode(messages: int, body: bytes, meter: Meter) -> dict[str, Any]:
+def open_close(task: Task, meter: Meter) -> None:
+    """Open connections with a channel each; closing them is not measured."""
+    parameters = pika.URLParameters(task.url)
+    opened = []
+    for number in range(task.total):
+        if number == task.warm_up:
+            meter.start()
+        connection = pika.BlockingConnection(parameters)
+        connection.channel()
+        opened.append(connection)
+    meter.stop()
+    for connection in opened:
+        connection.close()
+
+
+def encode(task: Task, meter: Meter) -> None:
     """Make the three frames of a publish, with the public classes of pika.spec and pika.frame."""
+    body = task.body
     meter.start()
-    for _ in range(messages):
+    for _ in range(task.messages):
         method = pika.spec.Basic.Publish(exchange="", routing_key="benchmark-00000000")
         frames = pika.frame.Method(1, method).marshal()
         frames += pika.frame.Header(1, len(body), pika.spec.BasicProperties()).marshal()
         frames += pika.frame.Body(1, body).marshal()
-    measured = meter.stop()
+    meter.stop()
     # 8 octets around each of three frames, 12 and 2 of a header, 4 of a method and 23 of its arguments.
     if len(frames) != len(body) + 24 + 14 + 27:
         raise SystemExit(f"a publish of {len(body)} octets was encoded to {len(frames)}")
-    return measured
 
 
-def decode(messages: int, body: bytes, meter: Meter) -> dict[str, Any]:
+def decode(task: Task, meter: Meter) -> None:
     """Read the three frames of a delivery with pika.frame.decode_frame."""
+    body = task.body
     method = pika.spec.Basic.Deliver("ctag1.0123456789abcdef", 1, False, "", "benchmark-00000000")
     frames = [
         pika.frame.Method(1, method).marshal(),
@@ -162,39 +140,23 @@ def decode(messages: int, body: bytes, meter: Meter) -> dict[str, Any]:
     ]
     decode_frame = pika.frame.decode_frame
     meter.start()
-    for _ in range(messages):
+    for _ in range(task.messages):
         decoded: list[Any] = [decode_frame(data)[1] for data in frames]
-    measured = meter.stop()
+    meter.stop()
     if decoded[0].method != method or decoded[1].body_size != len(body) or decoded[2].fragment != body:
         raise SystemExit(f"a delivery was decoded to {decoded!r:.200}")
-    return measured
 
 
-ON_BROKER: dict[str, Callable[[Session, Meter], dict[str, Any]]] = {
+TASKS = {
     "publish": publish,
+    "publish-confirmed": publish_confirmed,
     "consume": consume,
     "consume-ack": consume_ack,
-    "publish-confirmed": publish_confirmed,
     "get": get,
+    "open": open_close,
+    "encode": encode,
+    "decode": decode,
 }
-ALONE: dict[str, Callable[[int, bytes, Meter], dict[str, Any]]] = {"encode": encode, "decode": decode}
-
-
-def main() -> None:
-    workload, messages, body_size, url = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-    body = (b"0123456789abcdef" * (body_size // 16 + 1))[:body_size]
-    if workload in ALONE:
-        measured = ALONE[workload](messages, body, Meter())
-    else:
-        session = Session(messages, body, url)
-        measured = ON_BROKER[workload](session, Meter())
-        session.connection.close()
-    report({"version": pika.__version__, "python": _python(), "messages": messages, **measured})
-
-
-def _python() -> str:
-    return f"{platform.python_implementation()} {platform.python_version()}"
-
 
 if __name__ == "__main__":
-    main()
+    run(TASKS, pika.__version__, sys.argv[1:])

@@ -1,20 +1,18 @@
 """The workloads on pika.protocol alone: what encoding and decoding cost on the way that this library's clients take.
 
-Arguments as those of pika_blocking.py; the URL is not used. Prints one line of JSON.
+meter.py says what the arguments are and what is printed; broker and queue are not used.
 """
 
 from __future__ import annotations
 
-import platform
 import sys
 from pathlib import Path
-from typing import Any
 
 # Behind everything else, so that the pika that is measured is the one that the interpreter has.
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import pika
-from benchmarks.programs.meter import Meter, report
+from benchmarks.programs.meter import Meter, Task, run
 from benchmarks.programs.scripted_broker import ScriptedBroker, converse, open_channel
 from pika import frame, protocol, spec
 
@@ -23,23 +21,22 @@ BATCH = 100
 QUEUE = "benchmark-00000000"
 
 
-def encode(messages: int, body: bytes, meter: Meter) -> dict[str, Any]:
+def encode(task: Task, meter: Meter) -> None:
     """Publish, and join what is to be sent."""
     connection, channel = open_channel(ScriptedBroker(0))
-    size = 0
+    messages, body, size = task.messages, task.body, 0
     meter.start()
     for _ in range(messages):
         channel.basic_publish("", QUEUE, body)
         size += len(b"".join(connection.data_to_send()))
-    measured = meter.stop()
+    meter.stop()
     if size != messages * (len(body) + 24 + 14 + 27):
         raise SystemExit(f"{messages} publishes of {len(body)} octets were encoded to {size}")
-    return measured
 
 
-def decode(messages: int, body: bytes, meter: Meter) -> dict[str, Any]:
+def decode(task: Task, meter: Meter) -> None:
     """Receive deliveries, many in one read, and take their events."""
-    broker = ScriptedBroker(0)
+    messages, body, broker = task.messages, task.body, ScriptedBroker(0)
     connection, channel = open_channel(broker)
     channel.basic_consume(QUEUE, no_ack=True)
     converse(connection, broker)
@@ -53,18 +50,10 @@ def decode(messages: int, body: bytes, meter: Meter) -> dict[str, Any]:
         for event in connection.events():
             if isinstance(event, protocol.Delivery) and event.body == body:
                 received += 1
-    measured = meter.stop()
+    meter.stop()
     if received != messages:
         raise SystemExit(f"messages were lost: {received} of {messages} came out")
-    return measured
-
-
-def main() -> None:
-    workload, messages, body_size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    measured = {"encode": encode, "decode": decode}[workload](messages, b"x" * body_size, Meter())
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    report({"version": pika.__version__, "python": python, "messages": messages, **measured})
 
 
 if __name__ == "__main__":
-    main()
+    run({"encode": encode, "decode": decode}, pika.__version__, sys.argv[1:])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import threading
 import warnings
 from collections.abc import Iterable
@@ -27,7 +26,7 @@ __all__ = ["AsyncioConnection"]
 _NEXT_TURN = 0.001
 
 
-class _Guard:
+class LoopGuard:
     """Lets one thread at a time in, and none but the one that runs the loop while it runs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -81,7 +80,7 @@ class _AsyncioIOServices(
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.thread_guard = _Guard(loop)
+        self.thread_guard = LoopGuard(loop)
 
     def get_native_ioloop(self) -> asyncio.AbstractEventLoop:
         """Return the loop."""
@@ -138,12 +137,6 @@ class _AsyncioIOServices(
         return self._loop.remove_writer(fd)
 
 
-def _services(custom_ioloop: Any) -> AbstractIOServices:
-    if isinstance(custom_ioloop, AbstractIOServices):
-        return custom_ioloop
-    return _AsyncioIOServices(_current_loop() if custom_ioloop is None else custom_ioloop)
-
-
 def _current_loop() -> asyncio.AbstractEventLoop:
     """Return the loop that runs; or the one that was set for this thread, or else a new one."""
     try:
@@ -195,7 +188,7 @@ class AsyncioConnection(BaseConnection):
             on_open_callback,
             on_open_error_callback,
             on_close_callback,
-            _services(custom_ioloop),
+            self._services(custom_ioloop),
             internal_connection_workflow,
             background_heartbeats=background_heartbeats,
         )
@@ -209,6 +202,8 @@ class AsyncioConnection(BaseConnection):
         workflow: AbstractAMQPConnectionWorkflow | None = None,
     ) -> AbstractAMQPConnectionWorkflow:
         """Connect to the first broker of several that can be reached; see :meth:`BaseConnection.create_connection`."""
-        nbio = _services(custom_ioloop)
-        factory = functools.partial(cls, custom_ioloop=nbio, internal_connection_workflow=False)
-        return cls._start_connection_workflow(connection_configs, factory, nbio, workflow, on_done)
+        return super().create_connection(connection_configs, on_done, custom_ioloop, workflow)
+
+    @classmethod
+    def _services_on(cls, native_loop: Any) -> AbstractIOServices:
+        return _AsyncioIOServices(_current_loop() if native_loop is None else native_loop)

@@ -105,6 +105,8 @@ class Callbacks:
         :returns: whether there was a callback
         """
         known = bool(self._of(prefix, key))
+        if not known:
+            return False
         due = [callback for _, callback in self.take(prefix, key, caller, *args)]
         call_each([functools.partial(callback, **keywords) for callback in due] if keywords else due, *args)
         return known
@@ -187,6 +189,8 @@ class Callbacks:
 
 def _name(key: object) -> str:
     """The text that stands for a key: a method's NAME, be it given as a class, an instance or a frame."""
+    if type(key) is str:
+        return key
     if isinstance(key, frame.Method):
         key = key.method
     if isinstance(key, AMQPObject) or (isinstance(key, type) and issubclass(key, AMQPObject)):
