@@ -363,12 +363,6 @@ class Place(NamedTuple):
     ca: str
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureRabbitMQ]:
-    with SecureRabbitMQ(tmp_path_factory.mktemp("certificates")) as running:
-        yield running
-
-
 @pytest.fixture(
     params=[
         "embedded",
@@ -382,7 +376,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
         with EmbeddedBroker() as broker:
             yield Place(broker.url, "")
         return
-    node = request.getfixturevalue("node")
+    node = request.getfixturevalue("spare_rabbitmq")
     if request.param == "rabbitmq":
         yield Place(node.url, "")
     else:
@@ -457,7 +451,8 @@ def test_the_child_writes_nothing(place: Place, name: str) -> None:
 
 @pytest.mark.rabbitmq
 @pytest.mark.parametrize("tls", [False, True])
-def test_rabbitmq_sees_one_connection_that_runs(node: SecureRabbitMQ, tls: bool) -> None:
+def test_rabbitmq_sees_one_connection_that_runs(spare_rabbitmq: SecureRabbitMQ, tls: bool) -> None:
+    node = spare_rabbitmq
     url = f"amqps://guest:guest@{node.host}:{node.tls_port}/%2F" if tls else node.url
     source = BEGINNING + ASKING + "in_child(check_refusals)\nask()\ncheck_the_parents()\nconnection.close()"
 

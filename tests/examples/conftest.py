@@ -70,6 +70,15 @@ def tasks(rabbitmq: Broker) -> Iterator[Tasks]:
 
 
 @pytest.fixture
+def spare_tasks(spare_rabbitmq: Broker) -> Iterator[Tasks]:
+    """The examples' queue on a broker that may be commanded; it is not there before and after."""
+    tasks = Tasks(spare_rabbitmq)
+    tasks.delete()
+    yield tasks
+    tasks.delete()
+
+
+@pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start an example with the pika of this tree: call it with the arguments of :class:`Example`."""
     with contextlib.ExitStack() as stack:
