@@ -525,7 +525,6 @@ class Channel(ChannelEvents):
         self._on_getok_callback = callback
         self._flush()
 
-    @_operation
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """Acknowledge a delivery (basic.ack).
 
@@ -534,11 +533,34 @@ class Channel(ChannelEvents):
         :raises ValueError: when the delivery tag is no integer from 0 to 2**64 - 1
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
-        if self._is_tapped():
-            self._send_tapped(spec.Basic.Ack(delivery_tag, multiple))
-            return
-        self._protocol.basic_ack(delivery_tag, multiple)
-        self.connection._flush()
+        inside = self._inside
+        if not inside.acquire(False):
+            inside.refuse(self, "basic_ack")
+        # As in basic_publish.
+        busy, begun = inside.busy, False
+        try:
+            inside.busy = busy + 1
+            rules = self._protocol
+            if type(self)._send_method is not _SEND_METHOD or "_send_method" in self.__dict__ or rules.detached:
+                self._settle_tapped(spec.Basic.Ack(delivery_tag, multiple))
+                return
+            if rules.state is not _OPEN:
+                rules.require_open()
+            encoded = rules.encode_ack(delivery_tag, multiple)
+            begun = True
+            rules.send(encoded)
+            self.connection._flush()
+        except BaseException as error:
+            if begun:
+                inside.give_up(error)
+            raise
+        finally:
+            inside.busy = busy
+            inside.release()
+
+    @_operation
+    def _settle_tapped(self, method: Method) -> None:
+        self._send_tapped(method)
 
     @_operation
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
@@ -585,7 +607,6 @@ class Channel(ChannelEvents):
 
     # Publishing
 
-    @_operation
     def basic_publish(
         self,
         exchange: str,
@@ -607,19 +628,44 @@ class Channel(ChannelEvents):
         :raises pika.exceptions.ShortStringTooLong: when exchange or routing key have over 255 octets
         :raises ValueError: when the properties do not fit into a frame
         """
-        if type(body) is not bytes:
-            body = as_body(body)
-        if not properties:
-            properties = None
-        elif not isinstance(properties, spec.BasicProperties):
-            raise ArgumentTypeError(f"properties must be a pika.BasicProperties, but got {properties!r}")
-        self.connection._require_room()
-        if self._is_tapped():
-            method = spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)
-            self._send_tapped(method, (properties or spec.BasicProperties(), body))
-            return
-        self._protocol.basic_publish(exchange, routing_key, body, properties, mandatory, self._confirmation)
-        self.connection._flush()
+        inside = self._inside
+        if not inside.acquire(False):
+            inside.refuse(self, "basic_publish")
+        # As _operation does it, without the calls: this is the hot path of publishing.
+        busy, begun = inside.busy, False
+        try:
+            inside.busy = busy + 1
+            if type(body) is not bytes:
+                body = as_body(body)
+            if not properties:
+                properties = None
+            elif not isinstance(properties, spec.BasicProperties):
+                raise ArgumentTypeError(f"properties must be a pika.BasicProperties, but got {properties!r}")
+            connection, rules = self.connection, self._protocol
+            connection._require_room()
+            if type(self)._send_method is not _SEND_METHOD or "_send_method" in self.__dict__ or rules.detached:
+                self._publish_tapped(exchange, routing_key, body, properties, mandatory)
+                return
+            if rules.state is not _OPEN:
+                rules.require_open()
+            pieces = rules.encode_publish(exchange, routing_key, body, properties, mandatory)
+            begun = True
+            rules.send_publish(pieces, self._confirmation, exchange, routing_key, body, mandatory)
+            connection._flush()
+        except BaseException as error:
+            if begun:
+                inside.give_up(error)
+            raise
+        finally:
+            inside.busy = busy
+            inside.release()
+
+    @_operation
+    def _publish_tapped(
+        self, exchange: str, routing_key: str, body: bytes, properties: spec.BasicProperties | None, mandatory: bool
+    ) -> None:
+        method = spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)
+        self._send_tapped(method, (properties or spec.BasicProperties(), body))
 
     @_operation
     def confirm_delivery(self, ack_nack_callback: OnMethod, callback: OnMethod | None = None) -> None:
@@ -634,15 +680,25 @@ class Channel(ChannelEvents):
         """
         if not callable(ack_nack_callback):
             raise ValueError(f"confirm_delivery requires a callback to receive ack/nack, but got {ack_nack_callback!r}")
-        nowait = nowait_unless(callback)
+        reply = self._select_confirms(nowait_unless(callback))
+        for method in (spec.Basic.Ack, spec.Basic.Nack):
+            self.callbacks.add(self.channel_number, method, ack_nack_callback, False)
+        self._rpc(reply, callback)
+
+    @_operation
+    def _confirm_silently(self, callback: OnMethod) -> None:
+        """As :meth:`confirm_delivery`, where each publish learns of its own outcome.
+
+        :param callback: called as ``callback(method_frame)``, with confirm.select-ok
+        """
+        self._rpc(self._select_confirms(nowait=False), callback)
+
+    def _select_confirms(self, nowait: bool) -> protocol.Reply[Any] | None:
         self._raise_if_not_open()
         # A stand-in for a connection has no broker that could lack them.
         if not self._protocol.detached and not (self.connection.publisher_confirms and self.connection.basic_nack):
             raise exceptions.MethodNotImplemented("Confirm.Select not Supported by Server")
-        reply = self._protocol.confirm_select(nowait)
-        for method in (spec.Basic.Ack, spec.Basic.Nack):
-            self.callbacks.add(self.channel_number, method, ack_nack_callback, False)
-        self._rpc(reply, callback)
+        return self._protocol.confirm_select(nowait)
 
     # Transactions
 
@@ -734,4 +790,5 @@ class Channel(ChannelEvents):
             self.connection._flush()
 
 
+_OPEN = ChannelState.OPEN
 _SEND_METHOD = Channel._send_method

@@ -8,21 +8,31 @@ which is no frame (section 2.3.1).
 from __future__ import annotations
 
 import struct
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, Union
 
-from pika import amqp_object, exceptions, spec
+from pika import amqp_object, data, exceptions, spec
 
 _PREFIX = struct.Struct(">BHL")  # type, channel, payload size
 _METHOD_PREFIX = struct.Struct(">BHLI")  # a frame prefix and the method's class and method id
 _HEADER_PREFIX = struct.Struct(">BHLHHQ")  # a frame prefix and a content header: class, weight, body size
 _HEADER_FIXED = struct.Struct(">HHQ")
 _PROTOCOL_HEADER = struct.Struct("BBBB")
-# What lies between two payloads of one content: an end octet and the prefix that follows it, with what is
-# fixed in a content header (class, weight, body size).
-_END_AND_HEADER_PREFIX = struct.Struct(">BBHLHHQ")
-_END_AND_PREFIX = struct.Struct(">BBHL")
+# What lies between two payloads of one content. The end octet of a frame, type and channel number of the next one are
+# read as one number. Then there is the payload's size, and in a content header class and weight as one number, and the
+# body's size.
+_HEADER_BEGINS = struct.Struct(">LLLQ")
+_BODY_BEGINS = struct.Struct(">LL")
+# Delivery tag and bits of a basic.ack and the frame's end; and the size of that frame, which is always the same.
+_ACK_ENDS = struct.Struct(">QBB")
+_ACK_SIZE = 21
+_TAG_AND_BITS = struct.Struct(">QB")
+# What comes between the opening of a content without properties and its body: the body's size and no flags, which end
+# the content header, and the prefix of the body frame.
+_BARE_MIDDLE = struct.Struct(">QHBBHL")
 
 _DELIVER = spec.Basic.Deliver.INDEX
+_ACK = spec.Basic.Ack.INDEX
+_GET_OK = spec.Basic.GetOk.INDEX
 _BASIC = spec.Basic.INDEX
 
 _FRAME_END = bytes((spec.FRAME_END,))
@@ -31,6 +41,9 @@ _FRAME_TYPES = frozenset((spec.FRAME_METHOD, spec.FRAME_HEADER, spec.FRAME_BODY,
 #: Octets of a frame that are not payload: the seven of its prefix and the end octet.
 FRAME_OVERHEAD = spec.FRAME_HEADER_SIZE + spec.FRAME_END_SIZE
 
+#: Up to this size, a body is cheaper to copy into one piece with its frames than to send from where it is.
+JOIN_LIMIT = 16 * 1024
+
 #: The highest channel number: a frame has two octets for it.
 CHANNEL_MAX = 0xFFFF
 
@@ -38,6 +51,21 @@ HEARTBEAT_FRAME = _PREFIX.pack(spec.FRAME_HEARTBEAT, 0, 0) + _FRAME_END
 
 
 M = TypeVar("M", bound=amqp_object.Method)
+
+
+class _Routes(dict[bytes, tuple[str, str]]):
+    """Exchange and routing key by their bytes at the end of a basic.deliver; those not yet met are decoded."""
+
+    def __missing__(self, key: bytes) -> tuple[str, str]:
+        end = 1 + key[0]
+        route = _decoded[key[:end]], _decoded[key[end : end + 1 + key[end]]]
+        data.remember(self, key, route)
+        return route
+
+
+_new_properties = spec.BasicProperties.__new__
+_decoded = data.decoded_short_strings
+_routes = _Routes()
 
 
 class Frame(amqp_object.AMQPObject):
@@ -209,35 +237,56 @@ def require_fit(what: str, encoded: bytes, frame_max: int, remedy: str = "") -> 
 
 
 def encode_content(
-    channel_number: int, properties: spec.BasicProperties, body: bytes, frame_max: int
-) -> list[bytes | memoryview]:
+    channel_number: int, properties: spec.BasicProperties, body: bytes, frame_max: int, method: bytes = b""
+) -> tuple[bytes | memoryview, ...]:
     """Return a message's header and body frames as pieces, to be sent one behind the other.
 
-    The body itself is not copied: where it is large its pieces are views of it.
+    What is small is one piece, made by one join. A large body is not copied: its pieces are views of it.
 
     :param channel_number: the channel that the content is on
     :param properties: the message's properties
     :param body: the message's body
     :param frame_max: the negotiated maximum of octets in a frame, its overhead included
+    :param method: the frame of the method that the content belongs to, which goes before it
     :raises ValueError: when the properties do not fit into one frame; a content header is never split
         (section 2.3.5.2), so headers that large can be sent nowhere
     """
     size = len(body)
+    limit = frame_max - FRAME_OVERHEAD
     header = encode_header(channel_number, size, properties)
-    # Looked at here too: a call that finds nothing is felt by every publish.
     if len(header) > frame_max:
         require_fit("the message's properties take", header, frame_max, ": put large values into the body")
     if not size:
-        return [header]
-    limit = frame_max - FRAME_OVERHEAD
-    if size <= limit:
-        return [header, _PREFIX.pack(spec.FRAME_BODY, channel_number, size), body, _FRAME_END]
+        return (method + header,)
+    if size <= limit and size <= JOIN_LIMIT:
+        prefix = _PREFIX.pack(spec.FRAME_BODY, channel_number, size)
+        return (b"".join((method, header, prefix, body, _FRAME_END)),)
     view = memoryview(body)
-    pieces: list[bytes | memoryview] = [header]
+    pieces: list[bytes | memoryview] = [method + header]
     for start in range(0, size, limit):
         fragment = view[start : start + limit]
         pieces += (_PREFIX.pack(spec.FRAME_BODY, channel_number, len(fragment)), fragment, _FRAME_END)
-    return pieces
+    return tuple(pieces)
+
+
+def bare_opening(channel_number: int, method: bytes) -> bytes:
+    """Return what a message without properties begins with, up to where the size of its body is due.
+
+    :param channel_number: the channel that the message is on
+    :param method: the frame of its method
+    """
+    return method + _HEADER_PREFIX.pack(spec.FRAME_HEADER, channel_number, 14, _BASIC, 0, 0)[:-8]
+
+
+def encode_bare(opening: bytes, channel_number: int, body: bytes) -> bytes:
+    """Return a message without properties, whose body is not empty and fits into a frame.
+
+    The hot path of publishing: what does not change is prepared, the rest is one pack and one join.
+
+    :param opening: of :func:`bare_opening`
+    """
+    size = len(body)
+    return b"".join((opening, _BARE_MIDDLE.pack(size, 0, 206, 3, channel_number, size), body, _FRAME_END))
 
 
 def decode_method(payload: bytes) -> amqp_object.Method:
@@ -270,6 +319,13 @@ def decode_header(payload: bytes) -> tuple[int, spec.BasicProperties]:
     return body_size, spec.BasicProperties().decode(payload, 12)
 
 
+# How many octets of a body frame are worth a part of their own.
+_SMALLEST_PART = 16 * 1024
+
+#: What :meth:`FrameReader.next_message` takes: channel number and method; with a content its properties and body.
+Message = tuple[int, Union[spec.Basic.Deliver, spec.Basic.GetOk, spec.Basic.Ack], Any, Any]
+
+
 class FrameReader:
     """Cuts a stream of bytes into frames, in time linear in the bytes however they arrive.
 
@@ -279,12 +335,16 @@ class FrameReader:
     :param max_frame_size: octets that a frame may have, its overhead of 8 included
     """
 
-    __slots__ = ("_arrived", "_arrived_size", "_buffer", "_position", "max_frame_size")
+    __slots__ = ("_arrived", "_arrived_size", "_buffer", "_due", "_part_of", "_position", "max_frame_size")
 
     def __init__(self, max_frame_size: int = spec.FRAME_MAX_SIZE) -> None:
         self.max_frame_size = max_frame_size
         self._buffer: bytes = b""
         self._position = 0
+        # Of a body frame that is taken in parts: how many octets are still to come, the end octet included; and the
+        # channel.
+        self._due = 0
+        self._part_of = 0
         # What came behind an incomplete frame, joined to it only when the frame is complete: joining at
         # every read would copy a frame as many times as it has reads.
         self._arrived: list[bytes | bytearray] = []
@@ -351,40 +411,113 @@ class FrameReader:
                 return None
             self._join()
 
-    def next_delivery(self) -> tuple[int, spec.Basic.Deliver, spec.BasicProperties, bytes] | None:
-        """Take a basic.deliver with its whole content, when that is what comes next and all of it is there.
+    def next_piece(self) -> tuple[int, int, Any] | None:
+        """As :meth:`next_frame`, but take a body frame that is not complete in parts, each of them once it is large.
 
-        This is the hot path of consuming: three frames in one step, without a look at each. What it does not
-        recognize it leaves alone, so that :meth:`next_frame` says what is wrong with it, if anything is.
+        A large body is copied once on its way this way, and not first into frames and then out of them.
 
-        :returns: channel number, method, properties and body; or None, and nothing was taken
+        :returns: type, channel number, and payload; or, of a body frame only, a memoryview of a part of it
+        """
+        if self._due:
+            return self._next_part()
+        if self._position == len(self._buffer) and not self._arrived:
+            return None
+        found = self.next_frame()
+        if found is not None or self.buffered < _SMALLEST_PART:
+            return found
+        self._join()
+        frame_type, channel_number, size = _PREFIX.unpack_from(self._buffer, self._position)
+        if frame_type != spec.FRAME_BODY:
+            return None
+        self._position += 7
+        self._due, self._part_of = size + 1, channel_number
+        return self._next_part()
+
+    def _next_part(self) -> tuple[int, int, memoryview] | None:
+        self._join()
+        position, due = self._position, self._due
+        available = len(self._buffer) - position
+        if available < min(due, _SMALLEST_PART):
+            return None
+        # The last octet of the payload comes with the end octet, so that no part is empty.
+        size = due - 1 if available >= due else min(available, due - 2)
+        part = memoryview(self._buffer)[position : position + size]
+        self._position += size
+        self._due -= size
+        if self._due == 1:
+            end_octet = self._buffer[self._position]
+            if end_octet != spec.FRAME_END:
+                raise exceptions.InvalidFrameError(
+                    f"a frame of type {spec.FRAME_BODY} on channel {self._part_of} ends in octet {end_octet}, "
+                    f"not in {spec.FRAME_END}"
+                )
+            self._position += 1
+            self._due = 0
+        return spec.FRAME_BODY, self._part_of, part
+
+    def next_message(self) -> Message | None:
+        """Take what comes next and is all there, if it is a basic.deliver or a basic.get-ok with its content, or a
+        basic.ack.
+
+        This is the hot path of consuming: three frames in one step, without a look at each; and that of publisher
+        confirms. What it does not recognize it leaves alone, so that :meth:`next_frame` says what is wrong with it, if
+        anything is.
+
+        :returns: channel number, method, properties and body, the last two None with an ack; or None, and nothing was
+            taken
         """
         buffer = self._buffer
         position = self._position
+        if len(buffer) - position < _ACK_SIZE or self._due:
+            return None
         try:
             frame_type, number, size, index = _METHOD_PREFIX.unpack_from(buffer, position)
-            if index != _DELIVER or frame_type != spec.FRAME_METHOD:
+            if index == _ACK and size == 13 and frame_type == 1:
+                delivery_tag, bits, end_octet = _ACK_ENDS.unpack_from(buffer, position + 11)
+                if end_octet != 206:
+                    return None
+                self._position = position + _ACK_SIZE
+                return number, spec.Basic.Ack(delivery_tag, bits & 1 != 0), None, None
+            if (index != _DELIVER and index != _GET_OK) or frame_type != 1:
                 return None
             header = position + 7 + size
-            end_1, type_1, number_1, size_1, class_id, _, body_size = _END_AND_HEADER_PREFIX.unpack_from(buffer, header)
-            body = header + 8 + size_1
-            end_2, type_2, number_2, size_2 = _END_AND_PREFIX.unpack_from(buffer, body)
-            start = body + 8
-            end = start + body_size
+            header_begins, size, class_and_weight, body_size = _HEADER_BEGINS.unpack_from(buffer, header)
+            body = header + 8 + size
+            body_begins, size = _BODY_BEGINS.unpack_from(buffer, body)
+            end = body + 8 + body_size
             if (
                 not body_size  # and so no body frame is due
-                or buffer[end] != spec.FRAME_END
-                or (end_1, type_1, number_1, class_id) != (spec.FRAME_END, spec.FRAME_HEADER, number, _BASIC)
-                or (end_2, type_2, number_2, size_2) != (spec.FRAME_END, spec.FRAME_BODY, number, body_size)
-                or max(size, size_1, size_2) + FRAME_OVERHEAD > self.max_frame_size
+                or size != body_size
+                or header_begins != 0xCE020000 | number
+                or body_begins != 0xCE030000 | number
+                or class_and_weight != 0x003C0000
+                or buffer[end] != 206
+                # All three together, and so each of them.
+                or end - position >= self.max_frame_size
             ):
                 return None
+            if index == _DELIVER:
+                # The arguments as spec.Basic.Deliver decodes them. What comes again with each message, its consumer tag
+                # and where it was published to, is looked up whole.
+                tag_end = position + 12 + buffer[position + 11]
+                delivery_tag, bits = _TAG_AND_BITS.unpack_from(buffer, tag_end)
+                exchange, routing_key = _routes[buffer[tag_end + 9 : header]]
+                method: spec.Basic.Deliver | spec.Basic.GetOk = spec.Basic.Deliver(
+                    _decoded[buffer[position + 11 : tag_end]], delivery_tag, bits & 1 != 0, exchange, routing_key
+                )
+            else:
+                method = spec.Basic.GetOk().decode(buffer[position + 11 : header])
         except (struct.error, IndexError):
             return None
-        method = spec.Basic.Deliver().decode(buffer[position + 11 : header])
-        properties = spec.BasicProperties.__new__(spec.BasicProperties).decode(buffer[header + 20 : body])
+        properties = _new_properties(spec.BasicProperties)
+        known = spec.repeating_properties.get(buffer[header + 20 : body])
+        if known is None:
+            properties.decode(buffer[header + 20 : body])
+        else:
+            # What decode() does with those that it has met before, without the call.
+            properties.__dict__ = known.copy()
         self._position = end + 1
-        return number, method, properties, buffer[start:end]
+        return number, method, properties, buffer[body + 8 : end]
 
     def _join(self) -> None:
         if self._arrived:

@@ -2781,8 +2781,8 @@ class BasicProperties(amqp_object.Properties):
             repeats = not flags & 0x24C1
             if repeats:
                 key = encoded[offset:]
-                if key in _repeating:
-                    self.__dict__ = _repeating[key].copy()
+                if key in repeating_properties:
+                    self.__dict__ = repeating_properties[key].copy()
                     return self
             # A new dict is filled and becomes the instance's: so one made by __new__ alone is complete after
             # this too, and absent properties cost nothing each.
@@ -2852,7 +2852,7 @@ class BasicProperties(amqp_object.Properties):
         except (IndexError, struct.error):
             raise _methods.truncated(self.NAME, encoded) from None
         if repeats and len(key) < 512:
-            data.remember(_repeating, key, properties.copy())
+            data.remember(repeating_properties, key, properties.copy())
         self.__dict__ = properties
         return self
 
@@ -2860,7 +2860,7 @@ class BasicProperties(amqp_object.Properties):
 # The attributes of properties that are all absent.
 _ABSENT: dict[str, Any] = {**vars(BasicProperties())}
 # The attributes by the bytes they came in, for properties that are likely to come again.
-_repeating: dict[bytes, dict[str, Any]] = {}
+repeating_properties: dict[bytes, dict[str, Any]] = {}
 
 
 #: The methods by index: the id of the class in the upper 16 bits, that of the method in the lower.

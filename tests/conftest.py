@@ -10,6 +10,7 @@ Environment:
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 from collections.abc import Callable, Iterator
@@ -53,6 +54,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if id(item) not in unwanted]
         config.hook.pytest_deselected(items=missing)
     config.stash[_left_out] = len(missing)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collections of garbage to come the tests themselves: thousands of objects that stay to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -326,9 +326,9 @@ DELIVERY = (
 def test_a_delivery_that_is_all_there_is_taken_at_once() -> None:
     reader = frame.FrameReader()
     reader.feed(DELIVERY + STREAM)
-    found = reader.next_delivery()
+    found = reader.next_message()
     assert found == (3, spec.Basic.Deliver("tag", 1, False, "exchange", "key"), PROPERTIES, b"hello")
-    assert reader.next_delivery() is None
+    assert reader.next_message() is None
     assert take_all(reader) == expected()
 
 
@@ -336,7 +336,7 @@ def test_a_delivery_that_is_all_there_is_taken_at_once() -> None:
 def test_a_delivery_that_is_not_all_there_is_left_alone(end: int) -> None:
     reader = frame.FrameReader()
     reader.feed(DELIVERY[:end])
-    assert reader.next_delivery() is None
+    assert reader.next_message() is None
     assert reader.buffered == end
 
 
@@ -347,7 +347,7 @@ def test_a_damaged_delivery_is_what_its_frames_are(index: int, octet: int) -> No
     fast.feed(damaged)
     slow.feed(damaged)
     try:
-        found = fast.next_delivery()
+        found = fast.next_message()
     except exceptions.InvalidFrameError:
         with pytest.raises(exceptions.InvalidFrameError):
             frame.decode_method(take_one(slow))
@@ -368,3 +368,59 @@ def take_one(reader: frame.FrameReader) -> bytes:
     found = reader.next_frame()
     assert found is not None
     return found[2]
+
+
+# The way for large bodies
+
+LARGE = b"".join(
+    [
+        frame.Body(3, bytes(range(256)) * 400).marshal(),
+        frame.Heartbeat().marshal(),
+        frame.Body(4, b"y" * 20_000).marshal(),
+        frame.Body(3, b"z").marshal(),
+    ]
+)
+
+
+def take_pieces(reader: frame.FrameReader) -> list[tuple[int, int, bytes]]:
+    pieces = []
+    while (piece := reader.next_piece()) is not None:
+        pieces.append((piece[0], piece[1], bytes(piece[2])))
+    return pieces
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 4096, 16_384, 16_391, 16_392, 50_000, 102_406, 102_407, 130_816])
+def test_a_body_frame_that_is_not_complete_is_taken_in_parts(size: int) -> None:
+    reader = frame.FrameReader()
+    pieces = []
+    for start in range(0, len(LARGE), size):
+        reader.feed(LARGE[start : start + size])
+        pieces += take_pieces(reader)
+    assert all(part for kind, _number, part in pieces if kind == spec.FRAME_BODY)
+    for number, body in ((3, bytes(range(256)) * 400 + b"z"), (4, b"y" * 20_000)):
+        assert b"".join(part for _kind, owner, part in pieces if owner == number) == body
+    assert [number for kind, number, _part in pieces if kind == spec.FRAME_HEARTBEAT] == [0]
+    assert reader.buffered == 0
+
+
+def test_parts_of_a_body_are_not_copied_out_of_what_arrived() -> None:
+    encoded = frame.Body(3, b"x" * 100_000).marshal()
+    reader = frame.FrameReader()
+    arrived = encoded[:60_000]
+    reader.feed(arrived)
+    piece = reader.next_piece()
+    assert piece is not None
+    assert piece[2].obj is arrived
+
+
+@pytest.mark.parametrize("size", [20_000, 100_000, 100_007])
+def test_a_body_frame_in_parts_is_refused_for_its_end_octet_too(size: int) -> None:
+    encoded = frame.Body(3, b"x" * 100_000).marshal()[:-1] + b"\0"
+    reader = frame.FrameReader()
+    reader.feed(encoded[:size])
+    with pytest.raises(exceptions.InvalidFrameError, match="on channel 3 ends in octet 0, not in 206"):
+        for _ in range(3):
+            reader.next_piece()
+        reader.feed(encoded[size:])
+        for _ in range(3):
+            reader.next_piece()

@@ -43,6 +43,10 @@ def loaded_by(code: str) -> set[str]:
             "import pika.adapters.asyncio_connection",
             (LOOPS - {"asyncio"}) | PIKAS_LOOP | {"pika.adapters.blocking_connection"},
         ),
+        (
+            "import pika.adapters.asyncio_connection, pika; dir(pika.adapters), vars(pika), vars(pika.adapters)",
+            LOOPS - {"asyncio"},
+        ),
         ("import pika.protocol", LOOPS | PIKAS_LOOP | TLS | NETWORK | {"pika.transport", "pika.adapters"}),
     ],
 )

@@ -321,7 +321,7 @@ class PropertiesWriter:
             "# The attributes of properties that are all absent.",
             "_ABSENT: dict[str, Any] = {**vars(BasicProperties())}",
             "# The attributes by the bytes they came in, for properties that are likely to come again.",
-            "_repeating: dict[bytes, dict[str, Any]] = {}",
+            "repeating_properties: dict[bytes, dict[str, Any]] = {}",
         ]
         return out
 
@@ -374,8 +374,8 @@ class PropertiesWriter:
             f"    repeats = not flags & 0x{1 + sum(map(self.flag, self.arguments_that_vary())):04X}",
             "    if repeats:",
             "        key = encoded[offset:]",
-            "        if key in _repeating:",
-            "            self.__dict__ = _repeating[key].copy()",
+            "        if key in repeating_properties:",
+            "            self.__dict__ = repeating_properties[key].copy()",
             "            return self",
             "    # A new dict is filled and becomes the instance's: so one made by __new__ alone is complete after",
             "    # this too, and absent properties cost nothing each.",
@@ -391,7 +391,7 @@ class PropertiesWriter:
                 body.append(f"        if flags & 0x{self.flag(argument):04X}:")
                 body += indented(self.decoded(argument), 3)
         body += ["except (IndexError, struct.error):", "    raise _methods.truncated(self.NAME, encoded) from None"]
-        body += ["if repeats and len(key) < 512:", "    data.remember(_repeating, key, properties.copy())"]
+        body += ["if repeats and len(key) < 512:", "    data.remember(repeating_properties, key, properties.copy())"]
         return out + indented([*body, "self.__dict__ = properties", "return self"], 1)
 
     def arguments_that_vary(self) -> list[Argument]:

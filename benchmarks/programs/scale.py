@@ -8,6 +8,7 @@ few of them.
 from __future__ import annotations
 
 import asyncio
+import functools
 import statistics
 import sys
 import time
@@ -122,8 +123,13 @@ def unacked(count: int, operations: int, url: str) -> dict[str, Any]:
             connection.process_data_events(time_limit=60)
         sections = Sections()
         for tags in _fetched(channel, busy, operations):
-            sections.measure(len(tags), lambda tags=tags: [channel.basic_ack(tag) for tag in tags])  # type: ignore[misc]
+            sections.measure(len(tags), functools.partial(_acknowledge, channel, tags))
     return sections.result()
+
+
+def _acknowledge(channel: Any, tags: list[int]) -> None:
+    for tag in tags:
+        channel.basic_ack(tag)
 
 
 def _fetched(channel: Any, queue: str, count: int) -> Iterator[list[int]]:

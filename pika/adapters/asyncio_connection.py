@@ -11,7 +11,13 @@ from typing import Any, Callable
 
 from pika.adapters.base_connection import BaseConnection
 from pika.adapters.utils.connection_workflow import AbstractAMQPConnectionWorkflow
-from pika.adapters.utils.io_services import OnDone, SocketConnectionMixin, StreamingConnectionMixin, Task
+from pika.adapters.utils.io_services import (
+    OnDone,
+    SocketConnectionMixin,
+    StreamingConnectionMixin,
+    Task,
+    look_up_address,
+)
 from pika.adapters.utils.nbio_interface import (
     AbstractFileDescriptorServices,
     AbstractIOReference,
@@ -27,7 +33,7 @@ __all__ = ["AsyncioConnection"]
 _NEXT_TURN = 0.001
 
 
-class _Guard:
+class LoopGuard:
     """Lets one thread at a time in, and none but the one that runs the loop while it runs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -81,7 +87,7 @@ class _AsyncioIOServices(
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.thread_guard = _Guard(loop)
+        self.thread_guard = LoopGuard(loop)
 
     def get_native_ioloop(self) -> asyncio.AbstractEventLoop:
         """Return the loop."""
@@ -118,6 +124,11 @@ class _AsyncioIOServices(
         flags: int = 0,
     ) -> AbstractIOReference:
         """Look a host name up, as the loop does it."""
+        known = look_up_address(host, port, family, socktype, proto, flags)
+        if known is not None:
+            task = Task(on_done)
+            self.add_callback_threadsafe(functools.partial(task.finish, known))
+            return task
         lookup = self._loop.getaddrinfo(host, port, family=family, type=socktype, proto=proto, flags=flags)
         return _Lookup(on_done, asyncio.ensure_future(lookup, loop=self._loop))
 
@@ -136,12 +147,6 @@ class _AsyncioIOServices(
     def remove_writer(self, fd: int) -> bool:
         """Stop watching whether a descriptor can be written."""
         return self._loop.remove_writer(fd)
-
-
-def _services(custom_ioloop: Any) -> AbstractIOServices:
-    if isinstance(custom_ioloop, AbstractIOServices):
-        return custom_ioloop
-    return _AsyncioIOServices(_current_loop() if custom_ioloop is None else custom_ioloop)
 
 
 def _current_loop() -> asyncio.AbstractEventLoop:
@@ -195,7 +200,7 @@ class AsyncioConnection(BaseConnection):
             on_open_callback,
             on_open_error_callback,
             on_close_callback,
-            _services(custom_ioloop),
+            self._services(custom_ioloop),
             internal_connection_workflow,
             background_heartbeats=background_heartbeats,
         )
@@ -209,6 +214,8 @@ class AsyncioConnection(BaseConnection):
         workflow: AbstractAMQPConnectionWorkflow | None = None,
     ) -> AbstractAMQPConnectionWorkflow:
         """Connect to the first broker of several that can be reached; see :meth:`BaseConnection.create_connection`."""
-        nbio = _services(custom_ioloop)
-        factory = functools.partial(cls, custom_ioloop=nbio, internal_connection_workflow=False)
-        return cls._start_connection_workflow(connection_configs, factory, nbio, workflow, on_done)
+        return super().create_connection(connection_configs, on_done, custom_ioloop, workflow)
+
+    @classmethod
+    def _services_on(cls, native_loop: Any) -> AbstractIOServices:
+        return _AsyncioIOServices(_current_loop() if native_loop is None else native_loop)

@@ -37,6 +37,9 @@ LOGGER = logging.getLogger(__name__)
 # is looked at.
 _LINGER = 1.0
 _LINGER_STEP = 0.02
+# How many pieces are kept, while events are dealt with, to be sent in one go: a message is one, or a few where its body
+# is large.
+_HELD_PIECES = 128
 # How often a loop that does not tell is asked whether what waits was sent, in seconds.
 _LOOK = 0.05
 
@@ -136,6 +139,24 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         :returns: the workflow, whose ``abort()`` gives up
         :raises ValueError: there are no parameters
         """
+        nbio = cls._services(custom_ioloop)
+        adapter: Callable[..., Any] = cls
+        factory = functools.partial(adapter, custom_ioloop=nbio, internal_connection_workflow=False)
+        return cls._start_connection_workflow(connection_configs, factory, nbio, workflow, on_done)
+
+    @classmethod
+    def _services(cls, custom_ioloop: Any) -> AbstractIOServices:
+        """Return the services that were given, or those of the event loop that was."""
+        return custom_ioloop if isinstance(custom_ioloop, AbstractIOServices) else cls._services_on(custom_ioloop)
+
+    @classmethod
+    def _services_on(cls, native_loop: Any) -> AbstractIOServices:
+        """Return the services of an event loop: what an adapter does that leaves its ``create_connection()`` to this
+        class.
+
+        :param native_loop: the loop; None for the adapter's own choice
+        """
+        raise NotImplementedError
 
     @classmethod
     def _start_connection_workflow(
@@ -362,10 +383,14 @@ class BaseConnection(Connection, AbstractStreamProtocol):
             self._transport.write(data)
 
     def _flush(self) -> None:
-        inside, rules = self._inside, self._protocol
+        rules, output = self._protocol, self._protocol.output
+        if self._processing and len(output) < _HELD_PIECES:
+            # While an event is dealt with more may come, and all of it goes out in one go.
+            return
+        inside = self._inside
         busy = inside.busy
         # A signal handler that comes in between leaves its output to the loop that it interrupts: none overtakes.
-        while rules.has_data_to_send and not self._writing:
+        while output and not self._writing:
             try:
                 self._writing = True
                 inside.busy = busy + 1
@@ -378,15 +403,15 @@ class BaseConnection(Connection, AbstractStreamProtocol):
                 self._give_up(error)
                 raise
         streaming = self._streaming
-        if streaming is not None and not self._processing:
-            streaming.flush()
-        if self._transport is not None:
+        if streaming is None or streaming.stream.has_output or self._outflow.paused:
             self._look_at_output()
 
     def _send_pieces(self, pieces: list[bytes | memoryview]) -> None:
         if self._streaming is not None:
-            # While an event is dealt with more may come, and all of it goes out in one go.
-            self._streaming.write_pieces(pieces, self._processing)
+            if len(pieces) == 1:
+                self._streaming.write(pieces[0])
+            else:
+                self._streaming.write_pieces(pieces)
         elif self._transport is not None:
             self._emit_pieces(pieces)
 

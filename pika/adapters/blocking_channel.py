@@ -45,7 +45,7 @@ class BlockingChannel(Deliveries):
 
     def __init__(self, channel_impl: channel_module.Channel, connection: BlockingConnection) -> None:
         super().__init__(channel_impl, connection)
-        self._inside = getattr(connection, "_inside", None) or Inside(_ignore)
+        self._inside = getattr(connection, "_inside", None) or Inside()
         # The get whose answer is awaited: what is told of a message, of an empty queue, and whether it acknowledges.
         self._get: tuple[_CallbackResult, _CallbackResult, bool] | None = None
         channel_impl.add_callback(self._on_get_empty, [spec.Basic.GetEmpty], one_shot=False)
@@ -328,6 +328,7 @@ class BlockingChannel(Deliveries):
         # Cancelled first: what is put back while the consumer is active comes straight back to it.
         if consumer_tag in self._impl._protocol.cancelled:
             # By a call that this one interrupts, or that was interrupted itself.
+            self._connection._require_calm("basic.cancel")
             self._wait(lambda: consumer_tag not in self._impl._protocol.cancelled, "basic.cancel")
         elif consumer_tag in self._impl._consumers:
             self._call("basic.cancel", functools.partial(self._impl.basic_cancel, consumer_tag=consumer_tag))
@@ -448,6 +449,7 @@ class BlockingChannel(Deliveries):
     def _finish_interrupted_get(self, message: _CallbackResult, empty: _CallbackResult, auto_ack: bool) -> None:
         """Await the answer that a signal handler kept the last get from awaiting, and put its message back."""
         if self._impl._on_getok_callback is not None:
+            self._connection._require_calm("basic.get")
             self._wait(lambda: message.ready or empty.ready, "basic.get")
         self._get = None
         if not message.ready:
@@ -458,17 +460,20 @@ class BlockingChannel(Deliveries):
         else:
             self._impl.basic_reject(method.delivery_tag, requeue=True)
 
-    @one_thread
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """Acknowledge a delivery (basic.ack).
 
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is acknowledged as well
         """
-        self._require_open()
-        self._look()
+        # Who is inside is seen to by what is called here.
+        if self._ending.reason is not None:
+            self._require_open()
+        if self._glance():
+            self._require_alive()
         self._impl.basic_ack(delivery_tag=delivery_tag, multiple=multiple)
-        self._sent()
+        if self._ending.reason is not None or self._deferred:
+            self._sent()
 
     @one_thread
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
@@ -479,7 +484,8 @@ class BlockingChannel(Deliveries):
         :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
         """
         self._require_open()
-        self._look()
+        if self._glance():
+            self._require_alive()
         self._impl.basic_nack(delivery_tag=delivery_tag, multiple=multiple, requeue=requeue)
         self._sent()
 
@@ -491,7 +497,8 @@ class BlockingChannel(Deliveries):
         :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
         """
         self._require_open()
-        self._look()
+        if self._glance():
+            self._require_alive()
         self._impl.basic_reject(delivery_tag=delivery_tag, requeue=requeue)
         self._sent()
 
@@ -504,7 +511,6 @@ class BlockingChannel(Deliveries):
 
     # Publishing
 
-    @one_thread
     def basic_publish(
         self,
         exchange: str,
@@ -527,17 +533,23 @@ class BlockingChannel(Deliveries):
         :raises pika.exceptions.ShortStringTooLong: when exchange or routing key have over 255 octets
         :raises ValueError: when the properties do not fit into a frame
         """
+        # Who is inside is seen to by what is called here.
         if self._ending.reason is not None:
             self._require_open()
-        self._look()
+        if self._glance():
+            self._require_alive()
         if self._delivery_confirmation:
-            self._publish_confirmed(exchange, routing_key, as_body(body), properties, mandatory)
+            if type(body) is not bytes:
+                body = as_body(body)
+            self._publish_confirmed(exchange, routing_key, body, properties, mandatory)
             return
         self._impl.basic_publish(
             exchange=exchange, routing_key=routing_key, body=body, properties=properties, mandatory=mandatory
         )
-        self._sent()
+        if self._ending.reason is not None or self._deferred:
+            self._sent()
 
+    @one_thread
     def _publish_confirmed(
         self, exchange: str, routing_key: str, body: bytes, properties: spec.BasicProperties | None, mandatory: bool
     ) -> None:
@@ -570,8 +582,7 @@ class BlockingChannel(Deliveries):
         if self._delivery_confirmation:
             LOGGER.error("confirm_delivery() of %s, which has confirms already", self._place())
             return
-        select = functools.partial(self._impl.confirm_delivery, _ignore)
-        self._call("confirm.select", select)
+        self._call("confirm.select", self._impl._confirm_silently)
         self._delivery_confirmation = True
 
     # Transactions
@@ -602,7 +613,7 @@ class BlockingChannel(Deliveries):
         return answer
 
     def _wait(self, done: Callable[[], bool], what: str) -> None:
-        self._connection._wait_until(lambda: done() or self._is_over, f"{what} on channel {self.channel_number}")
+        self._connection._wait_until(lambda: done() or self._is_over, what, self)
         if not done() and self._is_over:
             self._raise_closed()
 
@@ -619,12 +630,11 @@ class BlockingChannel(Deliveries):
             lost.told = True
         raise self._ending.tell()
 
-    def _look(self) -> None:
-        """Before sending what has no answer: see whether the broker has something to say to what was sent before.
+    def _require_alive(self) -> None:
+        """Before sending what has no answer, and after a look at what the broker has to say to what was sent before.
 
         Not behind it: whether the answer is there already is a matter of microseconds.
         """
-        self._connection._glance()
         if self._is_over:
             self._raise_closed()
 
@@ -662,7 +672,3 @@ def close_after(close: Callable[[], object], exc_type: object) -> None:
     except exceptions.AMQPError:
         if exc_type is None:
             raise
-
-
-def _ignore(_: object) -> None:
-    """The broker's confirms reach their publishes through the protocol."""

@@ -398,14 +398,14 @@ class BlockingConnection:
                 f"stop_consuming() and close() can be called there, and add_callback_threadsafe() does the rest"
             )
 
-    def _wait_until(self, done: Callable[[], bool], what: str) -> None:
-        """Pump until something holds.
+    def _wait_until(self, done: Callable[[], bool], what: str, channel: BlockingChannel | None = None) -> None:
+        """Pump until something holds. The caller has looked with :meth:`_require_calm` before it sent anything.
 
         :param done: says whether it holds
         :param what: what is awaited, for the error's text
+        :param channel: on which channel, for that too
         :raises pika.exceptions.AMQPConnectionError: of the class that says why, when the connection ends before
         """
-        self._require_calm(what)
         impl = self._impl
         began = time.monotonic()
         while True:
@@ -417,8 +417,10 @@ class BlockingConnection:
             if impl._protocol.blocked is not None:
                 impl.pump_until(lambda: done() or impl._protocol.blocked is None, None)
             elif impl.unblocked_at + self.REPLY_TIMEOUT <= deadline:
+                where = "" if channel is None else f" on channel {channel.channel_number}"
                 error = exceptions.StreamLostError(
-                    f"{impl.stream.peer} is alive and did not answer {what} within {self.REPLY_TIMEOUT:g} seconds"
+                    f"{impl.stream.peer} is alive and did not answer {what}{where} "
+                    f"within {self.REPLY_TIMEOUT:g} seconds"
                 )
                 impl.abort(error)
                 self._require_alive()
@@ -462,14 +464,6 @@ class BlockingConnection:
     def _run_deferred_between_calls(self) -> None:
         if self._deferred and not self._impl.interrupted:
             self._run_deferred()
-
-    def _glance(self) -> None:
-        if not self._impl.interrupted:
-            self._impl.glance()
-
-    def _must_yield(self, callbacks: bool) -> bool:
-        """Whether a channel is to make room: for what signal handlers asked for, and, if so, for other callbacks."""
-        return bool(self._deferred or (callbacks and self._ready_events))
 
     def _interrupt_wait(self, channel: BlockingChannel) -> None:
         self._request_dispatch(channel)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, cast
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Callable, cast
 
 from pika import channel as channel_module
 from pika import frame, spec
@@ -42,6 +42,10 @@ class Deliveries:
     def __init__(self, channel_impl: channel_module.Channel, connection: BlockingConnection) -> None:
         self._impl = channel_impl
         self._connection = connection
+        # Of the connection's, for what is done with every message. A stand-in for one may lack them.
+        self._glance: Callable[[], bool] = getattr(getattr(connection, "_impl", None), "glance", bool)
+        self._deferred: Collection[object] = getattr(connection, "_deferred", ())
+        self._ready_events: Collection[object] = getattr(connection, "_ready_events", ())
         self._consumer_infos: dict[str, _ConsumerInfo] = {}
         self._pending_events: deque[PendingEvent] = deque()
         self._queue_consumer_generator: _QueueConsumerGeneratorInfo | None = None
@@ -80,7 +84,8 @@ class Deliveries:
         event = _ConsumerDeliveryEvt(method, properties, body)
         info = self._consumer_infos.get(method.consumer_tag)
         if info is None or info.alternate_event_sink is None:
-            self._add_pending_event(event)
+            self._pending_events.append(event)
+            self._connection._request_dispatch(self._channel)
         else:
             info.alternate_event_sink(event)
 
@@ -137,7 +142,7 @@ class Deliveries:
 
     def _dispatch_events(self) -> None:
         """Hand what is pending to its callbacks; a callback that cancels its consumer takes the rest back."""
-        connection = self._connection
+        connection, channel = self._connection, self._channel
         # What was there before is handed out in one go. What callbacks that acknowledge bring in may have no end.
         waiting = len(self._pending_events)
         while True:
@@ -146,18 +151,24 @@ class Deliveries:
             except IndexError:
                 # Asked for no sooner: a signal handler that cancels takes events back at any moment.
                 break
-            self._dispatch_event(event)
+            if isinstance(event, _ConsumerDeliveryEvt):
+                info = self._consumer_infos.get(event.method.consumer_tag)
+                if info is None:
+                    self._dispatch_late(event)
+                elif info.on_message_callback is not None:
+                    info.on_message_callback(channel, event.method, event.properties, event.body)
+            else:
+                self._dispatch_news(event)
             waiting -= 1
-            if connection._must_yield(waiting <= 0):
-                connection._request_dispatch(self._channel)
+            # Room for what signal handlers asked for, and, once it has had its turn, for other callbacks.
+            if self._deferred or (waiting <= 0 and self._ready_events):
+                connection._request_dispatch(channel)
                 break
         if self._is_over:
             self._consumer_infos.clear()
 
-    def _dispatch_event(self, event: PendingEvent) -> None:
-        if isinstance(event, _ConsumerDeliveryEvt):
-            self._dispatch_delivery(event)
-        elif isinstance(event, _ConsumerCancellationEvt):
+    def _dispatch_news(self, event: _ConsumerCancellationEvt | _ReturnedMessageEvt) -> None:
+        if isinstance(event, _ConsumerCancellationEvt):
             self._consumer_infos.pop(event.method_frame.method.consumer_tag, None)
             self._dispatch_cancellation(event.method_frame)
         else:
@@ -174,17 +185,15 @@ class Deliveries:
                 )
                 raise
 
-    def _dispatch_delivery(self, event: _ConsumerDeliveryEvt) -> None:
-        info = self._consumer_infos.get(event.method.consumer_tag)
-        if info is None:
-            # A signal handler cancelled the consumer when the message had just left the queue of events.
-            info = self._cancelled_last
-            if info is None or info.consumer_tag != event.method.consumer_tag:
-                return
-            if not info.auto_ack:
-                if self._impl.is_open:
-                    self._impl.basic_reject(event.method.delivery_tag, requeue=True)
-                return
+    def _dispatch_late(self, event: _ConsumerDeliveryEvt) -> None:
+        # A signal handler cancelled the consumer when the message had just left the queue of events.
+        info = self._cancelled_last
+        if info is None or info.consumer_tag != event.method.consumer_tag:
+            return
+        if not info.auto_ack:
+            if self._impl.is_open:
+                self._impl.basic_reject(event.method.delivery_tag, requeue=True)
+            return
         if info.on_message_callback is not None:
             info.on_message_callback(self._channel, event.method, event.properties, event.body)
 

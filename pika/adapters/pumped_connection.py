@@ -91,6 +91,9 @@ class PumpedConnection(Connection):
 
         :param timeout: seconds to wait at the most; None for no limit
         """
+        self._pump(timeout)
+
+    def _pump(self, timeout: float | None) -> None:
         if self.stream.closed:
             # An exception may have cut the report of the end short.
             if self._closed is not None:
@@ -119,13 +122,21 @@ class PumpedConnection(Connection):
         if not self.stream.closed:
             self._act(Ready.READ, run_due=False)
 
-    def glance(self) -> None:
+    def glance(self) -> bool:
         """Take what has arrived and run what is due, without waiting, unless that was done a moment ago.
 
-        The caller is inside already.
+        :returns: whether it looked
         """
         now = time.monotonic()
-        if now - self._glanced_at >= GLANCE_INTERVAL and not self.stream.closed:
+        if now - self._glanced_at < GLANCE_INTERVAL:
+            return False
+        self._look(now)
+        return True
+
+    @one_thread
+    def _look(self, now: float) -> None:
+        # Not for a signal handler that interrupts it.
+        if not self.interrupted and not self.stream.closed:
             self._glanced_at = now
             self._act(Ready.READ)
 
@@ -149,7 +160,7 @@ class PumpedConnection(Connection):
             inside.busy = busy
 
     def pump_until(self, done: Callable[[], bool], timeout: float | None) -> bool:
-        """Pump until something holds or the connection is closed.
+        """Pump until something holds or the connection is closed. The caller is inside already.
 
         :param done: says whether it holds
         :param timeout: seconds; None for no limit
@@ -158,12 +169,12 @@ class PumpedConnection(Connection):
         deadline = None if timeout is None else time.monotonic() + timeout
         while not done():
             if self.stream.closed:
-                self.pump(0)
+                self._pump(0)
                 return done()
             remaining = None if deadline is None else deadline - time.monotonic()
             if remaining is not None and remaining <= 0:
                 return False
-            self.pump(remaining)
+            self._pump(remaining)
         return True
 
     def abort(self, error: BaseException) -> None:
@@ -201,6 +212,8 @@ class PumpedConnection(Connection):
             now = time.monotonic()
             if now >= deadline:
                 self._timers.run_due(now)
+        if not self._soon:
+            return
         # As many as there are now: one that adds another must not keep us here.
         for _ in range(len(self._soon)):
             self._soon.popleft()()
@@ -211,15 +224,16 @@ class PumpedConnection(Connection):
         inside, rules = self._inside, self._protocol
         busy = inside.busy
         # A signal handler that comes in between leaves its output to the loop that it interrupts: none overtakes.
-        while rules.has_data_to_send and not self._writing:
+        stream, output = self.stream, rules.output
+        while output and not self._writing:
             try:
                 self._writing = True
                 inside.busy = busy + 1
                 pieces = rules.data_to_send()
                 if len(pieces) == 1:
-                    self.stream.write(pieces[0])
+                    stream.write(pieces[0])
                 else:
-                    self.stream.write_pieces(pieces)
+                    stream.write_pieces(pieces)
                 self._writing = False
                 inside.busy = busy
             except BaseException as error:
@@ -227,7 +241,7 @@ class PumpedConnection(Connection):
                 inside.busy = busy
                 self._give_up(error)
                 raise
-        if self.stream.pending_output and not (self._pushing or self._acts or self._writing):
+        if stream.has_output and not (self._pushing or self._acts or self._writing) and stream.pending_output:
             self._push_out()
 
     def _tick(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from typing import Any, Callable
 
@@ -39,12 +38,6 @@ class IOLoop(Loop, AbstractSelectorIOLoop):
         super().__init__(pollers.poller_class(SELECT_TYPE))
 
 
-def _services(custom_ioloop: Any) -> AbstractIOServices:
-    if isinstance(custom_ioloop, AbstractIOServices):
-        return custom_ioloop
-    return SelectorIOServicesAdapter(IOLoop() if custom_ioloop is None else custom_ioloop)
-
-
 class SelectConnection(BaseConnection):
     """A callback connection on pika's own event loop; it moves while ``connection.ioloop.start()`` runs.
 
@@ -79,7 +72,7 @@ class SelectConnection(BaseConnection):
             on_open_callback,
             on_open_error_callback,
             on_close_callback,
-            _services(custom_ioloop),
+            self._services(custom_ioloop),
             internal_connection_workflow,
             background_heartbeats=background_heartbeats,
         )
@@ -93,6 +86,8 @@ class SelectConnection(BaseConnection):
         workflow: AbstractAMQPConnectionWorkflow | None = None,
     ) -> AbstractAMQPConnectionWorkflow:
         """Connect to the first broker of several that can be reached; see :meth:`BaseConnection.create_connection`."""
-        nbio = _services(custom_ioloop)
-        factory = functools.partial(cls, custom_ioloop=nbio, internal_connection_workflow=False)
-        return cls._start_connection_workflow(connection_configs, factory, nbio, workflow, on_done)
+        return super().create_connection(connection_configs, on_done, custom_ioloop, workflow)
+
+    @classmethod
+    def _services_on(cls, native_loop: Any) -> AbstractIOServices:
+        return SelectorIOServicesAdapter(IOLoop() if native_loop is None else native_loop)

@@ -86,6 +86,15 @@ class Callbacks:
         entries.append(_Entry(self.next_order(), callback, one_shot, only_caller, arguments))
         return number, name
 
+    def has(self, prefix: int, name: str) -> bool:
+        """Whether an event has callbacks: asked before what they would be called with is made.
+
+        :param prefix: the channel's number; 0 for the connection
+        :param name: the method's NAME
+        """
+        by_name = self._entries.get(str(prefix))
+        return by_name is not None and name in by_name
+
     def pending(self, prefix: int | str, key: object) -> int | None:
         """Return how many callbacks an event has; None when it has none.
 
@@ -105,6 +114,8 @@ class Callbacks:
         :returns: whether there was a callback
         """
         known = bool(self._of(prefix, key))
+        if not known:
+            return False
         due = [callback for _, callback in self.take(prefix, key, caller, *args)]
         call_each([functools.partial(callback, **keywords) for callback in due] if keywords else due, *args)
         return known
@@ -187,6 +198,8 @@ class Callbacks:
 
 def _name(key: object) -> str:
     """The text that stands for a key: a method's NAME, be it given as a class, an instance or a frame."""
+    if type(key) is str:
+        return key
     if isinstance(key, frame.Method):
         key = key.method
     if isinstance(key, AMQPObject) or (isinstance(key, type) and issubclass(key, AMQPObject)):

@@ -75,15 +75,15 @@ class ChannelEvents:
 
     # Messages
 
-    def _deliver(self, event: protocol.Delivery) -> None:
+    def _deliver(self, method: spec.Basic.Deliver, properties: spec.BasicProperties, body: bytes) -> None:
         """Hand a delivery to its consumer; through :meth:`_on_deliver` if somebody has put a patch on that."""
         if type(self)._on_deliver is not _ON_DELIVER or "_on_deliver" in self.__dict__:
-            header = frame.Header(self.channel_number, len(event.body), event.properties)
-            self._on_deliver(frame.Method(self.channel_number, event.method), header, event.body)
+            header = frame.Header(self.channel_number, len(body), properties)
+            self._on_deliver(frame.Method(self.channel_number, method), header, body)
             return
-        on_message_callback = self._consumers.get(event.method.consumer_tag)
+        on_message_callback = self._consumers.get(method.consumer_tag)
         if on_message_callback is not None:
-            on_message_callback(self, event.method, event.properties, event.body)
+            on_message_callback(self, method, properties, body)
 
     def _on_deliver(self, method_frame: frame.Method[Any], header_frame: frame.Header, body: bytes) -> None:
         tag = method_frame.method.consumer_tag
@@ -111,11 +111,14 @@ class ChannelEvents:
         due = self.callbacks.take(self.channel_number, method, self.connection, method_frame)
         own = self._callbacks_by_reply.pop(reply, None)
         if own is not None:
-            due = sorted([own, *due], key=_first)
+            due = sorted([own, *due], key=_first) if due else [own]
         callbacks = [callback for _, callback in due]
         if reply.content is not None:
             properties, body = reply.content
             header = frame.Header(self.channel_number, len(body), properties)
+            if not callbacks:
+                self._on_getok(method_frame, header, body)
+                return
             callbacks.insert(0, lambda method_frame: self._on_getok(method_frame, header, body))
         elif isinstance(method, spec.Basic.GetEmpty):
             self._on_getok_callback = None
@@ -148,7 +151,8 @@ class ChannelEvents:
 
     def _process(self, method: Method) -> None:
         number = self.channel_number
-        self.callbacks.process(number, method, self.connection, frame.Method(number, method))
+        if self.callbacks.has(number, method.NAME):
+            self.callbacks.process(number, method, self.connection, frame.Method(number, method))
 
     def _forget_consumer(self, consumer_tag: str) -> None:
         self._consumers.pop(consumer_tag, None)

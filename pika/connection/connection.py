@@ -20,13 +20,16 @@ from pika.connection.channel_events import ChannelEvent
 from pika.connection.parameters import ConnectionParameters, Parameters
 from pika.protocol import ConnectionState
 from pika.transport import forks
-from pika.transport.dial import describe
+from pika.transport.errors import host_and_port
 
 LOGGER = logging.getLogger("pika.connection")
 
 #: So many turns of its loop a busy program gets to read what had arrived, before an alarm is judged: kernels keep a few
 #: MiB, and a turn reads up to 128 KiB.
 _TURNS_TO_READ = 64
+
+_DELIVERY = protocol.Delivery
+_CONFIRMED = protocol.Confirmed
 
 #: How this library calls itself in the properties that the broker shows of its clients.
 PRODUCT = "Pika Python Client Library"
@@ -149,7 +152,7 @@ class Connection(abc.ABC):
             channel_max=params.channel_max,
             frame_max=params.frame_max,
             heartbeat=heartbeat_setting,
-            peer=describe(params),
+            peer=host_and_port(params.host, params.port),
             product=PRODUCT,
             version=__version__,
         )
@@ -215,14 +218,19 @@ class Connection(abc.ABC):
         self._protocol.stream_lost(error or exceptions.StreamLostError("the stream was closed by this client"))
         self._process_events()
 
-    @_of_the_loop
     def _on_data_available(self, data_in: bytes) -> None:
         """Take bytes that arrived, and act on them.
 
         :param data_in: the bytes, in any split
         """
-        self._protocol.receive_data(data_in, time.monotonic())
-        self._process_events()
+        # As _of_the_loop does it, without the calls: every read passes here.
+        inside = self._inside
+        inside.acquire(True)
+        try:
+            self._protocol.receive_data(data_in, time.monotonic())
+            self._act_on_events()
+        finally:
+            inside.release()
 
     # Callbacks
 
@@ -465,6 +473,9 @@ class Connection(abc.ABC):
 
     @one_thread
     def _process_events(self) -> None:
+        self._act_on_events()
+
+    def _act_on_events(self) -> None:
         if self._processing:
             # A callback closes the connection, or its bytes push others in: the loop that called it goes on after it.
             self._flush()
@@ -480,7 +491,8 @@ class Connection(abc.ABC):
         finally:
             self._processing = False
             inside.busy = busy
-            self._flush()
+            if self._protocol.output:
+                self._flush()
             if self._heartbeat_timer is None and self._protocol.heartbeat_interval:
                 # The broker expects heartbeats from tune-ok on, however long it takes to open the connection.
                 self._arm_heartbeat()
@@ -491,7 +503,8 @@ class Connection(abc.ABC):
             self._end_stream()
 
     def _handle_events(self) -> None:
-        next_event = self._protocol.next_event
+        # One loop for all that a read has brought; deliveries, of which there are many, are told apart first.
+        next_event, channels = self._protocol.next_event, self._channels
         taking = False
         try:
             while True:
@@ -500,8 +513,11 @@ class Connection(abc.ABC):
                 taking = False
                 if event is None:
                     return
-                if type(event) is protocol.Delivery:
-                    self._channels[event.channel.number]._deliver(event)
+                if type(event) is _DELIVERY:
+                    channel, method, properties, body = event
+                    channels[channel.number]._deliver(method, properties, body)
+                elif type(event) is _CONFIRMED:
+                    channels[event.channel.number]._process(event.method)
                 else:
                     _HANDLERS[type(event)](self, event)
         except BaseException as error:
@@ -639,7 +655,6 @@ _HANDLERS: dict[type[Any], Callable[[Connection, Any], None]] = {
     protocol.ConnectionUnblocked: Connection._on_connection_unblocked,
     protocol.Replied: Connection._on_replied,
     protocol.Returned: Connection._on_channel_event,
-    protocol.Confirmed: Connection._on_channel_event,
     protocol.ConsumerCancelled: Connection._on_channel_event,
     protocol.ChannelFlow: Connection._on_channel_event,
     protocol.ChannelClosed: Connection._on_channel_closed,

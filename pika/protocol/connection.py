@@ -38,6 +38,9 @@ _REPLY_CODES: dict[type[BaseException], int] = {
     exceptions.InvalidFrameError: spec.FRAME_ERROR,
 }
 
+_CLOSED = ConnectionState.CLOSED
+_CHANNEL_OPEN = states.ChannelState.OPEN
+
 
 class Connection:
     """The client's side of an AMQP 0-9-1 connection, without I/O.
@@ -64,7 +67,8 @@ class Connection:
         self.channels: dict[int, Channel] = {}
         # Before tune the broker may send frames this large, whatever we are going to propose.
         self._reader = frame.FrameReader(spec.FRAME_MAX_SIZE)
-        self._output: list[bytes | memoryview] = []
+        #: The pieces to send next, which :meth:`data_to_send` takes; for nobody else to change.
+        self.output: list[bytes | memoryview] = []
         self._owed = Expectations()
         self._heartbeat: Heartbeat | None = None
         #: When bytes arrived last, or the handshake began.
@@ -95,7 +99,7 @@ class Connection:
         """
         self.received_at = now
         self._advance(Action.CONNECT)
-        self._output.append(frame.ProtocolHeader().marshal())
+        self.output.append(frame.ProtocolHeader().marshal())
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Take bytes that arrived; what they mean comes out of :meth:`events`.
@@ -124,22 +128,26 @@ class Connection:
         """
         if self.state is not ConnectionState.CLOSED:
             self._finish(error, Action.LOSE)
-        self._output.clear()
+        self.output.clear()
 
     @property
     def has_data_to_send(self) -> bool:
         """Whether :meth:`data_to_send` has anything to return."""
-        return bool(self._output)
+        return bool(self.output)
 
     def data_to_send(self) -> list[bytes | memoryview]:
         """Return the pieces to send now, in order, and forget them."""
-        count = len(self._output)
-        output = self._output[:count]
+        count = len(self.output)
         # In place, since the channels append to this very list; and no more than was taken, since a signal handler may
         # append in between.
-        del self._output[:count]
-        if self._heartbeat is not None and output and output != [frame.HEARTBEAT_FRAME]:
-            self._heartbeat.sent = True
+        if count == 1:
+            output = [self.output.pop(0)]
+        else:
+            output = self.output[:count]
+            del self.output[:count]
+        heartbeat = self._heartbeat
+        if heartbeat is not None and not heartbeat.sent and output and output != [frame.HEARTBEAT_FRAME]:
+            heartbeat.sent = True
         return output
 
     def events(self) -> Iterator[Event]:
@@ -157,15 +165,26 @@ class Connection:
             return finished
         if self._close_answered and self.state is not ConnectionState.CLOSED:
             return self._on_close_answered()
-        while self.state is not ConnectionState.CLOSED:
+        while self.state is not _CLOSED:
             try:
-                delivery = self._reader.next_delivery()
-                if delivery is not None:
-                    event = self._on_delivery(*delivery)
+                message = self._reader.next_message()
+                if message is not None:
+                    number, method, properties, body = message
+                    channel = self.channels.get(number)
+                    if channel is None or channel.state is not _CHANNEL_OPEN:
+                        channel = self._addressee(number)
+                    if type(method) is spec.Basic.Deliver:
+                        event = channel.on_delivery(method, properties, body)
+                    elif isinstance(method, spec.Basic.Ack):
+                        event = channel.on_ack(method)
+                    else:
+                        event = channel.on_message(method, properties, body)
+                        if self._close_frame is not None:
+                            self._transmit_close()
                     if event is not None:
                         return event
                     continue
-                received = self._reader.next_frame()
+                received = self._reader.next_piece()
                 if received is None:
                     return None if self._lost is None else self._on_lost(self._lost)
                 event = self._on_frame(*received)
@@ -201,7 +220,7 @@ class Connection:
             dead.context = f"no byte for {silence:.1f} seconds, over twice the heartbeat interval"
             self.stream_lost(dead)
         elif heartbeat.tick(now):
-            self._output.append(frame.HEARTBEAT_FRAME)
+            self.output.append(frame.HEARTBEAT_FRAME)
 
     # Operations
 
@@ -245,7 +264,7 @@ class Connection:
             raise exceptions.InvalidChannelNumber(f"channel number {number} is in use on this connection")
         elif not 0 < number <= frame.CHANNEL_MAX:
             raise ChannelNumberOutOfRange(f"channel number {number} is not between 1 and {frame.CHANNEL_MAX}")
-        channel = Channel(number, self._output, self.frame_max, self.settings.max_message_size)
+        channel = Channel(number, self.output, self.frame_max, self.settings.max_message_size)
         self.channels[number] = channel
         return channel
 
@@ -262,7 +281,7 @@ class Connection:
         encoded = frame.encode_method(0, method)
         frame.require_fit("the new secret takes", encoded, self.frame_max)
         reply: Reply[spec.Connection.UpdateSecretOk] = Reply(method, spec.replies[spec.Connection.UpdateSecret])
-        self._output.append(encoded)
+        self.output.append(encoded)
         self._owed.add(reply)
         return reply
 
@@ -291,17 +310,12 @@ class Connection:
     def _transmit_close(self) -> None:
         # The broker discards what follows connection.close, so nothing that was accepted may be behind it.
         if self._close_frame is not None and not any(channel.has_waiting for channel in self.channels.values()):
-            self._output.append(self._close_frame)
+            self.output.append(self._close_frame)
             self._close_frame = None
 
     # Frames
 
-    def _on_delivery(
-        self, number: int, method: spec.Basic.Deliver, properties: spec.BasicProperties, body: bytes
-    ) -> Event | None:
-        return self._addressee(number).on_delivery(method, properties, body)
-
-    def _on_frame(self, frame_type: int, number: int, payload: bytes) -> Event | None:
+    def _on_frame(self, frame_type: int, number: int, payload: Any) -> Event | None:
         if number == 0:
             return self._on_connection_frame(frame_type, payload)
         channel = self._addressee(number)
@@ -315,8 +329,9 @@ class Connection:
             event = channel.on_body(payload)
         else:
             raise exceptions.InvalidFrameError(f"a heartbeat frame on channel {number}: they belong on channel 0")
-        # An answer, be it a method or the end of a get-ok's content, may have sent the last of what waited.
-        self._transmit_close()
+        if self._close_frame is not None:
+            # An answer, be it a method or the end of a get-ok's content, may have sent the last of what waited.
+            self._transmit_close()
         return event
 
     def _on_channel_closed(self, event: ChannelClosed) -> None:
@@ -352,7 +367,7 @@ class Connection:
             return self._finish(error, Action.FAIL)
         self.server_properties = method.server_properties if isinstance(method.server_properties, dict) else {}
         self._advance(spec.Connection.Start)
-        self._output.append(answer)
+        self.output.append(answer)
         return None
 
     def _on_tune(self, method: Method) -> Event | None:
@@ -372,7 +387,7 @@ class Connection:
         self._reader.max_frame_size = self._largest_frame(method)
         if answer.heartbeat:
             self._heartbeat = Heartbeat(answer.heartbeat, self.received_at)
-        self._output.append(encoded)
+        self.output.append(encoded)
         return None
 
     def _largest_frame(self, tune: spec.Connection.Tune) -> int:
@@ -407,7 +422,7 @@ class Connection:
 
     def _on_close(self, method: Method) -> Event | None:
         assert isinstance(method, spec.Connection.Close)
-        self._output.append(frame.encode_method(0, spec.Connection.CloseOk()))
+        self.output.append(frame.encode_method(0, spec.Connection.CloseOk()))
         error = exceptions.ConnectionClosedByBroker(method.reply_code, method.reply_text)
         return self._finish(self._explain(error), spec.Connection.Close)
 
@@ -442,7 +457,7 @@ class Connection:
             code = _REPLY_CODES.get(type(violation), spec.SYNTAX_ERROR)
             # ASCII, since a short string is bounded in octets and the broker's own words may be in the text.
             text = ascii(str(violation))[1:-1][:200]
-            self._output.append(frame.encode_method(0, spec.Connection.Close(code, text, 0, 0)))
+            self.output.append(frame.encode_method(0, spec.Connection.Close(code, text, 0, 0)))
             error = self._explain(exceptions.StreamLostError(f"{self.settings.peer} broke the protocol: {violation}"))
         error.__cause__ = violation
         return self._finish(error, Action.FAIL)

@@ -31,26 +31,22 @@ class ContentAssembler(Generic[M]):
     :param max_message_size: octets that a body may have
     """
 
-    __slots__ = ("_body", "_method", "_missing", "_properties", "_skip", "max_message_size")
+    __slots__ = ("_body", "_missing", "_properties", "_skip", "max_message_size", "method")
 
     def __init__(self, max_message_size: int) -> None:
         self.max_message_size = max_message_size
-        self._method: M | None = None
+        #: The method whose content is incomplete, or None.
+        self.method: M | None = None
         self._properties: spec.BasicProperties | None = None
         self._missing = 0
         # Its value is taken without a copy in CPython, where joining pieces would take the memory of two bodies.
         self._body = io.BytesIO()
         self._skip = 0
 
-    @property
-    def method(self) -> M | None:
-        """The method whose content is incomplete, or None."""
-        return self._method
-
     def begin(self, method: M) -> None:
         """Expect the content of a method."""
         self._skip = 0
-        self._method = method
+        self.method = method
 
     def header(self, payload: bytes) -> tuple[M, spec.BasicProperties, bytes] | None:
         """Take a content header's payload.
@@ -60,29 +56,29 @@ class ContentAssembler(Generic[M]):
         :raises ContentTooLarge: when the body will be larger than `max_message_size`; the body frames that
             follow are dropped
         """
-        method = self._method
+        method = self.method
         if method is None or self._properties is not None:
             raise exceptions.UnexpectedFrameError("a content header frame came where no header was due")
         body_size, properties = frame.decode_header(payload)
         if body_size > self.max_message_size:
-            self._method = None
+            self.method = None
             self._skip = body_size
             raise ContentTooLarge(method, body_size, self.max_message_size)
         if body_size == 0:
-            self._method = None
+            self.method = None
             return method, properties, b""
         self._properties = properties
         self._missing = body_size
         return None
 
-    def body(self, fragment: bytes) -> tuple[M, spec.BasicProperties, bytes] | None:
-        """Take a body frame's payload.
+    def body(self, fragment: bytes | memoryview) -> tuple[M, spec.BasicProperties, bytes] | None:
+        """Take a body frame's payload, or a part of one.
 
         :returns: method, properties and body when the body is complete, else None
         :raises pika.exceptions.UnexpectedFrameError: when no body is due
         :raises pika.exceptions.BodyTooLongError: when the fragment goes beyond the size that the header announced
         """
-        method = self._method
+        method = self.method
         properties = self._properties
         if method is None or properties is None:
             if self._skip and len(fragment) <= self._skip:
@@ -100,11 +96,11 @@ class ContentAssembler(Generic[M]):
             self._body.write(fragment)
             fragment = self._body.getvalue()
         self.reset()
-        return method, properties, fragment
+        return method, properties, bytes(fragment)
 
     def reset(self) -> None:
         """Forget a content that will not be completed."""
-        self._method = None
+        self.method = None
         self._properties = None
         self._missing = 0
         if self._body.tell():

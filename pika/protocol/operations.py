@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import abc
 import reprlib
+import struct
 from collections.abc import Mapping
-from typing import Any, Literal, Optional, Union, overload
+from typing import Any, Literal, NamedTuple, Optional, Union, overload
 
 from pika import exceptions, frame, spec
 from pika._faults import InvalidTable
@@ -23,9 +24,23 @@ Pieces = tuple[Union[bytes, memoryview], ...]
 
 _NO_PROPERTIES = spec.BasicProperties()
 
+# A frame of basic.ack: type, channel and payload size; the method's index, the delivery tag, the bits; the end.
+_ACK = struct.Struct(">BHLLQBB")
+
 #: How many prepared publish methods a channel keeps; a program that publishes to more routes than this
 #: prepares some of them again.
 _PREPARED_PUBLISHES = 256
+
+
+class _Prepared(NamedTuple):
+    """What publishes to one route begin with.
+
+    :ivar method: the method frame
+    :ivar opening: that, and the beginning of a content header without properties
+    """
+
+    method: bytes
+    opening: bytes
 
 
 class Operations(abc.ABC):
@@ -33,6 +48,8 @@ class Operations(abc.ABC):
 
     Sections are those of the AMQP 0-9-1 reference.  Every operation raises, and then nothing was sent:
 
+    :param number: the channel's number
+    :param frame_max: the negotiated maximum of octets in a frame
     :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
     :raises TypeError: when an argument is of a wrong type
     :raises ValueError: when an integer does not fit its field, or the arguments do not fit into a frame
@@ -40,10 +57,13 @@ class Operations(abc.ABC):
     :raises pika.exceptions.UnsupportedAMQPFieldException: when a value in `arguments` has no AMQP field type
     """
 
-    number: int
     confirms: ConfirmTracker | None
 
-    def __init__(self) -> None:
+    def __init__(self, number: int, frame_max: int) -> None:
+        self.number = number
+        self.frame_max = frame_max
+        # Of how many octets a body may be to be sent in one piece with its frames.
+        self._joinable = min(frame_max - frame.FRAME_OVERHEAD, frame.JOIN_LIMIT)
         #: Tag to whether its consumer is without acknowledgements.
         self.consumers: dict[str, bool] = {}
         #: Consumers whose cancel is on its way: their late deliveries go back.
@@ -51,7 +71,7 @@ class Operations(abc.ABC):
         # What asked for consumers whose tags belonged to others, until they are answered: what arrives for such a tag
         # before is taken for the predecessor's.
         self._successors: dict[str, spec.Basic.Consume] = {}
-        self._prepared: dict[tuple[str, str, bool], bytes] = {}
+        self._prepared: dict[tuple[str, str, bool], _Prepared] = {}
 
     @abc.abstractmethod
     def call(self, method: Method) -> Reply[Any]:
@@ -66,7 +86,7 @@ class Operations(abc.ABC):
         """Send encoded frames of methods that have no reply, or queue them behind what they must not overtake."""
 
     @abc.abstractmethod
-    def _send_publish(
+    def send_publish(
         self,
         pieces: Pieces,
         confirmation: Confirmation | None,
@@ -75,7 +95,10 @@ class Operations(abc.ABC):
         body: bytes,
         mandatory: bool,
     ) -> None:
-        """As :meth:`send`, for a message whose number is its place among those that are sent in confirm mode."""
+        """As :meth:`send`, for a message whose number is its place among those that are sent in confirm mode.
+
+        :param pieces: the message's frames, of :meth:`encode_publish`; the channel is open
+        """
 
     @abc.abstractmethod
     def require_open(self) -> None:
@@ -91,11 +114,6 @@ class Operations(abc.ABC):
     @abc.abstractmethod
     def _predecessor(self, consumer_tag: str) -> bool | None:
         """Return whether the last consumer of a tag was without acknowledgements, if it was cancelled with nowait."""
-
-    @property
-    @abc.abstractmethod
-    def frame_max(self) -> int:
-        """The negotiated maximum of octets in a frame."""
 
     def _call(self, method: Method, nowait: bool) -> Reply[Any] | None:
         return self.call_nowait(method) if nowait else self.call(method)
@@ -471,7 +489,15 @@ class Operations(abc.ABC):
         :param multiple: every delivery up to it too; with tag 0 all of the channel
         """
         self.require_open()
-        self.send(frame.encode_method(self.number, spec.Basic.Ack(delivery_tag, multiple)))
+        self.send(self.encode_ack(delivery_tag, multiple))
+
+    def encode_ack(self, delivery_tag: int, multiple: bool) -> bytes:
+        """Return the frame of a basic.ack."""
+        try:
+            # What spec.Basic.Ack encodes, without an object for each.
+            return _ACK.pack(1, self.number, 13, 0x003C0050, delivery_tag, 1 if multiple else 0, spec.FRAME_END)
+        except struct.error:
+            return frame.encode_method(self.number, spec.Basic.Ack(delivery_tag, multiple))
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """Refuse a delivery, or several (basic.nack, RabbitMQ's extension).
@@ -522,22 +548,38 @@ class Operations(abc.ABC):
         :raises ValueError: when the properties do not fit into a frame
         """
         self.require_open()
+        pieces = self.encode_publish(exchange, routing_key, body, properties, mandatory)
+        self.send_publish(pieces, confirmation, exchange, routing_key, body, mandatory)
+
+    def encode_publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: spec.BasicProperties | None,
+        mandatory: bool,
+    ) -> Pieces:
+        """Do the part of :meth:`basic_publish` that can refuse: return what :meth:`send_publish` is to be given."""
         try:
-            method = self._prepared.get((exchange, routing_key, mandatory))
+            prepared = self._prepared.get((exchange, routing_key, mandatory))
         except TypeError:
             # Of a type that has no hash, and so no str: what says so best is encoding it.
-            method = None
-        if method is None:
-            method = self._prepare_publish(exchange, routing_key, mandatory)
-        content = frame.encode_content(self.number, properties or _NO_PROPERTIES, body, self.frame_max)
-        self._send_publish((method, *content), confirmation, exchange, routing_key, body, mandatory)
+            prepared = None
+        if prepared is None:
+            prepared = self._prepare_publish(exchange, routing_key, mandatory)
+        if properties is None:
+            if 0 < len(body) <= self._joinable:
+                return (frame.encode_bare(prepared.opening, self.number, body),)
+            properties = _NO_PROPERTIES
+        return frame.encode_content(self.number, properties, body, self.frame_max, prepared.method)
 
-    def _prepare_publish(self, exchange: str, routing_key: str, mandatory: bool) -> bytes:
+    def _prepare_publish(self, exchange: str, routing_key: str, mandatory: bool) -> _Prepared:
         method = frame.encode_method(self.number, spec.Basic.Publish(0, exchange, routing_key, mandatory, False))
         if len(self._prepared) >= _PREPARED_PUBLISHES:
             self._prepared.clear()
-        self._prepared[exchange, routing_key, mandatory] = method
-        return method
+        prepared = _Prepared(method, frame.bare_opening(self.number, method))
+        self._prepared[exchange, routing_key, mandatory] = prepared
+        return prepared
 
     @overload
     def confirm_select(self, nowait: Literal[False] = ...) -> Reply[spec.Confirm.SelectOk]: ...

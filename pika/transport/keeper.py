@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import threading
 import time
 import weakref
 from collections import deque
 
 from pika import frame, protocol
-from pika.transport import forks
+from pika.transport import forks, native
 from pika.transport.stream import Stream
 
 LOGGER = logging.getLogger(__name__)
@@ -53,6 +53,24 @@ class Duty:
         return now + interval / 2
 
 
+class _Bell:
+    """Wakes a thread of the system's; whoever rings never waits."""
+
+    def __init__(self) -> None:
+        # Taken, but for the time between a ring and the end of the wait for it.
+        self._lock = native.lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        """End the wait under way, or else the next one."""
+        with contextlib.suppress(RuntimeError):  # it was rung already
+            self._lock.release()
+
+    def wait(self, seconds: float | None) -> None:
+        """Wait for a ring, at most so many seconds if there is a limit."""
+        self._lock.acquire(True, -1 if seconds is None else seconds)
+
+
 class Keeper:
     """Looks after the duties it is given, as long as somebody else holds on to them.
 
@@ -66,9 +84,9 @@ class Keeper:
         # Duties that were given, and which the thread has not taken over yet.
         self._given: deque[weakref.ref[Duty]] = deque()
         self._duties: list[weakref.ref[Duty]] = []
-        self._changed = threading.Event()
+        self._bell = _Bell()
         # Held for good by whoever starts the thread.
-        self._started = threading.Lock()
+        self._started = native.lock()
 
     def keep(self, duty: Duty) -> None:
         """Look after a duty until its connection is over. Any thread may call it.
@@ -79,12 +97,12 @@ class Keeper:
         self._given.append(weakref.ref(duty))
         if self._started.acquire(blocking=False):
             try:
-                threading.Thread(target=self._run, name="pika-heartbeats", daemon=True).start()
+                native.start_daemon(self._run, "pika-heartbeats")
             except RuntimeError as error:  # a limit of the system, or the interpreter is on its way out
                 self._started.release()
                 self._given.clear()
                 LOGGER.warning("No thread for heartbeats, only calls of a connection send them: %s", error)
-        self._changed.set()
+        self._bell.ring()
 
     def _on_fork(self, parent: int) -> None:
         """Begin anew in a child: the thread stayed in the parent, and its locks may be held for ever."""
@@ -93,9 +111,7 @@ class Keeper:
 
     def _run(self) -> None:
         while True:
-            wait = self._attend_all()
-            self._changed.wait(wait)
-            self._changed.clear()
+            self._bell.wait(self._attend_all())
 
     def _attend_all(self) -> float | None:
         """Look at every duty; returns after how many seconds to do so again, None when there is nothing to do."""
@@ -123,7 +139,7 @@ def _attended(duty: Duty, now: float) -> float | None:
         return None
 
 
-# Made when it is needed: only then it is known whether gevent has put its own threads in place.
+# Made when it is needed.
 _keeper: Keeper | None = None
 
 

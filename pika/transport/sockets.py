@@ -31,6 +31,11 @@ _TCP_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
+# Windows has no poll(), and these are not used there.
+_IN = getattr(select, "POLLIN", 1)
+_OUT = getattr(select, "POLLOUT", 4)
+
+
 class Poller:
     """Waits for one socket, again and again. A wait cannot be begun in the middle of another one.
 
@@ -59,7 +64,7 @@ class Poller:
         """
         if self._poll is None:
             return self._select(read, write, timeout)
-        asked = (select.POLLIN if read else 0) | (select.POLLOUT if write else 0)
+        asked = (_IN if read else 0) | (_OUT if write else 0)
         if asked != self._registered:
             if asked:
                 self._poll.register(self._number, asked)
@@ -72,9 +77,9 @@ class Poller:
             if descriptor != self._number:
                 ready |= WOKEN
                 continue
-            if events & ~select.POLLOUT:
+            if events & ~_OUT:
                 ready |= READ
-            if write and events & ~select.POLLIN:
+            if write and events & ~_IN:
                 ready |= WRITE
         return ready
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pika.exceptions import StreamLostError
+from pika.transport import native
 from pika.transport.dial import Address, Destination, describe
 from pika.transport.errors import (
     AMQPConnectorSocketConnectError,
@@ -29,8 +29,8 @@ READ_LIMIT = 128 * 1024 - 256
 # What one system call is offered at most when pieces are gathered for it.
 _SEND_LIMIT = 256 * 1024
 _SEND_BUFFERS = 64
-# Up to this size, pieces that come together are cheaper to copy into one than to gather.
-_JOIN_LIMIT = 16 * 1024
+# Up to this size, on average, pieces that come together are cheaper to copy into one than to gather.
+_JOIN_LIMIT = 4 * 1024
 # How many seconds closing waits for a beat that another thread sends.
 _LOCK_PATIENCE = 1.0
 
@@ -82,7 +82,7 @@ class Stream:
         # interrupts it, and must not wait for the lock.
         self._writing = False
         # Held while bytes go out, and while the TLS session is used: for beat(), which another thread calls.
-        self._lock = threading.Lock()
+        self._lock = native.lock()
         # Another thread sends a beat, and may have taken what was pending.
         self._beating = False
         self._sent = 0
@@ -202,7 +202,7 @@ class Stream:
         except OSError as error:
             raise self._lost(error) from (self._write_error or error)
         except BaseException as error:
-            self._lock = threading.Lock()
+            self._lock = native.lock()
             self._read_error = self._interrupted("read", error)
             raise
         if data:
@@ -286,6 +286,19 @@ class Stream:
         return bool(self._output or self._written) and not self.closed
 
     @property
+    def is_settled(self) -> bool:
+        """Whether neither :attr:`wants_room` nor :attr:`has_input` may hold: told in one look, after each write."""
+        return not (
+            self._output
+            or self._written
+            or self._beating
+            or self._tls_has_more
+            or self._write_error is not None
+            or self._read_error is not None
+            or self.closed
+        )
+
+    @property
     def wants_room(self) -> bool:
         """Whether room in the kernel's buffer is what bytes wait for: not so while TLS waits for the peer."""
         if self.closed:
@@ -314,7 +327,10 @@ class Stream:
         try:
             self._writing = True
             # From here on a signal handler that writes only appends to the output.
-            with self._lock:
+            lock = self._lock
+            # No with statement, which costs as much as the rest of this.
+            lock.acquire()
+            try:
                 if self._output:
                     self._output.append(data)
                 else:
@@ -326,6 +342,8 @@ class Stream:
                     self._sent += sent
                     if sent < len(data):
                         self._output.appendleft(memoryview(data)[sent:])
+            finally:
+                lock.release()
             self._writing = False
         except BaseException as error:
             self._cut_short(error)
@@ -338,22 +356,15 @@ class Stream:
 
         Small ones are joined and large ones sent from where they are, with few system calls.
         """
-        if sum(map(len, pieces)) <= _JOIN_LIMIT:
+        if sum(map(len, pieces)) <= _JOIN_LIMIT * len(pieces):
             self.write(b"".join(pieces))
         else:
             self._write_behind(pieces)
 
-    def queue(self, pieces: Iterable[Buffer]) -> None:
-        """Have pieces of bytes sent by the next write, or :meth:`flush`, behind what was written before.
-
-        :param pieces: as for :meth:`write`
-        """
+    def _write_behind(self, pieces: Iterable[Buffer]) -> None:
         # After an error they could never be sent: reading raises soon.
         if self._write_error is None:
             self._written.extend(filter(None, pieces))
-
-    def _write_behind(self, pieces: Iterable[Buffer]) -> None:
-        self.queue(pieces)
         self.flush()
 
     def flush(self) -> bool:
@@ -434,7 +445,7 @@ class Stream:
 
     def _cut_short(self, error: BaseException) -> None:
         # Python 3.9 may be interrupted behind the body of a with statement, and leave the lock taken for ever.
-        self._lock = threading.Lock()
+        self._lock = native.lock()
         self._write_error = error
         self._writing = False
 
@@ -454,12 +465,14 @@ class Stream:
             self._rearm()
             # What has arrived is looked at all the same: many wake-ups must not keep it unread.
             woken, timeout = Ready.WOKEN, 0
-        if self.has_input:
-            return Ready.READ | woken
+        if self._tls_has_more or self._write_error is not None or self._read_error is not None or self.closed:
+            return READ | woken
         assert self._waker is not None
         # While it is taken out, a signal handler that waits makes one of its own. One that raises leaves none behind.
         poller, self._poller = self._poller or Poller(self.socket, self._waker[0]), None
-        ready = poller.wait(True, self.wants_room, timeout)
+        # Looked at here too: nothing waits most of the time, and every round trip passes here.
+        waits = self._output or self._written or self._beating
+        ready = poller.wait(True, bool(waits) and self.wants_room, timeout)
         self._poller = poller
         if ready & WOKEN:
             self._rearm()
@@ -519,7 +532,7 @@ class Stream:
 
     def abandon(self) -> None:
         """As :meth:`abort`, in the child after a fork, where the threads that held locks are gone."""
-        self._lock = threading.Lock()
+        self._lock = native.lock()
         self.abort()
 
     def __repr__(self) -> str:

@@ -26,6 +26,6 @@ def test_connections_in_greenlets(rabbitmq: Broker) -> None:
     assert done.stdout.splitlines() == [
         "messages [200, 200, 200, 200, 200, 200]",
         "handed over [0, 1, 2, 'refused']",
-        "alive True",
+        "alive True True",
     ]
     assert done.returncode == 0

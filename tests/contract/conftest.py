@@ -5,6 +5,7 @@ Those that go through an adapter run over TLS too, which ends in front of the br
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import secrets
 from collections.abc import Iterator
@@ -28,6 +29,23 @@ from tests.contract.wire import Wire
 from tests.support.certificates import Authority
 from tests.support.tls_proxy import tls_proxy
 
+
+def on_library(library: str, driver: str) -> Callable[[str], Connection]:
+    """Make connections of a driver that needs a library, which not every interpreter has.
+
+    :param library: its name
+    :param driver: the class's
+    """
+
+    def connect(url: str) -> Connection:
+        pytest.importorskip(library, reason=f"no {library} for this interpreter")
+        module = importlib.import_module(f"tests.contract.{library}_driver")
+        connection: Connection = getattr(module, driver)(url)
+        return connection
+
+    return connect
+
+
 BROKERS = [pytest.param("embedded"), pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)]
 DRIVERS: dict[str, Callable[[str], Connection]] = {
     "protocol": ProtocolConnection,
@@ -35,9 +53,12 @@ DRIVERS: dict[str, Callable[[str], Connection]] = {
     "callback": CallbackConnection,
     "select": SelectDriverConnection,
     "asyncio": AsyncioDriverConnection,
+    "tornado": on_library("tornado", "TornadoDriverConnection"),
+    "gevent": on_library("gevent", "GeventDriverConnection"),
+    "twisted": on_library("twisted", "TwistedDriverConnection"),
 }
 # Those that speak TLS, which the others know nothing of.
-ADAPTERS = ["blocking", "select", "asyncio"]
+ADAPTERS = ["blocking", "select", "asyncio", "tornado", "gevent", "twisted"]
 OVER_TLS = " over TLS"
 
 

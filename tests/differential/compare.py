@@ -19,16 +19,17 @@ RAISED_OTHERWISE = {
         {
             "channel_numbers_that_are_in_use",
             "threadsafe_callbacks_that_are_none",
-            "select_create_with_wrong_arguments",
-            "asyncio_create_with_wrong_arguments",
-            "select_channel_callbacks_that_are_none",
-            "asyncio_channel_callbacks_that_are_none",
-            "select_channel_number_in_use",
-            "asyncio_channel_number_in_use",
-            "select_channel_opened_again",
-            "asyncio_channel_opened_again",
-            "select_get_on_a_closed_channel",
-            "asyncio_get_on_a_closed_channel",
+            *(
+                f"{loop}_{scenario}"
+                for loop in ("select", "asyncio", "tornado", "gevent")
+                for scenario in (
+                    "create_with_wrong_arguments",
+                    "channel_callbacks_that_are_none",
+                    "channel_number_in_use",
+                    "channel_opened_again",
+                    "get_on_a_closed_channel",
+                )
+            ),
         }
     ),
 }
@@ -59,6 +60,8 @@ _SENTENCES = frozenset(
     {
         # Which call may not be made inside a callback, and why.
         "ReentrancyError",
+        # Who is waiting already.
+        "ConcurrentObjectUseError",
         # Which address did not answer in time, and in what phase.
         "AMQPConnectorStackTimeout",
         # In which state the connection is, and what it was asked for.

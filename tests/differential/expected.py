@@ -211,4 +211,27 @@ EXPECTED: dict[str, Expected] = {
         r"DuplicateConsumerTag",
         r"^mine$",
     ),
+    "reason of the end": Expected(
+        "the end of a Twisted connection is told with its reason",
+        "| the end of a connection | what Twisted says of the transport: `ConnectionDone`",
+        "args",
+        r"^(\[\]|\{\})$",
+        r".",
+    ),
+    "why it is not ready": Expected(
+        "`ready` fails with the reason",
+        "| a connection that cannot be opened | `ready` fails with a bare `AMQPConnectionError(1)`",
+        "args",
+        r"^1$",
+        r".",
+        logged=r"could not be opened",
+    ),
+    "told by a Deferred": Expected(
+        "nothing is logged of what a Deferred or a callback tells",
+        "Of what a Deferred or a return callback tells nothing is logged besides.",
+        "log",
+        "",
+        "",
+        logged=r"Impossible to (get|put)|already enabled|message was returned|Nack'ed|consumer not found",
+    ),
 }

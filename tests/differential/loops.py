@@ -1,9 +1,10 @@
-"""Scenarios on event loops: each is written once, and run on pika's own loop and on asyncio's."""
+"""Scenarios on event loops: each is written once, and run on every loop."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import time
 from collections.abc import Iterable
 from typing import Any, Callable
@@ -16,22 +17,28 @@ from .env import PATIENCE, Env, Scenario
 
 #: With what a scenario stays quick when nobody answers.
 QUICK: dict[str, Any] = {"connection_attempts": 1, "retry_delay": 0, "stack_timeout": 4, "socket_timeout": 4}
-BOTH = ("select", "asyncio")
+ALL = ("select", "asyncio", "tornado", "gevent")
 
 
 class LoopScenarios(dict):  # type: ignore[type-arg]
     """The scenarios of one module, by name: call it as a decorator of functions of an :class:`Env` and a :class:`Loop`.
 
     A function becomes a scenario for each loop, with the loop's name in front of its own.
+
+    :param kinds: the loops, unless a function names its own
     """
 
+    def __init__(self, kinds: Iterable[str] = ("select", "asyncio")) -> None:
+        super().__init__()
+        self._kinds = tuple(kinds)
+
     def __call__(
-        self, *differs: str, node: bool = False, limit: float = 100.0, kinds: Iterable[str] = BOTH
+        self, *differs: str, node: bool = False, limit: float = 100.0, kinds: Iterable[str] = ()
     ) -> Callable[[Callable[[Env, Loop], None]], Callable[[Env, Loop], None]]:
         """Make scenarios of a function; see :class:`Scenario`."""
 
         def register(function: Callable[[Env, Loop], None]) -> Callable[[Env, Loop], None]:
-            for kind in kinds:
+            for kind in kinds or self._kinds:
                 name = f"{kind}_{function.__name__}"
                 self[name] = Scenario(name, functools.partial(_run, function, kind), differs, node, limit)
             return function
@@ -45,26 +52,134 @@ def _run(function: Callable[[Env, Loop], None], kind: str, env: Env) -> None:
     function(env, loop)
 
 
+class Select:
+    """pika's own loop, and what errors do there: they leave it.
+
+    :param on_error: called with errors that go to a handler of the loop's
+    """
+
+    error_label = "left the loop"
+
+    def __init__(self, on_error: Callable[[Any], None]) -> None:
+        self._on_error = on_error
+        self.native = self._make()
+
+    @staticmethod
+    def adapter() -> Any:
+        """Return the class of connections."""
+        return pika.SelectConnection
+
+    def _make(self) -> Any:
+        return IOLoop()
+
+    def start(self) -> None:
+        """Run until it is stopped."""
+        self.native.start()
+
+    def threadsafe(self, callback: Callable[[], object]) -> None:
+        """Have something called soon; any thread may ask for it."""
+        self.native.add_callback(callback)
+
+    def close(self) -> None:
+        """Give back what it has opened."""
+        self.native.close()
+
+
+class Asyncio(Select):
+    """asyncio's, which has a handler for errors."""
+
+    error_label = "the handler"
+
+    @staticmethod
+    def adapter() -> Any:
+        return AsyncioConnection
+
+    def _make(self) -> Any:
+        native = asyncio.new_event_loop()
+        native.set_exception_handler(self._on_exception)
+        return native
+
+    def _on_exception(self, _loop: object, context: dict[str, Any]) -> None:
+        self._on_error(context.get("exception"))
+
+    def start(self) -> None:
+        self.native.run_forever()
+
+    def threadsafe(self, callback: Callable[[], object]) -> None:
+        self.native.call_soon_threadsafe(callback)
+
+
+class Tornado(Asyncio):
+    """Tornado's: some errors go to the handler of asyncio's, the others to its log."""
+
+    @staticmethod
+    def adapter() -> Any:
+        from pika.adapters.tornado_connection import TornadoConnection
+
+        return TornadoConnection
+
+    def _make(self) -> Any:
+        from tornado.ioloop import IOLoop as TornadoLoop
+
+        native = TornadoLoop(make_current=False)
+        native.asyncio_loop.set_exception_handler(self._on_exception)  # type: ignore[attr-defined]
+        self._handler = logging.Handler()
+        self._handler.emit = self._on_record  # type: ignore[method-assign]
+        logging.getLogger("tornado.application").addHandler(self._handler)
+        return native
+
+    def _on_record(self, record: logging.LogRecord) -> None:
+        self._on_error(record.exc_info and record.exc_info[1])
+
+    def start(self) -> None:
+        self.native.start()
+
+    def threadsafe(self, callback: Callable[[], object]) -> None:
+        self.native.add_callback(callback)
+
+    def close(self) -> None:
+        logging.getLogger("tornado.application").removeHandler(self._handler)
+        self.native.close()
+
+
+class Gevent(Select):
+    """A loop in gevent's hub, which prints errors."""
+
+    error_label = "the handler"
+
+    @staticmethod
+    def adapter() -> Any:
+        from pika.adapters.gevent_connection import GeventConnection
+
+        return GeventConnection
+
+    def _make(self) -> Any:
+        import gevent
+
+        hub = gevent.get_hub()
+        hub.print_exception = lambda _context, _type, value, _traceback: self._on_error(value)
+        return self.adapter()(internal_connection_workflow=False).ioloop
+
+
+LOOPS: dict[str, type[Select]] = {"select": Select, "asyncio": Asyncio, "tornado": Tornado, "gevent": Gevent}
+
+
 class Loop:
     """An event loop and the connections on it.
 
     :param env: the scenario's
-    :param kind: "select" or "asyncio"
+    :param kind: one of LOOPS
     """
 
     def __init__(self, env: Env, kind: str) -> None:
         self.kind = kind
-        self.adapter: Any = pika.SelectConnection if kind == "select" else AsyncioConnection
-        make_loop: Callable[[], Any] = IOLoop if kind == "select" else asyncio.new_event_loop
-        self.native = make_loop()
+        #: What is done with errors that leave the loop, or that go to its handler: they are recorded.
+        self.on_error: Callable[[Any], None] = functools.partial(env.note, LOOPS[kind].error_label)
+        self._own = LOOPS[kind](lambda error: self.on_error(error))
+        self.native = self._own.native
+        self.adapter = self._own.adapter()
         self._env = env
         self._connections: list[Any] = []
-        #: What is done with errors that leave the loop, or that go to asyncio's handler: they are recorded.
-        self.on_error: Callable[[Any], None] = functools.partial(
-            env.note, "left the loop" if kind == "select" else "the handler"
-        )
-        if kind == "asyncio":
-            self.native.set_exception_handler(lambda _loop, context: self.on_error(context.get("exception")))
 
     # Running
 
@@ -74,10 +189,7 @@ class Loop:
 
     def threadsafe(self, callback: Callable[[], object]) -> None:
         """Have something called soon; any thread may ask for it."""
-        if self.kind == "select":
-            self.native.add_callback_threadsafe(callback)
-        else:
-            self.native.call_soon_threadsafe(callback)
+        self._own.threadsafe(callback)
 
     def stop(self) -> None:
         """Have the loop stop."""
@@ -85,10 +197,7 @@ class Loop:
 
     def start(self) -> None:
         """Run the loop until it is stopped."""
-        if self.kind == "select":
-            self.native.start()
-        else:
-            self.native.run_forever()
+        self._own.start()
 
     def run(self, until: Callable[[], object], patience: float = PATIENCE) -> bool:
         """Run the loop until something holds, and tell whether it does. What leaves the loop is recorded."""
@@ -185,4 +294,4 @@ class Loop:
             if connection.is_open:
                 connection.close()
         self.run(lambda: all(connection.is_closed for connection in self._connections), 2)
-        self.native.close()
+        self._own.close()

@@ -17,6 +17,7 @@ from tests.differential import scenarios as package
 from tests.differential.compare import FORBIDDEN, RAISED_OTHERWISE, Difference, compare_logs, compare_records
 from tests.differential.env import Scenario
 from tests.differential.expected import EXPECTED
+from tests.differential.loops import LOOPS
 from tests.differential.service import PROJECT, Library, Nodes, record_all
 from tests.support import oracle
 from tests.support.rabbitmq import Broker, RabbitMQ
@@ -125,6 +126,6 @@ def test_a_difference_on_purpose_is_documented(key: str) -> None:
 
 def test_there_are_enough_scenarios() -> None:
     assert len(SCENARIOS) >= 60
-    on_loops = [name for name in SCENARIOS if name.startswith(("select_", "asyncio_"))]
-    assert len(on_loops) >= 60
+    for loop in LOOPS:
+        assert sum(name.startswith(f"{loop}_") for name in SCENARIOS) >= 30, loop
     assert sum(map(len, MODULES.values())) == len(SCENARIOS), "two scenarios have the same name"

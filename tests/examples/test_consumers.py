@@ -18,8 +18,13 @@ FAREWELL = {
     "asyncio_consumer": [],
     "blocking_retry": ["stopped"],
     "blocking_several_hosts": ["stopped"],
+    "gevent_consumer": ["stopped"],
     "select_consumer": ["stopped"],
+    "tornado_consumer": [],
+    "twisted_consumer": [],
 }
+#: Those that try again when there is no broker yet.
+PATIENT = [name for name in FAREWELL if name != "blocking_several_hosts"]
 
 
 def check_end(example: Example, name: str, tasks: Tasks) -> None:
@@ -59,7 +64,7 @@ def test_a_consumer_survives_its_queue(name: str, tasks: Tasks, start_on_both: S
     check_end(example, name, tasks)
 
 
-@pytest.mark.parametrize("name", ["asyncio_consumer", "blocking_retry", "select_consumer"])
+@pytest.mark.parametrize("name", PATIENT)
 def test_a_consumer_can_be_stopped_while_it_waits_for_a_broker(name: str, start: Start) -> None:
     with Proxy(1) as nobody:
         example = start(name, nobody.url)
@@ -69,7 +74,7 @@ def test_a_consumer_can_be_stopped_while_it_waits_for_a_broker(name: str, start:
     assert ([line for line in lines if "trying again" not in line], errors) == (FAREWELL[name], "")
 
 
-@pytest.mark.parametrize("name", ["asyncio_consumer", "blocking_retry", "select_consumer"])
+@pytest.mark.parametrize("name", PATIENT)
 def test_a_consumer_can_be_stopped_while_it_connects(name: str, start: Start) -> None:
     reached = threading.Event()
 
@@ -105,6 +110,13 @@ def test_another_broker_takes_over(tasks: Tasks, start: Start) -> None:
         tasks.publish("taken over")
         assert example.line() == "got taken over"
         check_end(example, "blocking_several_hosts", tasks)
+
+
+def test_twisted_publishes_before_it_consumes(tasks: Tasks, start_on_both: Start) -> None:
+    example = start_on_both("twisted_consumer", tasks.broker.url, "one", "two")
+    assert example.lines(3) == ["published one", "published two", "consuming"]
+    assert sorted(example.lines(2)) == ["got one", "got two"]
+    check_end(example, "twisted_consumer", tasks)
 
 
 class TestWorkInThreads:

@@ -13,6 +13,8 @@ from tests.examples.example import EXAMPLES
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 #: What is not to be longer, in lines: three ways to put pika on a loop, each a page of code.
 LONGEST = {"trio_connection": 149, "select_connection_subclass": 149, "sans_io": 59}
+#: Those whose loops have an example.
+LIBRARIES = {"gevent", "tornado", "trio", "twisted"}
 TESTS = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py") if path != Path(__file__))
 
 
@@ -39,7 +41,9 @@ def test_it_needs_nothing_but_pika(name: str) -> None:
             imported |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add((node.module or "").partition(".")[0])
-    allowed = {"pika", "trio", "trio_connection"} if name.startswith("trio_") else {"pika"}
+    # But for those that show a loop.
+    library = name.partition("_")[0]
+    allowed = {"pika", library, f"{library}_connection"} if library in LIBRARIES else {"pika"}
     # sys.stdlib_module_names is not there before Python 3.10.
     others = imported - allowed - set(getattr(sys, "stdlib_module_names", imported))
     assert others == set()

@@ -294,7 +294,7 @@ def test_a_returned_message_that_was_never_confirmed_is_unknown() -> None:
     assert confirmations[0].returned is not None
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("multiple", [False, True])
 @pytest.mark.parametrize("order", ["forwards", "backwards", "shuffled"])
 def test_sixty_thousand_outstanding(multiple: bool, order: str) -> None:
@@ -310,7 +310,7 @@ def test_sixty_thousand_outstanding(multiple: bool, order: str) -> None:
     assert set(outcomes(confirmations)) == {ACKED}
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(300)
 def test_returns_among_many_that_were_routed() -> None:
     # As with a headers exchange: one exchange, one key, and every second message has nowhere to go.
     broker, channel = confirming()

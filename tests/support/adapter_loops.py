@@ -1,9 +1,12 @@
-"""The two loops that asynchronous adapters are tested on, seen alike."""
+"""The loops that asynchronous adapters are tested on, seen alike."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, Callable
+
+import pytest
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
@@ -11,28 +14,141 @@ from pika.adapters.base_connection import BaseConnection
 from pika.adapters.select_connection import IOLoop
 
 PATIENCE = 60.0
-KINDS = ("select", "asyncio")
+
+
+class _Select:
+    """pika's own loop. What callbacks raise leaves it."""
+
+    def __init__(self) -> None:
+        self.adapter: type[BaseConnection] = pika.SelectConnection
+
+    def make(self) -> Any:
+        return IOLoop()
+
+    def collect(self, native: Any, raised: list[BaseException]) -> Callable[[], object]:
+        """Put what callbacks raise into a list; returns what ends that."""
+        return lambda: None
+
+    def start(self, native: Any) -> None:
+        native.start()
+
+    def cancel(self, native: Any, timer: Any) -> None:
+        native.remove_timeout(timer)
+
+    def leftovers(self, native: Any) -> str:
+        text = repr(native)
+        return "" if "0 descriptors, 0 timers, 0 callbacks" in text else text
+
+
+class _Asyncio(_Select):
+    """asyncio's. What callbacks raise goes to its exception handler."""
+
+    def __init__(self) -> None:
+        self.adapter = AsyncioConnection
+
+    def make(self) -> Any:
+        return asyncio.new_event_loop()
+
+    def collect(self, native: Any, raised: list[BaseException]) -> Callable[[], object]:
+        native.set_exception_handler(lambda _loop, context: raised.append(context["exception"]))
+        return lambda: None
+
+    def start(self, native: Any) -> None:
+        native.run_forever()
+
+    def cancel(self, native: Any, timer: Any) -> None:
+        timer.cancel()
+
+    def leftovers(self, native: Any) -> str:
+        # Its own waker is watched, too.
+        return self._counted(len(native._selector.get_map()) - 1, native)
+
+    @staticmethod
+    def _counted(watched: int, native: Any) -> str:
+        timers = [handle for handle in native._scheduled if not handle.cancelled()]
+        return f"{watched} descriptors, {timers}" if watched or timers else ""
+
+
+class _Tornado(_Select):
+    """Tornado's, which is on asyncio. What callbacks raise goes to the exception handler there, or to Tornado's log."""
+
+    def __init__(self) -> None:
+        pytest.importorskip("tornado", reason="no Tornado for this interpreter")
+        from pika.adapters.tornado_connection import TornadoConnection
+
+        self.adapter = TornadoConnection
+
+    def make(self) -> Any:
+        import tornado.ioloop
+
+        return tornado.ioloop.IOLoop(make_current=False)
+
+    def collect(self, native: Any, raised: list[BaseException]) -> Callable[[], object]:
+        class Collector(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                if record.exc_info and record.exc_info[1]:
+                    raised.append(record.exc_info[1])
+
+        native.asyncio_loop.set_exception_handler(lambda _loop, context: raised.append(context["exception"]))
+        log, handler = logging.getLogger("tornado.application"), Collector()
+        log.addHandler(handler)
+        return lambda: log.removeHandler(handler)
+
+    def leftovers(self, native: Any) -> str:
+        return _Asyncio._counted(len(native.handlers), native.asyncio_loop)
+
+
+class _Gevent(_Select):
+    """gevent's hub. What callbacks raise goes to its error handler."""
+
+    def __init__(self) -> None:
+        pytest.importorskip("gevent", reason="no gevent for this interpreter")
+        from pika.adapters.gevent_connection import GeventConnection
+
+        self.adapter = GeventConnection
+
+    def make(self) -> Any:
+        make: Any = self.adapter
+        return make(internal_connection_workflow=False).ioloop
+
+    def collect(self, native: Any, raised: list[BaseException]) -> Callable[[], object]:
+        import gevent
+
+        hub = gevent.get_hub()
+        hub.print_exception = lambda _context, _type, value, _traceback: raised.append(value)
+        return lambda: vars(hub).pop("print_exception")
+
+    def leftovers(self, native: Any) -> str:
+        text = repr(native)
+        return "" if "0 descriptors, 0 timers" in text else text
+
+
+_KINDS: dict[str, Callable[[], _Select]] = {
+    "select": _Select,
+    "asyncio": _Asyncio,
+    "tornado": _Tornado,
+    "gevent": _Gevent,
+}
+KINDS = tuple(_KINDS)
 
 
 class Loop:
     """A loop, which is run until something holds.
 
-    :param kind: ``select`` for pika's own, or ``asyncio``
+    :param kind: one of KINDS
     :param native: the loop itself; a new one if None
     """
 
     def __init__(self, kind: str, native: Any = None) -> None:
         self.kind = kind
-        self.native: Any = native
-        if native is None:
-            self.native = IOLoop() if kind == "select" else asyncio.new_event_loop()
-        self.adapter: type[BaseConnection] = pika.SelectConnection if kind == "select" else AsyncioConnection
+        self._own = _KINDS[kind]()
+        self.native: Any = self._own.make() if native is None else native
+        self.adapter = self._own.adapter
         #: What callbacks of this loop's tests have to tell, in order.
         self.log: list[Any] = []
         #: What callbacks raised, where it does not leave :meth:`run`.
         self.raised: list[BaseException] = []
-        if kind == "asyncio":
-            self.native.set_exception_handler(lambda _loop, context: self.raised.append(context["exception"]))
+        self._stop_collecting = self._own.collect(self.native, self.raised)
 
     def connect(self, parameters: Any = None, **options: Any) -> Any:
         """Make a connection whose ends go to the log, as ``(name, exception)``."""
@@ -65,7 +181,7 @@ class Loop:
 
         looks = [self.native.call_later(0, look)]
         try:
-            (self.native.start if self.kind == "select" else self.native.run_forever)()
+            self._own.start(self.native)
         finally:
             self.cancel(late)
             self.cancel(looks[-1])
@@ -83,7 +199,7 @@ class Loop:
             self.native.stop()
 
         timer = self.call_later(seconds, give_up)
-        (self.native.start if self.kind == "select" else self.native.run_forever)()
+        self._own.start(self.native)
         self.cancel(timer)
         assert not late, "nobody stopped the loop"
 
@@ -99,21 +215,13 @@ class Loop:
 
     def cancel(self, timer: Any) -> None:
         """Cancel what :meth:`call_later` returned."""
-        if self.kind == "select":
-            self.native.remove_timeout(timer)
-        else:
-            timer.cancel()
+        self._own.cancel(self.native, timer)
 
     def leftovers(self) -> str:
         """What of a connection is still there: descriptors that are watched, and timers."""
-        if self.kind == "select":
-            text = repr(self.native)
-            return "" if "0 descriptors, 0 timers, 0 callbacks" in text else text
-        # Its own waker is watched, too.
-        watched = len(self.native._selector.get_map()) - 1
-        timers = [handle for handle in self.native._scheduled if not handle.cancelled()]
-        return f"{watched} descriptors, {timers}" if watched or timers else ""
+        return self._own.leftovers(self.native)
 
     def close(self) -> None:
         """Close the loop."""
+        self._stop_collecting()
         self.native.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Callable, Protocol
 
@@ -14,8 +14,6 @@ from pika.transport.stream import Stream
 
 # So many reads are made in a row at most, when TLS has more than the socket tells of: others have their turn, too.
 _READS = 8
-# What is held back to be sent in one go goes out when it is this large, in bytes.
-_HELD_LIMIT = 64 * 1024
 
 
 class WatchesDescriptors(Protocol):
@@ -97,35 +95,20 @@ class StreamTransport(AbstractStreamTransport):
             return 0
         return max(self._accepted - stream.taken, 1)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Buffer) -> None:
         """Send bytes, without blocking: what the socket does not take is kept until it does."""
         self._accepted += len(data)
         self.stream.write(data)
         self._see_to_it()
 
-    def write_pieces(self, pieces: Iterable[Buffer], hold: bool = False) -> None:
+    def write_pieces(self, pieces: Sequence[Buffer]) -> None:
         """Send pieces of bytes, one behind the other.
 
         :param pieces: not to be changed afterwards
-        :param hold: more is coming before this turn of the loop is over, and :meth:`flush` behind it: they may wait
         """
-        stream = self.stream
-        pieces = list(pieces)
         self._accepted += sum(map(len, pieces))
-        if hold:
-            stream.queue(pieces)
-            if self._accepted - stream.taken < _HELD_LIMIT or self._writing:
-                return
-            stream.flush()
-        else:
-            stream.write_pieces(pieces)
+        self.stream.write_pieces(pieces)
         self._see_to_it()
-
-    def flush(self) -> None:
-        """Send what was held back."""
-        if not self._writing and self.stream.has_output:
-            self.stream.flush()
-            self._see_to_it()
 
     def abort(self) -> None:
         """End the stream; ``connection_lost(None)`` is called later. What waits is offered to the kernel once more."""
@@ -204,6 +187,8 @@ class StreamTransport(AbstractStreamTransport):
         if self._ended:
             return
         stream = self.stream
+        if stream.is_settled and not self._writing:
+            return
         if stream.wants_room is not self._writing:
             self._writing = not self._writing
             if self._writing:

@@ -76,6 +76,14 @@ def busy() -> bool:
         return connection.is_open
 
 
+def stubborn() -> bool:
+    """So does one that keeps all of them from their turns, and the connection is idle."""
+    with pika.BlockingConnection(parameters(heartbeat=1)) as connection:
+        monkey.get_original("time", "sleep")(5)
+        connection.process_data_events()
+        return connection.is_open
+
+
 setup = pika.BlockingConnection(parameters())
 names = [setup.channel().queue_declare("", auto_delete=False).method.queue for _ in range(3)]
 greenlets = [gevent.spawn(task, name) for name in names for task in (consumer, publisher)]
@@ -83,7 +91,7 @@ alive = gevent.spawn(busy)
 began = time.monotonic()
 print("messages", [greenlet.get(timeout=60) for greenlet in greenlets])
 print("handed over", handed_over())
-print("alive", alive.get(timeout=60))
+print("alive", alive.get(timeout=60), stubborn())
 for name in names:
     setup.channel().queue_delete(name)
 setup.close()

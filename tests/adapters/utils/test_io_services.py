@@ -15,7 +15,6 @@ import pytest
 
 import pika
 from pika import exceptions
-from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.select_connection import IOLoop, SelectConnection
 from pika.adapters.utils import nbio_interface
 from pika.adapters.utils.io_services import Task
@@ -38,9 +37,8 @@ def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
 @pytest.fixture
 def nbio(loop: Loop) -> Any:
     """The services, as a connection has them."""
-    if loop.kind == "select":
-        return SelectorIOServicesAdapter(loop.native)
-    return AsyncioConnection(custom_ioloop=loop.native, internal_connection_workflow=False)._nbio
+    adapter: Any = loop.adapter
+    return adapter(custom_ioloop=loop.native, internal_connection_workflow=False)._nbio
 
 
 class Protocol(AbstractStreamProtocol):

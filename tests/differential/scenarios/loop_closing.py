@@ -7,9 +7,9 @@ from typing import Any
 import pika
 
 from ..env import Env
-from ..loops import Loop, LoopScenarios
+from ..loops import ALL, Loop, LoopScenarios
 
-scenarios = LoopScenarios()
+scenarios = LoopScenarios(ALL)
 
 
 def consumers(env: Env, loop: Loop, connection: Any) -> list[Any]:

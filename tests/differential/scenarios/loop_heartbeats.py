@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..env import Env
-from ..loops import Loop, LoopScenarios
+from ..loops import ALL, Loop, LoopScenarios
 
-scenarios = LoopScenarios()
+scenarios = LoopScenarios(ALL)
 
 
 @scenarios("end in the log", limit=100)

@@ -8,9 +8,9 @@ from typing import Any
 import pika
 
 from ..env import Env
-from ..loops import QUICK, Loop, LoopScenarios
+from ..loops import ALL, QUICK, Loop, LoopScenarios
 
-scenarios = LoopScenarios()
+scenarios = LoopScenarios(ALL)
 
 
 def dead(env: Env, **attributes: Any) -> pika.ConnectionParameters:

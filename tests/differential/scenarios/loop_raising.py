@@ -7,9 +7,9 @@ from typing import Any, Callable
 import pika
 
 from ..env import Env
-from ..loops import QUICK, Loop, LoopScenarios
+from ..loops import ALL, QUICK, Loop, LoopScenarios
 
-scenarios = LoopScenarios()
+scenarios = LoopScenarios(ALL)
 
 
 class Raising:

@@ -6,12 +6,12 @@ import threading
 from typing import Any
 
 from ..env import Env
-from ..loops import Loop, LoopScenarios
+from ..loops import ALL, Loop, LoopScenarios
 
-scenarios = LoopScenarios()
+scenarios = LoopScenarios(ALL)
 
 
-@scenarios(kinds=["select"])
+@scenarios(kinds=["select", "gevent"])
 def timers_keep_their_order(env: Env, loop: Loop) -> None:
     for delay in (0.06, 0.02, 0.04, 0, 0.02):
         loop.later(delay, env.callback(f"after {delay}"))
@@ -31,7 +31,7 @@ def timers_with_wrong_arguments(env: Env, loop: Loop) -> None:
     loop.wait(0.05)
 
 
-@scenarios(kinds=["select"])
+@scenarios(kinds=["select", "gevent"])
 def timers_removed(env: Env, loop: Loop) -> None:
     timer = loop.later(0.02, env.callback("never"))
     env.do("remove", loop.native.remove_timeout, timer)
@@ -41,7 +41,7 @@ def timers_removed(env: Env, loop: Loop) -> None:
     env.do("remove what is done", loop.native.remove_timeout, done)
 
 
-@scenarios(kinds=["select"])
+@scenarios(kinds=["select", "gevent"])
 def timers_removed_inside_timers(env: Env, loop: Loop) -> None:
     timers: dict[str, Any] = {}
 
@@ -54,7 +54,7 @@ def timers_removed_inside_timers(env: Env, loop: Loop) -> None:
     loop.wait(0.1)
 
 
-@scenarios(kinds=["select"])
+@scenarios(kinds=["select", "gevent"])
 def timers_that_add_timers(env: Env, loop: Loop) -> None:
     loop.later(0, env.callback("outer", lambda: loop.later(0, env.callback("inner"))))
     loop.later(0, env.callback("beside"))
@@ -105,7 +105,7 @@ def threads_that_stop_the_loop(env: Env, loop: Loop) -> None:
     env.do("start again", loop.start)
 
 
-@scenarios(kinds=["select"])
+@scenarios(kinds=["select", "gevent"])
 def loops_that_are_stopped_before_they_start(env: Env, loop: Loop) -> None:
     env.do("stop", loop.stop)
     loop.later(0.02, env.callback("timer", loop.stop))
@@ -125,7 +125,7 @@ def loops_that_are_started_inside_a_callback(env: Env, loop: Loop) -> None:
     env.note("last", env.called("last timer"))
 
 
-@scenarios()
+@scenarios(kinds=["select", "asyncio", "tornado"])
 def loops_that_are_stopped_twice(env: Env, loop: Loop) -> None:
     def stop() -> None:
         env.do("stop", loop.stop)
