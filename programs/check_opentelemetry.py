@@ -50,7 +50,7 @@ def trace_of(span: Any) -> int:
 
 
 def assert_traced(spans: list[ReadableSpan], trace_id: int) -> None:
-    """See that they are one publish and its delivery: the one span is within the other's trace, and knows the broker."""
+    """See that they are one publish and its delivery, in one trace."""
     *producers, consumer = spans
     assert {trace_of(span) for span in spans} == {trace_id}
     assert {span.kind for span in producers} == {SpanKind.PRODUCER}, spans

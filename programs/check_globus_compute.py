@@ -6,8 +6,8 @@ import queue
 import sys
 from typing import Any
 
-from globus_compute_endpoint.endpoint.rabbit_mq import ResultPublisher, TaskQueueSubscriber
 from common import PATIENCE, proxy_to, wait_until
+from globus_compute_endpoint.endpoint.rabbit_mq import ResultPublisher, TaskQueueSubscriber
 
 import pika
 
@@ -26,7 +26,12 @@ def check(url: str) -> str:
         subscriber = TaskQueueSubscriber(
             cred_fn=lambda: {"connection_url": through, "queue": TASKS}, pending_task_queue=tasks, poll_period_s=0.05
         )
-        publishing = {"exchange": RESULTS, "routing_key": "result", "mandatory": True, "properties": {"delivery_mode": 2}}
+        publishing = {
+            "exchange": RESULTS,
+            "routing_key": "result",
+            "mandatory": True,
+            "properties": {"delivery_mode": 2},
+        }
         publisher = ResultPublisher(
             cred_fn=lambda: {
                 "connection_url": through,
@@ -54,7 +59,7 @@ def do_tasks(channel: Any, tasks: Any, subscriber: Any, publisher: Any, number: 
     bodies = {b"task %d" % index for index in range(number)}
     for body in bodies:
         channel.basic_publish("", TASKS, body, pika.BasicProperties(headers={"function_uuid": body.decode()}))
-    done = set()
+    done: set[bytes] = set()
     confirmed = []
     while done < bodies:
         tag, headers, body = tasks.get(timeout=PATIENCE)
@@ -64,7 +69,7 @@ def do_tasks(channel: Any, tasks: Any, subscriber: Any, publisher: Any, number: 
         subscriber.ack(tag)
     for future in confirmed:
         assert future.result(PATIENCE) is None
-    results = set()
+    results: set[bytes] = set()
     while results < bodies:
         method, properties, body = channel.basic_get(RESULTS, auto_ack=True)
         assert method is not None and properties.delivery_mode == 2

@@ -15,9 +15,13 @@ from typing import Any
 
 from common import PATIENCE, proxy_to, wait_until
 
-LOG = Path(tempfile.mkdtemp(prefix="pika-dramatiq-")) / "log"
+FOLDER = tempfile.TemporaryDirectory()
+LOG = Path(FOLDER.name) / "log"
 # Its workers wait in threads, or in greenlets on a library that is patched.
-COMMANDS = {"threads": [sys.executable, "-m", "dramatiq"], "greenlets": [str(Path(sys.executable).parent / "dramatiq-gevent")]}
+COMMANDS = {
+    "threads": [sys.executable, "-m", "dramatiq"],
+    "greenlets": [str(Path(sys.executable).parent / "dramatiq-gevent")],
+}
 
 
 def check(url: str) -> str:
@@ -37,7 +41,7 @@ def check(url: str) -> str:
         end_of_connections(actors, kind, url)
         assert actors.broker.get_queue_message_counts(actors.QUEUE)[:2] == (0, 0)
     actors.broker.close()
-    return f"enqueue, retry, dead letter, delay, graceful stop, kill, restart, lost connections, in {' and '.join(COMMANDS)}"
+    return f"enqueue, retry, delay, stop, kill, restart, lost connections, in {' and '.join(COMMANDS)}"
 
 
 def retry(actors: Any) -> None:

@@ -7,10 +7,13 @@ import sys
 from typing import Any
 
 os.environ.update(
-    NEW_RELIC_DEVELOPER_MODE="true", NEW_RELIC_LICENSE_KEY="0" * 40, NEW_RELIC_APP_NAME="check", NEW_RELIC_LOG_LEVEL="error"
+    NEW_RELIC_DEVELOPER_MODE="true",
+    NEW_RELIC_LICENSE_KEY="0" * 40,
+    NEW_RELIC_APP_NAME="check",
+    NEW_RELIC_LOG_LEVEL="error",
 )
 
-import newrelic.agent  # noqa: E402  it must come before what it instruments
+import newrelic.agent
 
 newrelic.agent.initialize()
 
@@ -74,7 +77,9 @@ def assert_follows(transaction: Any, publisher: Any) -> None:
     """See that a delivery's transaction continues the publisher's trace."""
     assert transaction.trace_id == publisher.trace_id, (transaction.trace_id, publisher.trace_id)
     assert transaction.parent_tx == publisher.guid
-    assert {attribute.name: attribute.value for attribute in transaction.agent_attributes}["message.routingKey"] == QUEUE
+    assert {attribute.name: attribute.value for attribute in transaction.agent_attributes}[
+        "message.routingKey"
+    ] == QUEUE
 
 
 def from_callback(application: Any, channel: Any) -> None:

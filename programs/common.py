@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PATIENCE = 60.0
 
 # By its path: the checkout's own pika is not to be found, and some programs bring a package "tests".
-_PROXY = Path(__file__).resolve().parents[1] / "support" / "proxy.py"
+_PROXY = Path(__file__).resolve().parents[1] / "tests" / "support" / "proxy.py"
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
