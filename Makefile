@@ -25,13 +25,14 @@ BENCH ?=
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
+test: PREPARE = "tools/test_others --prepare $(EXTRAS) $(OTHERS)"
 test: test-main test-others  ## run all tests, here and on the other interpreters found; needs nothing but python3
 
 test-main: .venv/.installed-test rabbitmq  ## run all tests on the main interpreter, those of the core with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q $(CORE_TESTS)
+	@tools/beside $(PREPARE) "$(BIN)/coverage run -m pytest -q $(CORE_TESTS)" \
+		"$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(addprefix --ignore=,$(CORE_TESTS))"
 	$(BIN)/coverage report --include='$(CORE)' --fail-under=$(CORE_COVERAGE)
-	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(addprefix --ignore=,$(CORE_TESTS))
 
 test-others: .venv/.installed-test rabbitmq  ## run all but the slow tests on the other interpreters found
 	@tools/test_others "$(SIDE_BY_SIDE)" $(EXTRAS) $(OTHERS)
