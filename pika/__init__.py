@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingConnection
     from pika.adapters.select_connection import SelectConnection
     from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflow
+    from pika.client.threaded import Connection, connect
     from pika.connection import ConnectionParameters, SSLOptions, URLParameters
     from pika.credentials import PlainCredentials
     from pika.delivery_mode import DeliveryMode
@@ -29,6 +30,7 @@ __all__ = [
     "BaseConnection",
     "BasicProperties",
     "BlockingConnection",
+    "Connection",
     "ConnectionParameters",
     "DeliveryMode",
     "ExchangeType",
@@ -38,6 +40,7 @@ __all__ = [
     "URLParameters",
     "__version__",
     "adapters",
+    "connect",
 ]
 
 # Where the names live, one a line. They are loaded when they are used: a program pays for what it imports. A package
@@ -47,6 +50,7 @@ _HOMES = {
     "BaseConnection": "pika.adapters.base_connection",
     "BasicProperties": "pika.spec",
     "BlockingConnection": "pika.adapters",
+    "Connection": "pika.client.threaded",
     "ConnectionParameters": "pika.connection",
     "DeliveryMode": "pika.delivery_mode",
     "ExchangeType": "pika.exchange_type",
@@ -54,6 +58,7 @@ _HOMES = {
     "SSLOptions": "pika.connection",
     "SelectConnection": "pika.adapters.select_connection",
     "URLParameters": "pika.connection",
+    "connect": "pika.client.threaded",
 }
 
 _MODULES = (
@@ -61,6 +66,7 @@ _MODULES = (
     "amqp_object",
     "broker",
     "channel",
+    "client",
     "compat",
     "connection",
     "credentials",
