@@ -6,7 +6,7 @@ import abc
 from collections.abc import Callable
 from typing import Any
 
-from pika import exceptions, protocol
+from pika import exceptions, protocol, spec
 from pika.client.queues import Consumer, Inbox
 from pika.protocol import Event
 
@@ -18,6 +18,7 @@ class ChannelBook:
 
     :ivar rules: the channel of the protocol
     :ivar error: why it is closed, once it is
+    :ivar told: whether a call has raised that
     :ivar consumers: by tag; one that was cancelled stays until the broker has said so
     :ivar inboxes: where its deliveries wait
     :ivar on_close: called with the reason when it is closed
@@ -32,6 +33,7 @@ class ChannelBook:
     def __init__(self, rules: protocol.Channel) -> None:
         self.rules = rules
         self.error: BaseException | None = None
+        self.told = False
         self.consumers: dict[str, Consumer] = {}
         self.inboxes: dict[Inbox, None] = {}
         self.on_close: Callbacks = []
@@ -40,14 +42,21 @@ class ChannelBook:
         self.on_fewer: Callable[[], object] = _nothing
         self.owner: object = None
 
+    @property
+    def ended_by_program(self) -> bool:
+        """Whether it is closed because the program closed it, or its connection."""
+        if isinstance(self.error, exceptions.ChannelClosedByClient):
+            # Over a message that is too large the library closes the channel by itself.
+            return self.error.reply_code != spec.CONTENT_TOO_LARGE
+        return isinstance(self.error, exceptions.ConnectionClosedByClient)
+
     def end(self, error: BaseException) -> None:
         """Take note that the channel is closed, and why."""
         self.error = error
         for consumer in self.consumers.values():
             consumer.stopped = True
-        wanted = isinstance(error, (exceptions.ChannelClosedByClient, exceptions.ConnectionClosedByClient))
         for inbox in self.inboxes:
-            inbox.end(None if wanted else error)
+            inbox.end(None if self.ended_by_program else error)
 
 
 def _nothing() -> None:
@@ -60,6 +69,7 @@ class Session(abc.ABC):
     :ivar rules: the connection of the protocol
     :ivar channels: what is kept of its channels, by number
     :ivar error: why it is closed, once it is
+    :ivar told: whether a call has raised that
     :ivar on_blocked: called with the method when the broker stops reading what is published
     :ivar on_unblocked: called with the method when it goes on
     :ivar on_close: called with the reason when the connection is closed
@@ -72,6 +82,7 @@ class Session(abc.ABC):
         self.rules = rules
         self.channels: dict[int, ChannelBook] = {}
         self.error: BaseException | None = None
+        self.told = False
         self.on_blocked: Callbacks = []
         self.on_unblocked: Callbacks = []
         self.on_close: Callbacks = []

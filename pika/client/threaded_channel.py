@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from pika.client.threaded import Connection
 
-# Over this nothing is raised: the program knows.
-_BY_PROGRAM = (exceptions.ChannelClosedByClient, exceptions.ConnectionClosedByClient)
 # Seconds that leaving a loop over messages may take.
 _LEAVE_TIMEOUT = 10.0
 
@@ -48,9 +46,8 @@ class Channel(Operations):
     """
 
     def __init__(self, connection: Connection, link: Link, book: ChannelBook) -> None:
-        super().__init__(link, book.rules)
+        super().__init__(link, book)
         self._connection = connection
-        self._book = book
         self._crews: list[Crew | ExecutorCrew] = []
         # That of the handlers which share the channel's thread.
         self._inbox: Inbox | None = None
@@ -278,7 +275,8 @@ class Channel(Operations):
             gate = Gate()
             with self._link.lock:
                 error = self._book.error
-                if error is not None and not isinstance(error, _BY_PROGRAM):
+                if error is not None and not self._book.ended_by_program:
+                    self._ending.told = True
                     raise again(error)
                 if not self.consumer_tags:
                     return
@@ -358,6 +356,7 @@ class Channel(Operations):
                 if parking.park(timeout) or items:
                     continue
                 if inbox.over and inbox.error is not None:
+                    self._ending.told = True
                     raise again(inbox.error) from None
                 return
             if link.full:

@@ -6,9 +6,11 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Callable, Optional, TypeVar
 
-from pika import frame, protocol, spec
+from pika import exceptions, frame, protocol, spec
 from pika.amqp_object import Method
 from pika.client.link import Link
+from pika.client.session import ChannelBook
+from pika.client.threads import again
 from pika.protocol import Reply
 
 Arguments = Optional[Mapping[str, Any]]
@@ -20,18 +22,20 @@ class Operations:
 
     What they return has the answer as its ``method``, as in pika. Each takes `timeout`, in seconds, and raises:
 
-    :raises pika.exceptions.ChannelWrongStateError: when the channel is closed; nothing is sent
+    :raises pika.exceptions.ChannelWrongStateError: when the channel is closed; nothing is sent. The first call that
+        finds it closed by the broker raises the reason
     :raises pika.exceptions.ChannelClosedByBroker: when the broker refuses, and closes the channel over it
     :raises pika.exceptions.AMQPConnectionError: of the class that says why, when the connection ends first
     :raises pika.exceptions.AMQPTimeoutError: when there is no answer in time; the channel goes on
 
     :param link: the connection
-    :param rules: the channel of the protocol
+    :param book: what it keeps of the channel
     """
 
-    def __init__(self, link: Link, rules: protocol.Channel) -> None:
+    def __init__(self, link: Link, book: ChannelBook) -> None:
         self._link = link
-        self._rules = rules
+        self._book = book
+        self._rules: protocol.Channel = book.rules
 
     def _ask(
         self,
@@ -40,7 +44,24 @@ class Operations:
         timeout: float | None,
         late: Callable[[Reply[M]], None] | None = None,
     ) -> Reply[M]:
-        return self._link.ask(f"{what} on channel {self._rules.number}", operation, timeout, late)
+        try:
+            reply = self._link.ask(f"{what} on channel {self._rules.number}", operation, timeout, late)
+        except exceptions.ChannelWrongStateError:
+            # What was not waited for, as an acknowledgement, may have ended the channel: the first call says so.
+            error = self._book.error
+            if error is None or self._book.ended_by_program or self._ending.told:
+                raise
+            self._ending.told = True
+            raise again(error) from None
+        except (exceptions.ChannelClosed, exceptions.AMQPConnectionError):
+            self._ending.told = True
+            raise
+        return reply
+
+    @property
+    def _ending(self) -> ChannelBook | Link:
+        """What has ended: the channel, or the connection, whose end one channel tells for all."""
+        return self._link if self._book.error is self._link.error else self._book
 
     def _call(self, what: str, operation: Callable[[], Any], timeout: float | None) -> frame.Method[Any]:
         return frame.Method(self._rules.number, self._ask(what, operation, timeout).result())
