@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Callable, Union
 
 from pika import protocol
@@ -22,22 +22,28 @@ def destinations(where: Where) -> list[Parameters]:
     :param where: a URL, parameters, or a sequence of them that is tried in order; the defaults if None
     :raises pika._arguments.ArgumentTypeError: when it is none of these
     """
-    if where is None:
-        return [ConnectionParameters()]
-    given = [where] if isinstance(where, (str, Parameters)) else list(where)
-    found: list[Parameters] = []
-    for one in given:
-        if isinstance(one, str):
-            found.append(URLParameters(one))
-        elif isinstance(one, Parameters):
-            found.append(one)
-        else:
-            # Not what it is: a URL in it may have a password.
-            raise ArgumentTypeError(
-                f"connect() takes an AMQP URL, pika.ConnectionParameters or pika.URLParameters, or a sequence of "
-                f"them, but got {type(one).__name__}"
-            )
-    return found
+    given: Any = [ConnectionParameters()] if where is None else where
+    if isinstance(where, (str, Parameters)):
+        given = [where]
+    if not isinstance(given, Iterable):
+        raise _no_place(given)
+    return [_parameters(one) for one in given]
+
+
+def _parameters(one: object) -> Parameters:
+    if isinstance(one, str):
+        return URLParameters(one)
+    if not isinstance(one, Parameters):
+        raise _no_place(one)
+    return one
+
+
+def _no_place(given: object) -> ArgumentTypeError:
+    # Not what it is: a URL in it may have a password.
+    return ArgumentTypeError(
+        f"connect() takes an AMQP URL, pika.ConnectionParameters or pika.URLParameters, or a sequence of them, but got "
+        f"{type(given).__name__}"
+    )
 
 
 def settings(parameters: Parameters, name: str | None, credentials: Provider, connection: object) -> protocol.Settings:

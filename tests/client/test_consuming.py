@@ -304,9 +304,7 @@ def test_a_loop_in_another_thread_is_ended_by_cancelling(channel: Channel, queue
 
 
 @pytest.mark.parametrize("end", ["channel", "connection", "broker"])
-def test_a_loop_ends_with_its_channel(
-    connection: pika.Connection, channel: Channel, queue: str, end: str
-) -> None:
+def test_a_loop_ends_with_its_channel(connection: pika.Connection, channel: Channel, queue: str, end: str) -> None:
     looping = Running(lambda: [message.body for message in channel.consume(queue)])
     eventually(lambda: channel.consumer_tags)
     if end == "channel":

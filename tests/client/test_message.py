@@ -106,9 +106,7 @@ def test_processed(channel: Channel, queue: str) -> None:
 @pytest.mark.parametrize(
     ("error", "requeue", "left"), [(ValueError(), False, 0), (ValueError(), True, 1), (KeyboardInterrupt(), False, 1)]
 )
-def test_processing_that_raises(
-    channel: Channel, queue: str, error: BaseException, requeue: bool, left: int
-) -> None:
+def test_processing_that_raises(channel: Channel, queue: str, error: BaseException, requeue: bool, left: int) -> None:
     message = received(channel, queue)
     with pytest.raises(type(error)), message.process(requeue=requeue):
         raise error
