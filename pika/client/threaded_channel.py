@@ -141,7 +141,10 @@ class Channel(Operations):
             return
         if not self.is_open:
             return
-        with contextlib.suppress(exceptions.ChannelWrongStateError, exceptions.ConnectionClosedByClient):
+        # Others may close it, or the connection, at the same time.
+        with contextlib.suppress(
+            exceptions.ChannelWrongStateError, exceptions.ChannelClosedByClient, exceptions.ConnectionClosedByClient
+        ):
             self._ask("channel.close", functools.partial(self._rules.close, reply_code, reply_text), timeout)
 
     # Consuming
