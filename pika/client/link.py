@@ -67,7 +67,9 @@ class Link(Session):
         self._blocked_timeout = blocked_timeout
         self._blocked_timer: Timer | None = None
         self._timers = Timers()
+        # How long the next wait may take, and when something is due.
         self._until: float | None = None
+        self._due: float | None = None
         # Who waits for room in the output, for the end of handlers, for the end of all.
         self._for_room: list[Gate] = []
         self._for_rest: list[Gate] = []
@@ -364,8 +366,9 @@ class Link(Session):
 
     def _turn(self) -> None:
         ready = self.stream.wait(self._until, not self._paused)
+        due = self._due is not None and time.monotonic() >= self._due
         data, error = b"", None
-        if ready & Ready.READ or (self._is_due() and not self._paused):
+        if ready & Ready.READ or (due and not self._paused):
             data, error = self._read()
         with self.lock:
             now = time.monotonic()
@@ -375,16 +378,11 @@ class Link(Session):
                 self.rules.receive_data(data, now)
             if error is not None:
                 self.rules.stream_lost(error)
-            if self._is_due():
+            if due:
                 self._tick(now)
-            self._timers.run_due(now)
             self.take_events()
             self._after_events()
             self._plan(now)
-
-    def _is_due(self) -> bool:
-        deadline = self.rules.next_deadline()
-        return deadline is not None and time.monotonic() >= deadline
 
     def _read(self) -> tuple[bytes, BaseException | None]:
         try:
@@ -401,6 +399,7 @@ class Link(Session):
         if self._paused and self.stream.wait(0) & Ready.READ:
             self.rules.receive_data(b"", now)
         self.rules.tick(now)
+        self._timers.run_due(now)
 
     def _after_events(self) -> None:
         if self.filled:
@@ -411,23 +410,28 @@ class Link(Session):
             self._attending = True
         elif self._attending:
             self._attending = self._deferred > 0
-        self.flush()
         if self._aborted is not None:
             self.rules.abandon(self._aborted)
             self.end(self._aborted)
+        if self.rules.has_data_to_send or self.stream.has_output:
+            self.flush()
         if self._for_room and not self.stream.has_output:
             self._open_all(self._for_room)
-        for inbox in [inbox for inbox in self.full if inbox.over]:
-            del self.full[inbox]
+        if self.full:
+            for inbox in [inbox for inbox in self.full if inbox.over]:
+                del self.full[inbox]
         self._paused = bool(self.full) and not self._awaiting
         self.over = self.error is not None
 
     def _plan(self, now: float) -> None:
-        """Say how long the next wait may take."""
-        deadlines = [one for one in (self.rules.next_deadline(), self._timers.next_deadline()) if one is not None]
-        if self._attending:
-            deadlines.append(now + _ACK_DELAY)
-        self._until = max(min(deadlines) - now, 0) if deadlines else None
+        """Say how long the next wait may take, and when something is due."""
+        due, timer = self.rules.next_deadline(), self._timers.next_deadline()
+        if due is None or (timer is not None and timer < due):
+            due = timer
+        self._due = due
+        self._until = None if due is None else max(due - now, 0)
+        if self._attending and (self._until is None or self._until > _ACK_DELAY):
+            self._until = _ACK_DELAY
 
     def _finish(self) -> None:
         with self.lock:

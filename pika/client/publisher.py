@@ -33,7 +33,7 @@ class PublishedMessage(NamedTuple):
 
 
 class Confirmation(protocol.Confirmation):
-    """What became of a published message, once the broker has said it.
+    """What became of a published message, once the broker has said it. Who makes it sets what stands here.
 
     :ivar content: exchange, routing key, properties and body, until it is known that the broker has it
     :ivar watchers: what wants to know of its end; None as long as nobody has looked at it
@@ -41,10 +41,9 @@ class Confirmation(protocol.Confirmation):
 
     __slots__ = ("content", "watchers")
 
-    def __init__(self, content: Content) -> None:
-        super().__init__()
-        self.content: Content | None = content
-        self.watchers: list[Any] | None = None
+    # Set from outside: a constructor that calls another one takes a tenth of the time that a message takes.
+    content: Content | None
+    watchers: list[Any] | None
 
     def done(self) -> bool:
         """Say whether its outcome is known."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import logging
 import threading
 import time
 import weakref
@@ -21,6 +22,8 @@ from pika.connection import Parameters
 from pika.transport.dial import Address, Destination, describe, dial
 from pika.transport.errors import AMQPConnectorStackTimeout
 from pika.transport.stream import Ready, Stream
+
+LOGGER = logging.getLogger(__name__)
 
 #: Seconds that closing may take unless said otherwise; then the connection is dropped.
 CLOSE_TIMEOUT = 10.0
@@ -256,7 +259,14 @@ class Connection:
 
     @staticmethod
     def _later(action: Callable[[], object]) -> None:
-        threading.Thread(target=action, name="pika-deferred", daemon=True).start()
+        def act() -> None:
+            try:
+                action()
+            except exceptions.AMQPError as error:
+                # Whom to tell has gone on.
+                LOGGER.warning("What a signal handler asked for failed: %s", error)
+
+        threading.Thread(target=act, name="pika-deferred", daemon=True).start()
 
 
 def _shake_hands(rules: protocol.Connection, stream: Stream, timeout: float) -> None:

@@ -511,7 +511,8 @@ class Channel(Operations):
     ) -> None:
         link = self._link
         link.require_patience("basic.publish with a confirm")
-        confirmation = Confirmation((exchange, routing_key, properties, body))
+        confirmation = Confirmation()
+        confirmation.content = (exchange, routing_key, properties, body)
         gate = Gate()
         confirmation.on_done = gate.open
         with link.lock:

@@ -131,7 +131,9 @@ class Publisher(shared.Window[Confirmation]):
         if type(body) is not bytes:
             body = as_body(body)
         link = self._link
-        confirmation = Confirmation((exchange, routing_key, properties, body))
+        confirmation = Confirmation()
+        confirmation.content = (exchange, routing_key, properties, body)
+        confirmation.watchers = None
         confirmation.link = link
         confirmation.on_done = self._on_done  # type: ignore[assignment]  # it is called with its own
         while True:
