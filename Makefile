@@ -18,7 +18,7 @@ BENCH ?=
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help test test-main test-others rabbitmq check lint types layers generated docs format bench flatness fuzz torture clean
+.PHONY: help test test-main test-others rabbitmq check lint types pyright layers generated docs format bench flatness fuzz torture clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -45,6 +45,9 @@ lint: .venv/.installed-dev  ## see whether the code is clean and formatted
 
 types: .venv/.installed-dev  ## see whether the types are right
 	$(BIN)/mypy
+
+pyright: .venv-pyright/.installed  ## see whether programs that are typed strictly pass Pyright too; needs the network once
+	.venv-pyright/bin/pyright --project tests/typing
 
 layers: .venv/.installed-dev  ## see whether imports point down
 	$(BIN)/lint-imports
@@ -84,4 +87,8 @@ clean:  ## remove everything that is made, the virtual environments too
 
 .venv/.installed-dev: .venv/.installed-test
 	@tools/bootstrap .venv $(PYTHON) --group dev
+	@touch $@
+
+.venv-pyright/.installed: pyproject.toml tools/bootstrap
+	@tools/bootstrap .venv-pyright $(PYTHON) --group pyright
 	@touch $@

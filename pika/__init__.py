@@ -12,8 +12,20 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
     from pika import adapters
+    from pika import amqp_object as amqp_object
     from pika import broker as broker
+    from pika import channel as channel
+    from pika import client as client
     from pika import compat as compat
+    from pika import connection as connection
+    from pika import credentials as credentials
+    from pika import data as data
+    from pika import delivery_mode as delivery_mode
+    from pika import exceptions as exceptions
+    from pika import exchange_type as exchange_type
+    from pika import frame as frame
+    from pika import protocol as protocol
+    from pika import spec as spec
     from pika.adapters.base_connection import BaseConnection
     from pika.adapters.blocking_connection import BlockingConnection
     from pika.adapters.select_connection import SelectConnection

@@ -303,7 +303,9 @@ class MessageSettledError(AMQPChannelError):
 class AMQPTimeoutError(AMQPError, TimeoutError):
     """A call of ``pika.Connection`` was not over in time; the connection lives on."""
 
-    _meaning = "The call was not over in time; the connection lives on. Give it more time, or see what holds the broker up."
+    _meaning = (
+        "The call was not over in time; the connection lives on. Give it more time, or see what holds the broker up."
+    )
 
 
 class InvalidChannelNumber(AMQPError):

@@ -317,12 +317,15 @@ class Link(Session):
         :param what: what is awaited, for the error
         :param deadline: on ``time.monotonic()``
         :raises pika.exceptions.AMQPTimeoutError: when it does not hold in time
+        :raises pika.exceptions.AMQPError: the reason, when the connection is closed
         """
         while True:
             gate = Gate()
             with self.lock:
                 if done():
                     return
+                if self.error is not None:
+                    raise again(self.error)
                 self._for_rest.append(gate)
             self.wait(gate, what, max(deadline - time.monotonic(), 0))
 

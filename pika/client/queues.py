@@ -26,9 +26,10 @@ class Consumer:
     :param auto_ack: whether they need no acknowledgement
     :param handler: what is called with them; None when somebody takes them out of the inbox
     :param handler_channel: the channel that the handler is given
+    :param shares: whether other consumers have the same inbox, which outlives this one
     """
 
-    __slots__ = ("auto_ack", "handler", "handler_channel", "inbox", "stopped", "tag")
+    __slots__ = ("auto_ack", "handler", "handler_channel", "inbox", "shares", "stopped", "tag")
 
     def __init__(
         self,
@@ -37,18 +38,15 @@ class Consumer:
         auto_ack: bool,
         handler: Callable[..., object] | None = None,
         handler_channel: Any = None,
+        shares: bool = False,
     ) -> None:
         self.tag = tag
         self.inbox = inbox
         self.auto_ack = auto_ack
         self.handler = handler
         self.handler_channel = handler_channel
+        self.shares = shares
         self.stopped = False
-
-    @property
-    def drops(self) -> bool:
-        """Whether what waits for it is not handed out."""
-        return self.stopped and not self.auto_ack
 
 
 def _nobody() -> None:

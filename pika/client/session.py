@@ -174,8 +174,9 @@ def _on_cancelled(session: Session, event: protocol.ConsumerCancelled) -> None:
     consumer = book.consumers.pop(event.method.consumer_tag, None)
     if consumer is not None and not consumer.stopped:
         # What has arrived is still handed out and can be acknowledged; then there is no more.
-        if consumer.handler is None:
+        if not consumer.shares:
             consumer.inbox.end(exceptions.ConsumerCancelled(event.method))
+            book.inboxes.pop(consumer.inbox, None)
         session.wake(consumer.inbox)
         book.on_fewer()
     session.call_back(book.on_cancel, event.method)

@@ -51,6 +51,8 @@ class Channel(Operations):
         self._crews: list[Crew | ExecutorCrew] = []
         # That of the handlers which share the channel's thread.
         self._inbox: Inbox | None = None
+        # Whether it has ever asked for messages, which may be acknowledged.
+        self._receives = False
         # Whether basic_publish waits for confirms.
         self._confirming = False
         self._publishers: weakref.WeakSet[Publisher] = weakref.WeakSet()
@@ -184,7 +186,7 @@ class Channel(Operations):
             raise ValueError(f"concurrency must be at least 1, but got {concurrency!r}")
         inbox = self._inbox_for(executor, concurrency)
         tag = consumer_tag or self._new_tag()
-        consumer = Consumer(tag, inbox, auto_ack, on_message_callback, self)
+        consumer = Consumer(tag, inbox, auto_ack, on_message_callback, self, inbox is self._inbox)
         self._begin(consumer, queue, exclusive, arguments, timeout)
         return tag
 
@@ -199,6 +201,8 @@ class Channel(Operations):
             if shared:
                 self._inbox = inbox
             self._book.inboxes[inbox] = None
+            # Those whose consumers are gone have nothing to do any more.
+            self._crews = [crew for crew in self._crews if not (crew.inbox.over and crew.is_idle())]
         if executor is not None:
             self._crews.append(ExecutorCrew(link, inbox, executor, concurrency))
         else:
@@ -212,6 +216,7 @@ class Channel(Operations):
         self, consumer: Consumer, queue: str, exclusive: bool, arguments: Arguments, timeout: float | None
     ) -> None:
         consumers, tag = self._book.consumers, consumer.tag
+        self._receives = True
 
         def operation() -> protocol.Reply[spec.Basic.ConsumeOk]:
             reply: protocol.Reply[spec.Basic.ConsumeOk] = self._rules.basic_consume(
@@ -232,7 +237,15 @@ class Channel(Operations):
                 if consumers.get(tag) is consumer:
                     del consumers[tag]
                     self._link.stop(self._book, consumer)
+                    self._dismiss(consumer)
             raise
+
+    def _dismiss(self, consumer: Consumer) -> None:
+        """Let those go who work for a consumer alone, once they have nothing left to do."""
+        if not consumer.shares:
+            consumer.inbox.end(None)
+            self._book.inboxes.pop(consumer.inbox, None)
+            self._link.wake(consumer.inbox)
 
     def basic_cancel(self, consumer_tag: str, *, timeout: float | None = None) -> None:
         """Cancel a consumer (basic.cancel).
@@ -257,9 +270,7 @@ class Channel(Operations):
         def forget(_reply: object = None) -> None:
             if book.consumers.get(consumer_tag) is consumer:
                 del book.consumers[consumer_tag]
-            if consumer.handler is None:
-                consumer.inbox.end(None)
-                link.wake(consumer.inbox)
+            self._dismiss(consumer)
             self._on_fewer_consumers()
 
         self._ask("basic.cancel", operation, timeout, forget)
@@ -391,9 +402,7 @@ class Channel(Operations):
                     self.basic_cancel(consumer.tag, timeout=_LEAVE_TIMEOUT)
         finally:
             with link.lock:
-                book.inboxes.pop(consumer.inbox, None)
-                consumer.inbox.end(None)
-                link.full.pop(consumer.inbox, None)
+                self._dismiss(consumer)
 
     def basic_get(self, queue: str, auto_ack: bool = False, *, timeout: float | None = None) -> Message | None:
         """Take one message out of a queue (basic.get).
@@ -403,6 +412,8 @@ class Channel(Operations):
         :param timeout: seconds to wait for the broker's answer
         :returns: the message; None when the queue is empty
         """
+
+        self._receives = True
 
         def late(reply: protocol.Reply[Any]) -> None:
             if reply.content is not None and not auto_ack and self.is_open:
@@ -560,7 +571,6 @@ class Channel(Operations):
     def _drain(self, deadline: float) -> None:
         """Do this channel's part of :meth:`pika.Connection.drain`."""
         link = self._link
-        had_consumers = bool(self._book.inboxes)
         for tag in self.consumer_tags:
             if self.is_open:
                 self.basic_cancel(tag, timeout=max(deadline - time.monotonic(), 0))
@@ -569,7 +579,7 @@ class Channel(Operations):
             publishers = list(self._publishers)
         for publisher in publishers:
             publisher._await_all(max(deadline - time.monotonic(), 0))
-        if had_consumers and self.is_open:
+        if self._receives and self.is_open:
             # What the broker answers now, it does behind the acknowledgements.
             self.flow(True, timeout=max(deadline - time.monotonic(), 0))
 

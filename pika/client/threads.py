@@ -35,7 +35,11 @@ class Gate:
     def open(self, _what: object = None) -> None:
         """Let the thread pass, now or when it comes. Opening it twice is as good as once."""
         if self._lock.locked():
-            self._lock.release()
+            try:
+                self._lock.release()
+            except RuntimeError:
+                # A signal handler has opened it in between.
+                return
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is opened.
@@ -80,8 +84,9 @@ class Parking:
         self._link = link
         self._inbox = inbox
         self.parked: dict[Gate, threading.Thread] = {}
-        # Threads that nothing more will come for.
+        # Threads that were woken because nothing more will come, and how many have left altogether.
         self.dismissed: list[threading.Thread] = []
+        self.left = 0
         inbox.wake = self.wake
 
     def wake(self) -> None:
@@ -107,6 +112,8 @@ class Parking:
             if inbox.items:
                 return True
             if inbox.over:
+                self.left += 1
+                link.on_rest()
                 return False
             gate = Gate()
             self.parked[gate] = threading.current_thread()
@@ -157,8 +164,8 @@ class Crew:
     """
 
     def __init__(self, link: Link, inbox: Inbox, name: str, count: int = 1) -> None:
+        self.inbox = inbox
         self._link = link
-        self._inbox = inbox
         self._parking = Parking(link, inbox)
         self._threads = [
             threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True) for number in range(1, count + 1)
@@ -169,8 +176,8 @@ class Crew:
     def is_idle(self) -> bool:
         """Say whether nothing waits and no handler runs but those that drain; under the connection's lock."""
         draining = sum(thread.ident in self._link.draining for thread in self._threads)
-        working = sum(thread.is_alive() for thread in self._threads) - len(self._parking.parked) - draining
-        return not self._inbox.items and working <= 0
+        working = len(self._threads) - self._parking.left - len(self._parking.parked) - draining
+        return not self.inbox.items and working <= 0
 
     def join(self, timeout: float) -> None:
         """Wait for the threads that have no handler to finish; others end with it. Their inbox is over."""
@@ -178,7 +185,7 @@ class Crew:
             thread.join(timeout)
 
     def _run(self) -> None:
-        link, inbox, items = self._link, self._inbox, self._inbox.items
+        link, inbox, items = self._link, self.inbox, self.inbox.items
         while True:
             try:
                 item = items.popleft()
@@ -202,7 +209,7 @@ class ExecutorCrew:
 
     def __init__(self, link: Link, inbox: Inbox, executor: Executor, concurrency: int) -> None:
         self._link = link
-        self._inbox = inbox
+        self.inbox = inbox
         self._executor = executor
         self._concurrency = concurrency
         self._running: dict[object, int] = {}
@@ -210,7 +217,7 @@ class ExecutorCrew:
 
     def wake(self) -> None:
         """Have as many handlers run as there is something for; under the connection's lock."""
-        while len(self._running) < min(self._concurrency, len(self._inbox.items) + len(self._running)):
+        while len(self._running) < min(self._concurrency, len(self.inbox.items) + len(self._running)):
             mark = object()
             self._running[mark] = 0
             try:
@@ -223,7 +230,7 @@ class ExecutorCrew:
     def is_idle(self) -> bool:
         """Say whether nothing waits and no handler runs but those that drain; under the connection's lock."""
         running = [thread for thread in self._running.values() if thread not in self._link.draining]
-        return not running and not self._inbox.items
+        return not running and not self.inbox.items
 
     def join(self, timeout: float) -> None:
         """Wait for nothing: the threads are the executor's."""
@@ -232,16 +239,16 @@ class ExecutorCrew:
         self._running[mark] = threading.get_ident()
         while True:
             try:
-                item = self._inbox.items.popleft()
+                item = self.inbox.items.popleft()
             except IndexError:
                 with self._link.lock:
                     # What has come since found somebody at work, and woke nobody.
-                    if not self._inbox.items:
+                    if not self.inbox.items:
                         del self._running[mark]
                         self._link.on_rest()
                         return
                 continue
-            hand_out(self._link, self._inbox, item)
+            hand_out(self._link, self.inbox, item)
 
 
 class CallbackThread:

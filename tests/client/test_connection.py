@@ -172,7 +172,7 @@ def test_callbacks_are_checked(connection: pika.Connection, channel: Channel) ->
         channel.add_on_return_callback,
     ):
         with pytest.raises(TypeError, match="callable"):
-            add(None)  # type: ignore[operator]
+            add(None)  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=BOTH)
@@ -236,7 +236,12 @@ def test_publishing_more_than_the_network_takes(target: Target) -> None:
         with pytest.raises(exceptions.AMQPTimeoutError, match=r"sending was not over within 0.2 seconds"):
             for _ in range(100):
                 channel.basic_publish("", queue, body, timeout=0.2)
-        publishing = Running(lambda: [channel.basic_publish("", queue, body) for _ in range(3)])
+
+        def publish() -> None:
+            for _ in range(3):
+                channel.basic_publish("", queue, body)
+
+        publishing = Running(publish)
         time.sleep(0.1)
         assert publishing.thread.is_alive()
         target.clear_alarm()

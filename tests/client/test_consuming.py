@@ -438,3 +438,37 @@ def test_draining_in_handlers(connection: pika.Connection) -> None:
         channel.basic_consume(queue, on_message)
         channel.basic_publish("", queue, b"")
     eventually(lambda: len(drained) == 2)
+
+
+def test_threads_go_with_the_consumer_that_they_work_for(channel: Channel, queue: str) -> None:
+    def threads() -> int:
+        return sum(thread.name.startswith("pika-handlers") for thread in threading.enumerate())
+
+    before = threads()
+    for _ in range(5):
+        fill(channel, queue, 3)
+        seen = Seen()
+        tag = channel.basic_consume(queue, seen, concurrency=4)
+        assert threads() > before
+        eventually(lambda seen=seen: len(seen.bodies) == 3)  # type: ignore[misc]
+        channel.basic_cancel(tag)
+    eventually(lambda: threads() == before)
+    assert len(channel._crews) <= 1
+
+
+def test_draining_while_the_connection_ends(connection: pika.Connection, channel: Channel, queue: str) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def on_message(*_: object) -> None:
+        begun.set()
+        go_on.wait(PATIENCE)
+
+    channel.basic_consume(queue, on_message)
+    channel.basic_publish("", queue, b"")
+    assert begun.wait(PATIENCE)
+    draining = Running(connection.drain)
+    eventually(lambda: not channel.consumer_tags)
+    connection.close()
+    with pytest.raises(exceptions.AMQPError):
+        draining.result()
+    go_on.set()

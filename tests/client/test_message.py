@@ -43,9 +43,9 @@ def test_headers_of_a_message_without_any(channel: Channel, queue: str) -> None:
 
 def test_acknowledged_once(channel: Channel, queue: str) -> None:
     message = received(channel, queue)
-    assert not message.is_settled
+    states = [message.is_settled]
     message.ack()
-    assert message.is_settled
+    assert [*states, message.is_settled] == [False, True]
     for settle in (message.ack, message.nack, message.reject):
         with pytest.raises(exceptions.MessageSettledError, match="delivery tag 1 was acknowledged before"):
             settle()
@@ -96,9 +96,8 @@ def test_on_a_dead_channel(connection: pika.Connection, channel: Channel, queue:
 def test_processed(channel: Channel, queue: str) -> None:
     message = received(channel, queue)
     with message.process() as same:
-        assert same is message
-        assert not message.is_settled
-    assert message.is_settled
+        states = [same is message, message.is_settled]
+    assert [*states, message.is_settled] == [True, False, True]
     channel.flow(True)
     assert ready(channel, queue) == 0
 

@@ -44,7 +44,7 @@ class Storm:
             )
         side_by_side([lambda number=number: self.work(number) for number in range(THREADS)], LONG + 60)  # type: ignore[misc]
         self.shared.wait()
-        eventually(lambda: self.consumed.total() >= self.published.total())
+        eventually(lambda: sum(self.consumed.values()) >= sum(self.published.values()))
         self.connection.drain(timeout=60)
         assert self.consumed == self.published
         assert set(self.published.values()) == {1}
