@@ -13,23 +13,26 @@ CORE_COVERAGE := 97
 # the files are taken in their order, in which the longest ones come early.
 WORKERS ?= 4
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Which of the real programs to check: all of them.
+PROGRAMS ?=
 # Options of both benchmarks, for example --docs, which writes the figures into the documentation.
 BENCH ?=
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help test test-main test-others rabbitmq check lint types pyright layers generated docs format bench flatness fuzz torture clean
+.PHONY: help test test-main test-others rabbitmq check lint types pyright layers generated docs format bench flatness fuzz torture programs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
+test: PREPARE = "tools/test_others --prepare $(EXTRAS) $(OTHERS)"
 test: test-main test-others  ## run all tests, here and on the other interpreters found; needs nothing but python3
 
 test-main: .venv/.installed-test rabbitmq  ## run all tests on the main interpreter, those of the core with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q $(CORE_TESTS)
+	@tools/beside $(PREPARE) "$(BIN)/coverage run -m pytest -q $(CORE_TESTS)" \
+		"$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(addprefix --ignore=,$(CORE_TESTS))"
 	$(BIN)/coverage report --include='$(CORE)' --fail-under=$(CORE_COVERAGE)
-	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(addprefix --ignore=,$(CORE_TESTS))
 
 test-others: .venv/.installed-test rabbitmq  ## run all but the slow tests on the other interpreters found
 	@tools/test_others "$(SIDE_BY_SIDE)" $(EXTRAS) $(OTHERS)
@@ -76,6 +79,9 @@ torture: .venv/.installed-test rabbitmq  ## interrupt the library at every line 
 
 flatness: .venv/.installed-test rabbitmq  ## see that memory, threads and descriptors stay flat: long
 	$(BIN)/python benchmarks/flatness.py
+
+programs: .venv/.installed-test rabbitmq  ## have real programs, from the package index, work with this library: long
+	$(BIN)/python programs/run.py $(PROGRAMS)
 
 clean:  ## remove everything that is made, the virtual environments too
 	rm -rf .venv .venv-* build dist docs/_build .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

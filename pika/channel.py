@@ -549,6 +549,7 @@ class Channel(ChannelEvents):
             encoded = rules.encode_ack(delivery_tag, multiple)
             begun = True
             rules.send(encoded)
+            begun = False
             self.connection._flush()
         except BaseException as error:
             if begun:
@@ -651,6 +652,8 @@ class Channel(ChannelEvents):
             pieces = rules.encode_publish(exchange, routing_key, body, properties, mandatory)
             begun = True
             rules.send_publish(pieces, self._confirmation, exchange, routing_key, body, mandatory)
+            # The books are kept. What an exception leaves unsent goes out with what is sent next.
+            begun = False
             connection._flush()
         except BaseException as error:
             if begun:

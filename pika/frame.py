@@ -453,6 +453,9 @@ class FrameReader:
                 )
             self._position += 1
             self._due = 0
+        if self._position == len(self._buffer):
+            # Nothing is left, and whoever has taken the part may let go of it: the next read gets its memory.
+            self._buffer, self._position = b"", 0
         return spec.FRAME_BODY, self._part_of, part
 
     def next_message(self) -> Message | None:

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 from pika.broker import Broker as EmbeddedBroker
 from tests.support.brokers import BOTH
 from tests.support.rabbitmq import Broker, RabbitMQ, find_server
+from tests.support.secure_rabbitmq import SecureRabbitMQ
 
 # Speed never fails a test: no deadlines, and a slow machine is no failed health check.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,6 +29,9 @@ settings.register_profile("fuzz", settings.get_profile("default"), max_examples=
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 MISSING = "no RabbitMQ server on this machine: {count} tests that need one {verb} (apt-get install rabbitmq-server)"
+
+# The fixtures that are RabbitMQ, or start one.
+NODES = frozenset({"rabbitmq", "spare_rabbitmq", "start_rabbitmq"})
 
 _left_out = pytest.StashKey[int]()
 
@@ -41,7 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             # `broker` asks for it only when it runs.
             item.fixturenames = ["rabbitmq", *item.fixturenames]
         fixtures = getattr(item, "fixturenames", ())
-        if "rabbitmq" in fixtures or "start_rabbitmq" in fixtures:
+        if not NODES.isdisjoint(fixtures):
             item.add_marker(pytest.mark.rabbitmq)
         served_elsewhere = "rabbitmq" in fixtures and "PIKA_TEST_AMQP_URL" in os.environ
         if item.get_closest_marker("rabbitmq") is not None and not installed and not served_elsewhere:
@@ -89,6 +93,13 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
         return
     with EmbeddedBroker() as embedded:
         yield Broker(embedded.url)
+
+
+@pytest.fixture(scope="session")
+def spare_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureRabbitMQ]:
+    """A private node beside, with TLS too, to be stopped, commanded or alarmed. Leave it as you found it."""
+    with SecureRabbitMQ(tmp_path_factory.mktemp("spare-rabbitmq")) as node:
+        yield node
 
 
 @pytest.fixture

@@ -20,6 +20,9 @@ from benchmarks.scale import LINES, Line
 from benchmarks.workloads import MIB, WORKLOADS, Workload
 from tests.support.rabbitmq import Broker
 
+# What is measured differs between interpreters, how does not.
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 OWN = ("BlockingConnection", "SelectConnection", "AsyncioConnection")
 OTHERS = ("py-amqp", "amqpstorm", "aiormq", "aio-pika", C)

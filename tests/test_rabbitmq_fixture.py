@@ -14,6 +14,9 @@ import pytest
 
 from tests.support.rabbitmq import Broker, RabbitMQ, RabbitMQError
 
+# It is the tests' own means that are tested here: once is enough.
+pytestmark = pytest.mark.slow
+
 KILLED_TEST_RUN = """
 import os, signal, sys
 from tests.support.rabbitmq import RabbitMQ

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import warnings
 from collections.abc import Iterable
@@ -10,7 +11,13 @@ from typing import Any, Callable
 
 from pika.adapters.base_connection import BaseConnection
 from pika.adapters.utils.connection_workflow import AbstractAMQPConnectionWorkflow
-from pika.adapters.utils.io_services import OnDone, SocketConnectionMixin, StreamingConnectionMixin, Task
+from pika.adapters.utils.io_services import (
+    OnDone,
+    SocketConnectionMixin,
+    StreamingConnectionMixin,
+    Task,
+    look_up_address,
+)
 from pika.adapters.utils.nbio_interface import (
     AbstractFileDescriptorServices,
     AbstractIOReference,
@@ -117,6 +124,11 @@ class _AsyncioIOServices(
         flags: int = 0,
     ) -> AbstractIOReference:
         """Look a host name up, as the loop does it."""
+        known = look_up_address(host, port, family, socktype, proto, flags)
+        if known is not None:
+            task = Task(on_done)
+            self.add_callback_threadsafe(functools.partial(task.finish, known))
+            return task
         lookup = self._loop.getaddrinfo(host, port, family=family, type=socktype, proto=proto, flags=flags)
         return _Lookup(on_done, asyncio.ensure_future(lookup, loop=self._loop))
 

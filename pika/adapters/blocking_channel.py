@@ -466,14 +466,20 @@ class BlockingChannel(Deliveries):
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is acknowledged as well
         """
-        # Who is inside is seen to by what is called here.
-        if self._ending.reason is not None:
-            self._require_open()
-        if self._glance():
-            self._require_alive()
-        self._impl.basic_ack(delivery_tag=delivery_tag, multiple=multiple)
-        if self._ending.reason is not None or self._deferred:
-            self._sent()
+        inside = self._inside
+        busy = inside.busy
+        try:
+            # Who is inside is seen to by what is called here.
+            if self._ending.reason is not None:
+                self._require_open()
+            if self._glance():
+                self._require_alive()
+            self._impl.basic_ack(delivery_tag=delivery_tag, multiple=multiple)
+            if self._ending.reason is not None or self._deferred:
+                self._sent()
+        except BaseException as error:
+            inside.require_order_outside(busy, error)
+            raise
 
     @one_thread
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
@@ -533,21 +539,27 @@ class BlockingChannel(Deliveries):
         :raises pika.exceptions.ShortStringTooLong: when exchange or routing key have over 255 octets
         :raises ValueError: when the properties do not fit into a frame
         """
-        # Who is inside is seen to by what is called here.
-        if self._ending.reason is not None:
-            self._require_open()
-        if self._glance():
-            self._require_alive()
-        if self._delivery_confirmation:
-            if type(body) is not bytes:
-                body = as_body(body)
-            self._publish_confirmed(exchange, routing_key, body, properties, mandatory)
-            return
-        self._impl.basic_publish(
-            exchange=exchange, routing_key=routing_key, body=body, properties=properties, mandatory=mandatory
-        )
-        if self._ending.reason is not None or self._deferred:
-            self._sent()
+        inside = self._inside
+        busy = inside.busy
+        try:
+            # Who is inside is seen to by what is called here.
+            if self._ending.reason is not None:
+                self._require_open()
+            if self._glance():
+                self._require_alive()
+            if self._delivery_confirmation:
+                if type(body) is not bytes:
+                    body = as_body(body)
+                self._publish_confirmed(exchange, routing_key, body, properties, mandatory)
+                return
+            self._impl.basic_publish(
+                exchange=exchange, routing_key=routing_key, body=body, properties=properties, mandatory=mandatory
+            )
+            if self._ending.reason is not None or self._deferred:
+                self._sent()
+        except BaseException as error:
+            inside.require_order_outside(busy, error)
+            raise
 
     @one_thread
     def _publish_confirmed(

@@ -35,6 +35,7 @@ make_lazy(
         "session",
         "threaded",
         "threaded_channel",
+        "threaded_consuming",
         "threaded_operations",
         "threaded_publisher",
         "threads",

@@ -210,6 +210,22 @@ class Link(Session):
                 f"connection: it cannot wait for the broker there. Publishing, acknowledging, close() and drain() work"
             )
 
+    @staticmethod
+    def later(action: Callable[[], object]) -> None:
+        """Do what a signal handler asked for and cannot wait for, in a thread of its own.
+
+        :param action: what to do
+        """
+
+        def act() -> None:
+            try:
+                action()
+            except exceptions.AMQPError as error:
+                # Whom to tell has gone on.
+                LOGGER.warning("What a signal handler asked for failed: %s", error)
+
+        threading.Thread(target=act, name="pika-deferred", daemon=True).start()
+
     def ask(
         self,
         what: str,

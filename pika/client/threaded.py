@@ -18,6 +18,7 @@ from pika.client.link import REPLY_TIMEOUT, Link
 from pika.client.opening import Provider, Where
 from pika.client.session import ChannelBook
 from pika.client.threaded_channel import Channel
+from pika.client.threads import again
 from pika.connection import Parameters
 from pika.transport.dial import Address, Destination, describe, dial
 from pika.transport.errors import AMQPConnectorStackTimeout
@@ -178,7 +179,7 @@ class Connection:
                 # Nobody else could ever close it.
                 rules.close()
 
-        link.ask("channel.open", operation, timeout, late)
+        self._ask("channel.open", operation, timeout, late)
         channel = Channel(self, link, opened[0])
         if prefetch:
             channel.basic_qos(prefetch_count=prefetch, timeout=timeout)
@@ -192,7 +193,27 @@ class Connection:
         :param timeout: seconds to wait for the broker's answer
         """
         update = functools.partial(self._link.rules.update_secret, new_secret, reason)
-        self._link.ask("connection.update-secret", update, timeout)
+        self._ask("connection.update-secret", update, timeout)
+
+    def _ask(
+        self,
+        what: str,
+        operation: Callable[[], protocol.Reply[Any]],
+        timeout: float | None,
+        late: Callable[[protocol.Reply[Any]], None] | None = None,
+    ) -> None:
+        link = self._link
+        try:
+            link.ask(what, operation, timeout, late)
+        except exceptions.ConnectionWrongStateError:
+            # Of the end of a connection that nobody used at that time, the first call tells.
+            if link.error is None or link.told or isinstance(link.error, exceptions.ConnectionClosedByClient):
+                raise
+            link.told = True
+            raise again(link.error) from None
+        except exceptions.AMQPConnectionError:
+            link.told = True
+            raise
 
     # The end
 
@@ -209,7 +230,7 @@ class Connection:
         """
         link = self._link
         if link.in_the_way():
-            self._later(functools.partial(self.drain, timeout=timeout))
+            link.later(functools.partial(self.drain, timeout=timeout))
             return
         deadline = time.monotonic() + (REPLY_TIMEOUT if timeout is None else timeout)
         with link.lock:
@@ -256,17 +277,6 @@ class Connection:
 
     def _channels(self) -> list[Channel]:
         return [book.owner for book in self._link.channels.values() if isinstance(book.owner, Channel)]
-
-    @staticmethod
-    def _later(action: Callable[[], object]) -> None:
-        def act() -> None:
-            try:
-                action()
-            except exceptions.AMQPError as error:
-                # Whom to tell has gone on.
-                LOGGER.warning("What a signal handler asked for failed: %s", error)
-
-        threading.Thread(target=act, name="pika-deferred", daemon=True).start()
 
 
 def _shake_hands(rules: protocol.Connection, stream: Stream, timeout: float) -> None:

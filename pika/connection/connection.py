@@ -20,7 +20,7 @@ from pika.connection.channel_events import ChannelEvent
 from pika.connection.parameters import ConnectionParameters, Parameters
 from pika.protocol import ConnectionState
 from pika.transport import forks
-from pika.transport.dial import describe
+from pika.transport.errors import host_and_port
 
 LOGGER = logging.getLogger("pika.connection")
 
@@ -152,7 +152,7 @@ class Connection(abc.ABC):
             channel_max=params.channel_max,
             frame_max=params.frame_max,
             heartbeat=heartbeat_setting,
-            peer=describe(params),
+            peer=host_and_port(params.host, params.port),
             product=PRODUCT,
             version=__version__,
         )

@@ -26,6 +26,7 @@ from pika.transport.errors import (
     DialError,
     Failure,
     cause_text,
+    host_and_port,
 )
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ StepResult = Union[Sequence[Address], Exception, None]
 def describe(destination: Destination, address: Address | None = None) -> str:
     """Host and port for messages, with the address where it is not the host itself: ``rabbit1:5672 (10.0.0.1)``."""
     host = destination.host
-    text = f"[{host}]:{destination.port}" if ":" in host else f"{host}:{destination.port}"
+    text = host_and_port(host, destination.port)
     if address is None or address.sockaddr[0] == host:
         return text
     return f"{text} ({address.sockaddr[0]})"

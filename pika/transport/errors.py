@@ -32,6 +32,11 @@ class AMQPConnectorException(Exception):
         return super().__str__() or self._meaning
 
 
+def host_and_port(host: str, port: int) -> str:
+    """Where a peer is, for messages: ``rabbit1:5672``, ``[::1]:5672``."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class AMQPConnectorStackTimeout(AMQPConnectorException):
     """TCP, TLS and AMQP together took longer than ``stack_timeout``."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 import pika
 from pika import exceptions, frame, spec
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+from tests.support.bounded import eventually
 from tests.support.consuming import pump
 from tests.support.peer import free_port
 from tests.support.proxy import Proxy
@@ -149,11 +152,12 @@ def test_with_closes_the_connection_and_lets_the_error_out(broker: Broker) -> No
         connection.close()
 
 
-def test_the_reason_for_closing_is_in_the_brokers_log(start_rabbitmq: Any) -> None:
-    node: RabbitMQ = start_rabbitmq()
-    connection = pika.BlockingConnection(node.parameters())
+def test_the_reason_for_closing_is_in_the_brokers_log(spare_rabbitmq: RabbitMQ) -> None:
+    node = spare_rabbitmq
+    name = uuid.uuid4().hex
+    connection = pika.BlockingConnection(node.parameters(client_properties={"connection_name": name}))
     connection.close(320, "for the log")
-    assert "closing AMQP connection" in node.log()
+    eventually(lambda: re.search(f"closing AMQP connection .*{name}", node.log()))
     connection = pika.BlockingConnection(node.parameters())
     channel = connection.channel()
     node.ctl("close_all_connections", "maintenance")
@@ -312,8 +316,8 @@ def memory_alarm(broker: Broker) -> Iterator[None]:
         broker.ctl("set_vm_memory_high_watermark", "0.4")
 
 
-def test_blocked_and_unblocked(start_rabbitmq: Any) -> None:
-    node: RabbitMQ = start_rabbitmq()
+def test_blocked_and_unblocked(spare_rabbitmq: RabbitMQ) -> None:
+    node = spare_rabbitmq
     connection = pika.BlockingConnection(node.parameters())
     events: list[tuple[Any, Any]] = []
     connection.add_on_connection_blocked_callback(lambda *event: events.append(event))
@@ -345,9 +349,9 @@ def test_blocked_and_unblocked(start_rabbitmq: Any) -> None:
         assert connection.is_closed
 
 
-def test_a_publish_that_the_alarm_holds_up_raises_when_the_connection_is_given_up(start_rabbitmq: Any) -> None:
+def test_a_publish_that_the_alarm_holds_up_raises_when_the_connection_is_given_up(spare_rabbitmq: RabbitMQ) -> None:
     """Megabytes that the broker does not read: the publish itself ends with the reason, it is not lost in silence."""
-    node: RabbitMQ = start_rabbitmq()
+    node = spare_rabbitmq
     connection = pika.BlockingConnection(node.parameters(blocked_connection_timeout=0.5))
     channel = connection.channel()
     with memory_alarm(node), pytest.raises(exceptions.ConnectionBlockedTimeout):

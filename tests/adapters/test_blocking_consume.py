@@ -262,7 +262,7 @@ def test_a_callback_that_raises(channel: BlockingChannel, queue: str) -> None:
     with pytest.raises(ZeroDivisionError, match=r"^mine$") as caught:
         pump(connection, lambda: False)
     assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "on_message"
-    # No other error than one that is being handled here, as tests that interrupt one may leave behind in this process.
+    # None but one that is being handled here, as tests that interrupt a handler may leave behind in this process.
     assert caught.value.__cause__ is None and caught.value.__context__ is sys.exc_info()[1]
     assert seen == [b"0", b"1"]
     connection.process_data_events(0)

@@ -10,7 +10,6 @@ import pytest
 
 from pika.broker import Broker as EmbeddedBroker
 from tests.support.bounded import eventually
-from tests.support.brokers import BOTH
 from tests.support.programs import run, running
 from tests.support.proxy import Proxy
 from tests.support.secure_rabbitmq import SecureRabbitMQ
@@ -364,19 +363,20 @@ class Place(NamedTuple):
     ca: str
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureRabbitMQ]:
-    with SecureRabbitMQ(tmp_path_factory.mktemp("certificates")) as running:
-        yield running
-
-
-@pytest.fixture(params=[*BOTH, pytest.param("rabbitmq over TLS", marks=pytest.mark.rabbitmq)])
+@pytest.fixture(
+    params=[
+        "embedded",
+        # Its connections are like those to the embedded broker.
+        pytest.param("rabbitmq", marks=[pytest.mark.rabbitmq, pytest.mark.slow]),
+        pytest.param("rabbitmq over TLS", marks=pytest.mark.rabbitmq),
+    ]
+)
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     if request.param == "embedded":
         with EmbeddedBroker() as broker:
             yield Place(broker.url, "")
         return
-    node = request.getfixturevalue("node")
+    node = request.getfixturevalue("spare_rabbitmq")
     if request.param == "rabbitmq":
         yield Place(node.url, "")
     else:
@@ -451,7 +451,8 @@ def test_the_child_writes_nothing(place: Place, name: str) -> None:
 
 @pytest.mark.rabbitmq
 @pytest.mark.parametrize("tls", [False, True])
-def test_rabbitmq_sees_one_connection_that_runs(node: SecureRabbitMQ, tls: bool) -> None:
+def test_rabbitmq_sees_one_connection_that_runs(spare_rabbitmq: SecureRabbitMQ, tls: bool) -> None:
+    node = spare_rabbitmq
     url = f"amqps://guest:guest@{node.host}:{node.tls_port}/%2F" if tls else node.url
     source = BEGINNING + ASKING + "in_child(check_refusals)\nask()\ncheck_the_parents()\nconnection.close()"
 

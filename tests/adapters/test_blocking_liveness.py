@@ -31,11 +31,10 @@ BUSY = 5
 Parameters = Callable[..., pika.connection.Parameters]
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureRabbitMQ]:
+@pytest.fixture
+def node(spare_rabbitmq: SecureRabbitMQ) -> SecureRabbitMQ:
     """A RabbitMQ node that may be stopped and alarmed."""
-    with SecureRabbitMQ(tmp_path_factory.mktemp("certificates")) as running:
-        yield running
+    return spare_rabbitmq
 
 
 @pytest.fixture(params=BOTH)

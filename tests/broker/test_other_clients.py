@@ -26,6 +26,9 @@ FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 PATIENCE = 300.0
 
+# The clients run on an interpreter of their own.
+pytestmark = pytest.mark.slow
+
 #: By name: the program, and where its client comes from.
 CLIENTS = {"oracle": ("pika_program", "pika==1.4.4"), "py-amqp": ("py_amqp_program", "amqp==5.3.1")}
 

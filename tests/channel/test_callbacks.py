@@ -162,7 +162,7 @@ def test_an_exception_comes_out_with_its_type_and_traceback(
         with pytest.raises(Mine) as caught:
             connection.run(lambda: False)
         assert caught.value is error and caught.traceback[-1].name == "fail"
-        # No other error than one that is being handled here: a test that was interrupted may have left one behind.
+        # None but one that is being handled here, as tests that interrupt a handler may leave behind in this process.
         assert error.__cause__ is None and error.__context__ is sys.exc_info()[1]
     assert channel.is_open
     assert call(connection, channel.queue_declare, "", exclusive=True).method.queue

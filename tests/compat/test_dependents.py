@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 import urllib.parse
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ import pytest
 import pika
 from pika import exceptions, frame, spec
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exchange_type import ExchangeType
 from tests.support.certificates import Authority
 from tests.support.consuming import pump
+from tests.support.proxy import Proxy
 from tests.support.rabbitmq import Broker
 
 
@@ -92,6 +95,42 @@ def test_globus_compute(broker: Broker) -> None:
     assert isinstance(answer.method, spec.Queue.DeclareOk)
 
 
+def test_globus_computes_loops(broker: Broker) -> None:
+    """A thread has a select loop, which looks from time to time whether it is to end, and is closed then."""
+    stop, log = threading.Event(), []
+
+    def watch() -> None:
+        if not stop.is_set():
+            connection.ioloop.call_later(0.01, watch)
+        elif connection.is_open:
+            connection.close()
+
+    def on_close(connection: pika.SelectConnection, error: BaseException) -> None:
+        log.append(type(error))
+        connection.ioloop.stop()
+
+    def run() -> None:
+        nonlocal connection
+        connection = pika.SelectConnection(
+            pika.URLParameters(broker.url),
+            on_open_callback=lambda connection: connection.channel(on_open_callback=lambda _channel: opened.set()),
+            on_open_error_callback=lambda connection, error: connection.ioloop.stop(),
+            on_close_callback=on_close,
+        )
+        watch()
+        connection.ioloop.start()
+        connection.ioloop.close()
+
+    connection: Any = None
+    opened = threading.Event()
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert opened.wait(60)
+    stop.set()
+    thread.join(60)
+    assert not thread.is_alive() and log == [exceptions.ConnectionClosedByClient]
+
+
 def test_python_workflows(broker: Broker) -> None:
     """A transport with transactions, which waits for events without a limit."""
     parameters = pika.ConnectionParameters(
@@ -161,6 +200,25 @@ def test_django_cqrs() -> None:
     assert pika.ConnectionParameters.DEFAULT_SSL is False
     credentials: Any = pika.ConnectionParameters.DEFAULT_CREDENTIALS
     assert credentials.username == "guest"
+
+
+def test_django_cqrs_producers(broker: Broker) -> None:
+    """A producer whose connection was lost makes a new one, whichever of these it hears of it by."""
+    errors = (exceptions.AMQPError, exceptions.ChannelError, exceptions.ReentrancyError, AMQPConnectorException)
+    queue = f"pika-{uuid.uuid4().hex}"
+    with Proxy(broker.port) as proxy:
+        channel = pika.BlockingConnection(pika.URLParameters(proxy.url)).channel()
+        channel.queue_declare(queue)
+        proxy.reset()
+        with pytest.raises(errors):
+            for _ in range(100):
+                channel.basic_publish("", queue, b"lost")
+                channel.connection.process_data_events(0.1)
+    with pika.BlockingConnection(broker.parameters()) as again:
+        again.channel().basic_publish("", queue, "text", pika.BasicProperties(expiration="60000"), True)
+        again.channel().queue_delete(queue)
+    with pytest.raises(errors):
+        pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", 1))
 
 
 def test_ansible(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Any, Callable
 from unittest import mock
@@ -17,6 +18,7 @@ from pika.adapters import blocking_connection
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 from pika.channel import Channel
 from pika.connection import Connection
+from tests.support.adapter_loops import KINDS, Loop
 from tests.support.consuming import pump
 
 Wrapper = Callable[..., Any]
@@ -162,6 +164,44 @@ class TestOpenTelemetry:
         wrap(Connection, "channel", channel)
         connection.channel()
         assert log == [("made", {}, True)]
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_channels_of_connections_on_loops(
+        self, wrap: Callable[[type, str, Wrapper], None], broker: Any, log: list[Any], kind: str
+    ) -> None:
+        """It wraps the method of the class that they have in common, and what the channels have of their own."""
+
+        def channel(original: Any, connection: Any, *args: Any, **kwargs: Any) -> Any:
+            made = original(*args, **kwargs)
+            publish, consume = made.basic_publish, made.basic_consume
+
+            def decorated_publish(exchange: str, routing_key: str, body: Any) -> Any:
+                log.append(("publish", body))
+                return publish(exchange, routing_key, body, pika.BasicProperties(headers={"trace": "id"}), False)
+
+            def decorated_consume(*args: Any, **kwargs: Any) -> Any:
+                log.append(("consume", kwargs["queue"]))
+                return consume(*args, **kwargs)
+
+            made.basic_publish, made.basic_consume = decorated_publish, decorated_consume
+            return made
+
+        wrap(Connection, "channel", channel)
+        loop = Loop(kind)
+        connection = loop.connect(broker.parameters())
+        loop.run(lambda: connection.is_open)
+        opened, queue = connection.channel(), f"pika-{uuid.uuid4().hex}"
+        loop.run(lambda: opened.is_open)
+        got: list[Any] = []
+        opened.queue_declare(queue, exclusive=True)
+        opened.basic_consume(queue=queue, on_message_callback=lambda *message: got.append(message), auto_ack=True)
+        opened.basic_publish("", queue, b"x")
+        loop.run(lambda: got)
+        connection.close()
+        loop.run(lambda: connection.is_closed)
+        loop.close()
+        assert log == [("consume", queue), ("publish", b"x")]
+        assert got[0][2].headers == {"trace": "id"}
 
 
 class TestNewRelic:

@@ -14,7 +14,7 @@ from pika.connection import Connection
 from tests.support.encoding import method
 from tests.support.peer import Peer
 from tests.support.plain_connection import PlainConnection, call, open_channel, opened, opened_on, states
-from tests.support.rabbitmq import Broker
+from tests.support.rabbitmq import Broker, RabbitMQ
 from tests.support.scripted_broker import START, TUNE, Session, scripted_broker
 
 
@@ -398,8 +398,8 @@ def test_blocked_and_unblocked() -> None:
 
 
 @pytest.mark.slow
-def test_an_alarm_of_rabbitmq(start_rabbitmq: Callable[..., Any]) -> None:
-    node = start_rabbitmq()
+def test_an_alarm_of_rabbitmq(spare_rabbitmq: RabbitMQ) -> None:
+    node = spare_rabbitmq
     with opened(node.parameters()) as connection:
         log = connection.log
         connection.add_on_connection_blocked_callback(noting(log, "blocked"))

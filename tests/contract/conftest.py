@@ -1,6 +1,8 @@
 """Each case runs against RabbitMQ and against the embedded broker, which must give the same answers.
 
-Those that go through an adapter run over TLS too, which ends in front of the broker; these are marked slow.
+Those that go through an adapter run over TLS too, which ends in front of the broker. These are marked slow, and so are
+those that ask RabbitMQ through no adapter: nothing of the interpreter is in them that is not in the same cases on the
+embedded broker.
 """
 
 from __future__ import annotations
@@ -91,6 +93,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         callspec = getattr(item, "callspec", None)
         if isinstance(item, pytest.Function) and callspec is not None and callspec.params.get("broker") == "rabbitmq":
             item.fixturenames = ["rabbitmq", *item.fixturenames]
+            if not str(callspec.params.get("connect")).startswith(tuple(ADAPTERS)):
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", params=BROKERS)

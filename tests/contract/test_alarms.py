@@ -13,6 +13,7 @@ from pika import frame, spec
 from pika.broker import Broker
 from tests.contract.conftest import Contractor
 from tests.contract.wire import PATIENCE, Hangup, RawFrame, Wire
+from tests.support.bounded import eventually
 from tests.support.rabbitmq import RabbitMQ
 
 HEARTBEAT = RawFrame(spec.FRAME_HEARTBEAT, 0, b"")
@@ -34,19 +35,17 @@ def alarmed(request: pytest.FixtureRequest) -> Iterator[Alarmed]:
         with Broker() as embedded:
             yield Alarmed(Contractor(embedded.url), embedded.block, embedded.unblock)
         return
-    with RabbitMQ() as node:
+    node: RabbitMQ = request.getfixturevalue("spare_rabbitmq")
 
-        def raise_alarm() -> None:
-            node.ctl("set_vm_memory_high_watermark", "absolute", "1")
-            # Its connections hear of it a little later.
-            deadline = time.monotonic() + PATIENCE
-            while not _is_blocked_when_it_publishes(Wire(node.url).connect()):
-                assert time.monotonic() < deadline
+    def raise_alarm() -> None:
+        node.ctl("set_vm_memory_high_watermark", "absolute", "1")
+        # Its connections hear of it a little later.
+        eventually(lambda: _is_blocked_when_it_publishes(Wire(node.url).connect()))
 
-        def end_alarm() -> None:
-            node.ctl("set_vm_memory_high_watermark", "0.4")
+    def end_alarm() -> None:
+        node.ctl("set_vm_memory_high_watermark", "0.4")
 
-        yield Alarmed(Contractor(node.url, node.ctl), raise_alarm, end_alarm)
+    yield Alarmed(Contractor(node.url, node.ctl), raise_alarm, end_alarm)
 
 
 def _is_blocked_when_it_publishes(wire: Wire) -> bool:

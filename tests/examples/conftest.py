@@ -70,6 +70,15 @@ def tasks(rabbitmq: Broker) -> Iterator[Tasks]:
 
 
 @pytest.fixture
+def spare_tasks(spare_rabbitmq: Broker) -> Iterator[Tasks]:
+    """The examples' queue on a broker that may be commanded; it is not there before and after."""
+    tasks = Tasks(spare_rabbitmq)
+    tasks.delete()
+    yield tasks
+    tasks.delete()
+
+
+@pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start an example with the pika of this tree: call it with the arguments of :class:`Example`."""
     with contextlib.ExitStack() as stack:
@@ -82,7 +91,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield start
 
 
-@pytest.fixture(params=["this pika", "pika 1.4.4"])
+@pytest.fixture(params=["this pika", pytest.param("pika 1.4.4", marks=pytest.mark.slow)])
 def start_on_both(request: pytest.FixtureRequest, start: Start) -> Start:
     """Start an example with this pika, and with pika 1.4.4: what is written for one runs on the other."""
     if request.param == "this pika":

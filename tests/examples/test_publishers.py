@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,18 +63,15 @@ class TestSelectPublisher:
         assert (lines[-1], errors) == ("stopped, unconfirmed: 0", "")
         assert {returned, "task 20"} <= set(tasks.take_all())
 
-    def test_what_the_broker_refuses_is_published_again(
-        self, start_rabbitmq: Callable[..., RabbitMQ], start: Start
-    ) -> None:
-        node = start_rabbitmq()
-        tasks = Tasks(node)
-        node.ctl("set_policy", "full", QUEUE, '{"max-length": 2, "overflow": "reject-publish"}')
-        example = start("select_publisher", node.url, 3, 0)
+    def test_what_the_broker_refuses_is_published_again(self, spare_tasks: Tasks, start: Start) -> None:
+        ctl = spare_tasks.broker.ctl
+        ctl("set_policy", "full", QUEUE, '{"max-length": 2, "overflow": "reject-publish"}')
+        example = start("select_publisher", spare_tasks.broker.url, 3, 0)
         example.until("refused, trying again in a second: ")
-        node.ctl("clear_policy", "full")
+        ctl("clear_policy", "full")
         lines, errors = example.finish()
         assert (lines[-1], errors) == ("stopped, unconfirmed: 0", "")
-        assert sorted(tasks.take_all()) == ["task 1", "task 2", "task 3"]
+        assert sorted(spare_tasks.take_all()) == ["task 1", "task 2", "task 3"]
 
     def test_it_waits_for_a_broker(self, start: Start) -> None:
         with Proxy(1) as nobody:
@@ -101,8 +98,8 @@ class TestTimeouts:
         last = int(lines[-1].rpartition(" ")[2])
         assert {f"task {number}" for number in range(1, last + 1)} <= set(tasks.take_all())
 
-    def test_a_broker_that_is_short_of_memory(self, start_rabbitmq: Callable[..., RabbitMQ], start: Start) -> None:
-        node = start_rabbitmq()
+    def test_a_broker_that_is_short_of_memory(self, spare_tasks: Tasks, start: Start) -> None:
+        node = spare_tasks.broker
         example = start("blocking_timeouts", node.url, 30, 1)
         example.until("the broker has task 1")
         node.ctl("set_vm_memory_high_watermark", "0.00001")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -201,10 +201,9 @@ class TestSeveralBrokers:
         assert isinstance(result, AMQPConnectionWorkflowAborted)
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureRabbitMQ]:
-    with SecureRabbitMQ(tmp_path_factory.mktemp("authority")) as node:
-        yield node
+@pytest.fixture
+def node(spare_rabbitmq: SecureRabbitMQ) -> SecureRabbitMQ:
+    return spare_rabbitmq
 
 
 @pytest.mark.rabbitmq

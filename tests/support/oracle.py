@@ -85,7 +85,7 @@ def _has(python: pathlib.Path, requirements: tuple[str, ...]) -> bool:
     for requirement in requirements:
         distribution, _, version = requirement.partition("==")
         module = distribution.replace("-", "_")
-        checks.append(f"import {module}; assert m.version('{distribution}').startswith('{version}')")
+        checks.append(f"import {module}; assert '{version}' in ('', m.version('{distribution}'))")
     # Isolated (-I), so that it cannot find the library under test in the current directory.
     return python.exists() and _succeeds([str(python), "-I", "-c", "\n".join(checks)])
 

@@ -20,10 +20,9 @@ Attempt = Callable[[Ask], Report]
 
 
 @pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureRabbitMQ]:
+def node(spare_rabbitmq: SecureRabbitMQ) -> SecureRabbitMQ:
     """A RabbitMQ with TLS, where clients may have a certificate."""
-    with SecureRabbitMQ(tmp_path_factory.mktemp("node")) as running:
-        yield running
+    return spare_rabbitmq
 
 
 @pytest.fixture(scope="session")

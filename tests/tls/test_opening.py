@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.support.bounded import eventually
 from tests.support.certificates import Authority
 from tests.support.peer import Peer, PeerSocket
 from tests.support.ports import LOOPBACK
@@ -100,7 +101,7 @@ def test_a_user_by_certificate(strict_node: SecureRabbitMQ, attempt: Attempt, ve
     ask = {**at(strict_node.tls_port, strict_node.authority, **certificate(mine), **tls), "external": True}
     before = logins(strict_node)
     assert attempt(ask) == FINE
-    assert logins(strict_node) == before + 1
+    eventually(lambda: logins(strict_node) == before + 1)
 
 
 def logins(node: SecureRabbitMQ) -> int:

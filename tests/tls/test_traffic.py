@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from pika.broker import Broker as EmbeddedBroker
-from tests.support.bounded import PATIENCE, Running, bounded
+from tests.support.bounded import Running, bounded, eventually
 from tests.support.certificates import Authority
 from tests.support.proxy import Proxy
 from tests.support.secure_rabbitmq import SecureRabbitMQ
@@ -114,7 +113,7 @@ def test_new_keys_are_answered_by_a_client_that_only_waits(
         assert bounded(lambda: change_keys(node, version, 1)) == "[ok]"
         before = records(proxy.record("to_server"))
         assert bounded(lambda: change_keys(node, version, 3)) == "[ok]"
-        until(lambda: len(records(proxy.record("to_server"))) >= len(before) + 3)
+        eventually(lambda: len(records(proxy.record("to_server"))) >= len(before) + 3)
         proxy.cut()
         assert type(waiting.result()).__name__ == "StreamLostError"
 
@@ -127,14 +126,6 @@ def records(sent: bytes) -> list[bytes]:
         found.append(sent[:size])
         sent = sent[size:]
     return found
-
-
-def until(done: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # Heartbeats

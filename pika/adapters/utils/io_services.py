@@ -77,13 +77,21 @@ def look_up(nbio: WatchesDescriptors, on_done: OnDone, host: str, port: int, *hi
     def deliver(result: Any) -> None:
         nbio.add_callback_threadsafe(functools.partial(task.finish, result))
 
-    family, kind, proto, flags = hints
-    with contextlib.suppress(OSError, UnicodeError):
-        # An address needs no lookup, and no thread.
-        deliver(socket.getaddrinfo(host, port, family, kind, proto, flags | socket.AI_NUMERICHOST))
+    known = look_up_address(host, port, *hints)
+    if known is not None:
+        deliver(known)
         return task
     call_in_thread(lambda: socket.getaddrinfo(host, port, *hints), deliver, f"pika-resolve-{host}")
     return task
+
+
+def look_up_address(
+    host: str, port: int, family: int = 0, kind: int = 0, proto: int = 0, flags: int = 0
+) -> list[Any] | None:
+    """Return what a host is that is an address already, which needs no lookup and no thread; None for a name."""
+    with contextlib.suppress(OSError, UnicodeError):
+        return list(socket.getaddrinfo(host, port, family, kind, proto, flags | socket.AI_NUMERICHOST))
+    return None
 
 
 class _Watching(Task):
