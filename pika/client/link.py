@@ -12,7 +12,7 @@ from pika import exceptions, protocol
 from pika.amqp_object import Method
 from pika.client.queues import Inbox
 from pika.client.session import Callbacks, Session
-from pika.client.threads import CallbackThread, Gate, again
+from pika.client.threads import CallbackThread, Gate, again, is_inside
 from pika.protocol import Reply
 from pika.transport import forks
 from pika.transport.stream import Ready, Stream
@@ -122,13 +122,21 @@ class Link(Session):
         :param error: the exception: of an argument that was refused, before anything has happened; or of a signal
             handler, in the middle of anything
         """
-        if self._writing or not isinstance(error, Exception) or (self.rules.has_data_to_send and not self._deferred):
+        nested = is_inside(self.lock)
+        with self.lock:
+            half_done = self._writing or (self.rules.has_data_to_send and not self._deferred)
+            # What is half done around a signal handler is none of its calls' business.
+            if isinstance(error, Exception) and (nested or not half_done):
+                return
             self._writing = False
+            peer = self.rules.settings.peer
             lost = exceptions.StreamLostError(
-                f"the connection to {self.rules.settings.peer} was given up: a call was cut short by {error!r}"
+                f"the connection to {peer} was given up: a call was cut short by {error!r}"
             )
             lost.__cause__ = error
-            self.rules.stream_lost(lost)
+            # Nothing more is sent: the books may not fit what the broker would be told.
+            self.rules.abandon(lost)
+            self.end(lost)
             self.stream.wake()
 
     def begin_close(self, reply_code: int, reply_text: str, timeout: float) -> None:
@@ -195,8 +203,7 @@ class Link(Session):
 
         So it is for a signal handler or a finalizer that interrupts a call of the connection, or its thread.
         """
-        # A private name, but the one that threading.Condition asks too.
-        return self.lock._is_owned() or threading.current_thread() is self.thread  # type: ignore[attr-defined]
+        return is_inside(self.lock) or threading.current_thread() is self.thread
 
     def require_patience(self, what: str) -> None:
         """Raise if :meth:`in_the_way`.
@@ -209,22 +216,6 @@ class Link(Session):
                 f"{what} was called by a signal handler, or a finalizer, that interrupts a call of the same "
                 f"connection: it cannot wait for the broker there. Publishing, acknowledging, close() and drain() work"
             )
-
-    @staticmethod
-    def later(action: Callable[[], object]) -> None:
-        """Do what a signal handler asked for and cannot wait for, in a thread of its own.
-
-        :param action: what to do
-        """
-
-        def act() -> None:
-            try:
-                action()
-            except exceptions.AMQPError as error:
-                # Whom to tell has gone on.
-                LOGGER.warning("What a signal handler asked for failed: %s", error)
-
-        threading.Thread(target=act, name="pika-deferred", daemon=True).start()
 
     def ask(
         self,
@@ -245,16 +236,17 @@ class Link(Session):
         """
         self.require_patience(what)
         gate = Gate()
-        with self.lock:
-            try:
+        try:
+            with self.lock:
                 reply = operation()
                 if not reply.done:
                     reply.on_done = gate.open
                     self._expect(gate)
                 self.flush()
-            except BaseException as error:
-                self.interrupted(error)
-                raise
+        except BaseException as error:
+            self.interrupted(error)
+            self._awaiting.pop(gate, None)
+            raise
         if not reply.done:
             self._await_reply(what, reply, gate, REPLY_TIMEOUT if timeout is None else timeout, late)
         if reply.error is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
-import logging
 import threading
 import time
 import weakref
@@ -18,13 +17,11 @@ from pika.client.link import REPLY_TIMEOUT, Link
 from pika.client.opening import Provider, Where
 from pika.client.session import ChannelBook
 from pika.client.threaded_channel import Channel
-from pika.client.threads import again
+from pika.client.threads import again, later
 from pika.connection import Parameters
 from pika.transport.dial import Address, Destination, describe, dial
 from pika.transport.errors import AMQPConnectorStackTimeout
 from pika.transport.stream import Ready, Stream
-
-LOGGER = logging.getLogger(__name__)
 
 #: Seconds that closing may take unless said otherwise; then the connection is dropped.
 CLOSE_TIMEOUT = 10.0
@@ -230,7 +227,7 @@ class Connection:
         """
         link = self._link
         if link.in_the_way():
-            link.later(functools.partial(self.drain, timeout=timeout))
+            later(functools.partial(self.drain, timeout=timeout))
             return
         deadline = time.monotonic() + (REPLY_TIMEOUT if timeout is None else timeout)
         with link.lock:

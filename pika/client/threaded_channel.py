@@ -147,13 +147,13 @@ class Channel(Consuming):
             self._publish_confirmed(exchange, routing_key, body, properties, mandatory, timeout)
             return
         link = self._link
-        with link.lock:
-            try:
+        try:
+            with link.lock:
                 self._rules.basic_publish(exchange, routing_key, body, properties, mandatory)
                 congested = link.flush()
-            except BaseException as error:
-                link.interrupted(error)
-                raise
+        except BaseException as error:
+            link.interrupted(error)
+            raise
         if congested:
             link.await_room(timeout)
 
@@ -172,13 +172,13 @@ class Channel(Consuming):
         confirmation.content = (exchange, routing_key, properties, body)
         gate = Gate()
         confirmation.on_done = gate.open
-        with link.lock:
-            try:
+        try:
+            with link.lock:
                 self._rules.basic_publish(exchange, routing_key, body, properties, mandatory, confirmation)
                 link.flush()
-            except BaseException as error:
-                link.interrupted(error)
-                raise
+        except BaseException as error:
+            link.interrupted(error)
+            raise
         link.wait(gate, "the publisher confirm", timeout)
         settle(confirmation)
 

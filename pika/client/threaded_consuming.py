@@ -16,7 +16,7 @@ from pika.client.message import Message
 from pika.client.queues import Consumer, Inbox
 from pika.client.session import ChannelBook
 from pika.client.threaded_operations import Arguments, Operations
-from pika.client.threads import Crew, ExecutorCrew, Gate, Parking, again
+from pika.client.threads import Crew, ExecutorCrew, Gate, Parking, again, later
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -224,7 +224,7 @@ class Consuming(Operations):
         """
         tags = self.consumer_tags if consumer_tag is None else [consumer_tag]
         if self._link.in_the_way():
-            self._link.later(lambda: self._cancel_all(tags, timeout))
+            later(lambda: self._cancel_all(tags, timeout))
         else:
             self._cancel_all(tags, timeout)
 
@@ -350,13 +350,13 @@ class Consuming(Operations):
         :param multiple: whether everything up to it is acknowledged as well
         """
         link = self._link
-        with link.lock:
-            try:
+        try:
+            with link.lock:
                 self._rules.basic_ack(delivery_tag, multiple)
                 link.flush_soon()
-            except BaseException as error:
-                link.interrupted(error)
-                raise
+        except BaseException as error:
+            link.interrupted(error)
+            raise
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """Refuse a delivery, or several (basic.nack, RabbitMQ's extension).
@@ -377,10 +377,10 @@ class Consuming(Operations):
 
     def _settle(self, method: str, source: protocol.Channel, *arguments: Any) -> None:
         link = self._link
-        with link.lock:
-            try:
+        try:
+            with link.lock:
                 getattr(source, method)(*arguments)
                 link.flush_soon()
-            except BaseException as error:
-                link.interrupted(error)
-                raise
+        except BaseException as error:
+            link.interrupted(error)
+            raise

@@ -22,9 +22,11 @@ class Confirmation(shared.Confirmation):
     the connection ended before the broker said (:class:`~pika.exceptions.PublishOutcomeUnknown`).
     """
 
-    __slots__ = ("link",)
+    __slots__ = ("counts", "link")
 
     link: Link
+    # Whether it is among those in flight.
+    counts: bool
 
     def result(self, timeout: float | None = None) -> None:
         """Wait for its end, and raise unless the broker took the message.
@@ -135,23 +137,24 @@ class Publisher(shared.Window[Confirmation]):
         confirmation.content = (exchange, routing_key, properties, body)
         confirmation.watchers = None
         confirmation.link = link
+        confirmation.counts = False
         confirmation.on_done = self._on_done  # type: ignore[assignment]  # it is called with its own
         while True:
-            with link.lock:
-                if self.in_flight < self.limit:
-                    self.in_flight += 1
-                    try:
+            try:
+                with link.lock:
+                    if self.in_flight < self.limit:
+                        self.in_flight += 1
+                        confirmation.counts = True
                         self._rules.basic_publish(
                             exchange, routing_key, body, properties, self._mandatory, confirmation
                         )
                         congested = link.flush()
-                    except BaseException as error:
-                        if confirmation.outcome is None:
-                            self.in_flight -= 1
-                        link.interrupted(error)
-                        raise
-                    break
-                self._rules.require_open()
+                        break
+                    self._rules.require_open()
+            except BaseException as error:
+                self._uncount(confirmation)
+                link.interrupted(error)
+                raise
             self._await(lambda: self.in_flight < self.limit, self.roomy, "room for a message", timeout)
         if congested:
             link.await_room(timeout)
@@ -171,6 +174,13 @@ class Publisher(shared.Window[Confirmation]):
             error = self._take_failure()
         if error is not None:
             raise error
+
+    def _uncount(self, confirmation: Confirmation) -> None:
+        # What was cut short behind the books of the channel is settled with it, and counted there.
+        with self._link.lock:
+            if confirmation.counts and confirmation.outcome is None and not confirmation.delivery_tag:
+                confirmation.counts = False
+                self.in_flight -= 1
 
     def _await_all(self, timeout: float | None) -> None:
         self._await(lambda: not self.in_flight, 0, "confirming all messages", timeout)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Callable
 
+from pika import exceptions
 from pika.client.queues import Inbox, Item
 
 if TYPE_CHECKING:
@@ -71,6 +73,47 @@ def again(error: BaseException) -> BaseException:
         return error
     own.__cause__ = error.__cause__
     return own
+
+
+def later(action: Callable[[], object]) -> None:
+    """Do what a signal handler asked for and cannot wait for, in a thread of its own.
+
+    :param action: what to do
+    """
+
+    def act() -> None:
+        try:
+            action()
+        except exceptions.AMQPError as error:
+            # Whom to tell has gone on.
+            LOGGER.warning("What a signal handler asked for failed: %s", error)
+
+    threading.Thread(target=act, name="pika-deferred", daemon=True).start()
+
+
+def is_inside(lock: threading.RLock) -> bool:
+    """Say whether this thread has a connection's lock because somebody is inside it; if nobody is, release it.
+
+    Python 3.9 may be interrupted between the body of a with statement and its end; then the lock stays taken. Who is
+    inside has a frame of a client's below those of the program that called in just now.
+
+    :param lock: the lock
+    """
+    # A private name, but the one that threading.Condition asks too.
+    owned: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
+    if not owned():
+        return False
+    outside = False
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        name = frame.f_globals.get("__name__", "")
+        outside = outside or not name.startswith("pika.")
+        if outside and name.startswith("pika.client."):
+            return True
+    while owned():
+        lock.release()
+    return False
 
 
 class Parking:

@@ -223,10 +223,24 @@ def test_ending_in_a_signal_handler(
 
 
 @needs_signals
-def test_what_a_signal_handler_cannot_wait_for(connection: pika.Connection, channel: Channel) -> None:
+def test_what_a_signal_handler_cannot_wait_for(
+    connection: pika.Connection, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the middle of a call it is refused before anything is sent; elsewhere it works."""
-    with channel._link.lock, pytest.raises(exceptions.ReentrancyError, match="cannot wait"):
-        channel.queue_declare("", exclusive=True)
+    stream = channel._link.stream
+    write = stream.write
+    refused: list[bool] = []
+
+    def in_the_middle(data: bytes) -> None:
+        with pytest.raises(exceptions.ReentrancyError, match="cannot wait"):
+            channel.queue_declare("", exclusive=True)
+        refused.append(True)
+        write(data)
+
+    monkeypatch.setattr(stream, "write", in_the_middle)
+    channel.basic_ack(0, multiple=True)
+    monkeypatch.undo()
+    assert refused
     outcomes: list[str] = []
     inside = False
 
