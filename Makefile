@@ -20,7 +20,7 @@ BENCH ?=
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help test test-main test-others rabbitmq check lint types layers generated docs format bench flatness fuzz torture programs clean
+.PHONY: help test test-main test-others rabbitmq check lint types pyright layers generated docs format bench flatness fuzz torture programs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -49,6 +49,9 @@ lint: .venv/.installed-dev  ## see whether the code is clean and formatted
 types: .venv/.installed-dev  ## see whether the types are right
 	$(BIN)/mypy
 
+pyright: .venv-pyright/.installed  ## see whether programs that are typed strictly pass Pyright too; needs the network once
+	.venv-pyright/bin/pyright --project tests/typing
+
 layers: .venv/.installed-dev  ## see whether imports point down
 	$(BIN)/lint-imports
 
@@ -71,8 +74,8 @@ bench: .venv/.installed-test rabbitmq  ## measure the speed, beside other client
 fuzz: .venv/.installed-test rabbitmq  ## run the property tests with many more examples: long
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q -m hypothesis --timeout=3600
 
-torture: .venv/.installed-test rabbitmq  ## interrupt the library at every line it runs: long
-	PIKA_TEST_EVERY_LINE=1 $(BIN)/python -m pytest -q tests/adapters/test_blocking_ctrl_c.py --timeout=1800 -o faulthandler_timeout=1790
+torture: .venv/.installed-test rabbitmq  ## interrupt the library at every line it runs, use it from all sides: long
+	PIKA_TEST_EVERY_LINE=1 $(BIN)/python -m pytest -q tests/adapters/test_blocking_ctrl_c.py tests/client/test_threads.py tests/client/test_interruptions.py --timeout=1800 -o faulthandler_timeout=1790
 
 flatness: .venv/.installed-test rabbitmq  ## see that memory, threads and descriptors stay flat: long
 	$(BIN)/python benchmarks/flatness.py
@@ -90,4 +93,8 @@ clean:  ## remove everything that is made, the virtual environments too
 
 .venv/.installed-dev: .venv/.installed-test
 	@tools/bootstrap .venv $(PYTHON) --group dev
+	@touch $@
+
+.venv-pyright/.installed: pyproject.toml tools/bootstrap
+	@tools/bootstrap .venv-pyright $(PYTHON) --group pyright
 	@touch $@

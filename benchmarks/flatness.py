@@ -91,6 +91,37 @@ def confirmed_publishes(url: str, count: int) -> Iterator[int]:
             yield number
 
 
+def threaded_connections(url: str, count: int) -> Iterator[int]:
+    """Open and close connections for threads, each with a channel, a handler and a confirmed message."""
+    for number in range(1, count + 1):
+        with pika.connect(url) as connection:
+            channel = connection.channel(prefetch=1)
+            queue = channel.queue_declare("", exclusive=True).method.queue
+            handled = threading.Event()
+            channel.basic_consume(
+                queue, lambda *_, handled=handled: handled.set(), auto_ack=True, consumer_tag="consumer"
+            )
+            with channel.publisher() as publisher:
+                publisher.publish(bytes(100), routing_key=queue)
+            handled.wait()
+        yield number
+
+
+def threaded_messages(url: str, count: int) -> Iterator[int]:
+    """Publish messages of 100 octets with confirms, up to 1000 at a time, and acknowledge each in a loop."""
+    with pika.connect(url) as connection:
+        channel = connection.channel(prefetch=200)
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        publisher = connection.channel().publisher(max_in_flight=1000)
+        messages = channel.consume(queue)
+        properties = pika.BasicProperties(headers={"key": "value"})
+        for number in range(1, count + 1):
+            publisher.publish(bytes(100), routing_key=queue, properties=properties)
+            if number > 500:
+                next(messages).ack()
+            yield number
+
+
 def read(done: int) -> Reading:
     """Look at this process."""
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -137,6 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "publishes": (publishes, options.publishes),
         "gets": (gets, options.gets),
         "confirmed publishes": (confirmed_publishes, max(options.publishes // 10, options.looks)),
+        "connections for threads opened and closed": (threaded_connections, options.connections),
+        "messages published and acknowledged by threads": (threaded_messages, options.publishes),
     }
     measured: dict[str, list[Reading]] = {}
     try:

@@ -280,6 +280,34 @@ class NackError(_MessagesError):
         return str(self.args[0])
 
 
+class PublishOutcomeUnknown(_MessagesError):
+    """The channel or the connection ended before the broker said whether it took published messages.
+
+    ``__cause__`` is why it ended. A message that is published again may then be in its queue twice.
+
+    :param messages: the messages
+    """
+
+    _counted = "the outcome of {} published message(s) is unknown"
+
+    def _summarize(self) -> str:
+        return str(self.args[0])
+
+
+class MessageSettledError(AMQPChannelError):
+    """A message was acknowledged or refused a second time, or needs neither; nothing was sent."""
+
+    _meaning = "The message was settled before; settle each message once, and none that was asked for with auto_ack."
+
+
+class AMQPTimeoutError(AMQPError, TimeoutError):
+    """A call of ``pika.Connection`` was not over in time; the connection lives on."""
+
+    _meaning = (
+        "The call was not over in time; the connection lives on. Give it more time, or see what holds the broker up."
+    )
+
+
 class InvalidChannelNumber(AMQPError):
     """A channel number is no integer from 1 to 65535, or is in use on the connection; the argument is that number."""
 

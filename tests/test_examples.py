@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import pika
+from pika.broker import Broker as EmbeddedBroker
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import Broker, RabbitMQ
 
@@ -194,6 +195,11 @@ def check_recover(broker: Broker, folder: Path) -> None:
     assert take_all(broker, "jobs") == []
 
 
+def check_threads(broker: Broker, folder: Path) -> None:
+    assert run("threads", broker, folder) == ["working on b'...'", "working on b'another one'"]
+    assert take_all(broker, "jobs") == []
+
+
 CHECKS: dict[str, Callable[[Broker, Path], None]] = {
     "publish": check_publish,
     "consume": check_consume,
@@ -201,6 +207,7 @@ CHECKS: dict[str, Callable[[Broker, Path], None]] = {
     "several": check_several,
     "broker": check_broker,
     "recover": check_recover,
+    "threads": check_threads,
 }
 
 
@@ -217,6 +224,11 @@ def test_an_example(name: str, broker: Broker, tmp_path: Path) -> None:
         check(broker, tmp_path)
     else:
         run(name, broker, tmp_path)
+
+
+def test_threads_on_the_embedded_broker(tmp_path: Path) -> None:
+    with EmbeddedBroker() as embedded:
+        check_threads(Broker(embedded.url), tmp_path)
 
 
 def test_recover_when_the_broker_closes(start_rabbitmq: Callable[..., RabbitMQ], tmp_path: Path) -> None:

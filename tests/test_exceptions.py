@@ -18,7 +18,7 @@ WITH_CODE = [
     exceptions.ChannelClosedByBroker,
     exceptions.ChannelClosedByClient,
 ]
-WITH_MESSAGES = [exceptions.UnroutableError, exceptions.NackError]
+WITH_MESSAGES = [exceptions.UnroutableError, exceptions.NackError, exceptions.PublishOutcomeUnknown]
 EVERY = [
     value
     for name, value in vars(exceptions).items()

@@ -451,10 +451,11 @@ class Stream:
 
     # --- waiting
 
-    def wait(self, timeout: float | None) -> int:
+    def wait(self, timeout: float | None, read: bool = True) -> int:
         """Wait until there is something to read, or room for pending output, or :meth:`wake` is called.
 
         :param timeout: seconds; 0 only looks, None waits without limit
+        :param read: whether to wait for something to read; if not, only the end of the stream may count as that
         :returns: the bits of :class:`Ready`, 0 when the time was over. READ also when :meth:`read` will raise
         """
         if self._waker is None and not self.closed:
@@ -465,14 +466,16 @@ class Stream:
             self._rearm()
             # What has arrived is looked at all the same: many wake-ups must not keep it unread.
             woken, timeout = Ready.WOKEN, 0
-        if self._tls_has_more or self._write_error is not None or self._read_error is not None or self.closed:
+        if read and (
+            self._tls_has_more or self._write_error is not None or self._read_error is not None or self.closed
+        ):
             return READ | woken
         assert self._waker is not None
         # While it is taken out, a signal handler that waits makes one of its own. One that raises leaves none behind.
         poller, self._poller = self._poller or Poller(self.socket, self._waker[0]), None
         # Looked at here too: nothing waits most of the time, and every round trip passes here.
         waits = self._output or self._written or self._beating
-        ready = poller.wait(True, bool(waits) and self.wants_room, timeout)
+        ready = poller.wait(read, bool(waits) and self.wants_room, timeout)
         self._poller = poller
         if ready & WOKEN:
             self._rearm()

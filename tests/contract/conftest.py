@@ -26,6 +26,7 @@ from tests.contract.drivers import Channel, Connection
 from tests.contract.profiles import Profile, profile_for
 from tests.contract.protocol_driver import ProtocolConnection
 from tests.contract.select_driver import SelectDriverConnection
+from tests.contract.threaded_driver import ThreadedDriverConnection
 from tests.contract.users import USERS, add_users, delete_users
 from tests.contract.wire import Wire
 from tests.support.certificates import Authority
@@ -54,14 +55,15 @@ DRIVERS: dict[str, Callable[[str], Connection]] = {
     "blocking": BlockingDriverConnection,
     "callback": CallbackConnection,
     "select": SelectDriverConnection,
+    "threaded": ThreadedDriverConnection,
     "asyncio": AsyncioDriverConnection,
     "tornado": on_library("tornado", "TornadoDriverConnection"),
     "gevent": on_library("gevent", "GeventDriverConnection"),
     "twisted": on_library("twisted", "TwistedDriverConnection"),
 }
 # Those that speak TLS, which the others know nothing of.
-ADAPTERS = ["blocking", "select", "asyncio", "tornado", "gevent", "twisted"]
-COMMONEST = ["blocking", "asyncio"]
+ADAPTERS = ["blocking", "threaded", "select", "asyncio", "tornado", "gevent", "twisted"]
+COMMONEST = ["blocking", "threaded", "asyncio"]
 OVER_TLS = " over TLS"
 
 

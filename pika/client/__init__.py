@@ -1,0 +1,43 @@
+"""The modern clients: ``pika.connect`` for threads. What they say alike lives in modules that never wait."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pika._lazy import make_lazy
+
+if TYPE_CHECKING:
+    from pika.client.message import Message
+    from pika.client.threaded import Connection, connect
+    from pika.client.threaded_channel import Channel
+    from pika.client.threaded_publisher import Confirmation, Publisher
+
+__all__ = ["Channel", "Confirmation", "Connection", "Message", "Publisher", "connect"]
+
+_HOMES = {
+    "Channel": "pika.client.threaded_channel",
+    "Confirmation": "pika.client.threaded_publisher",
+    "Connection": "pika.client.threaded",
+    "Message": "pika.client.message",
+    "Publisher": "pika.client.threaded_publisher",
+    "connect": "pika.client.threaded",
+}
+
+make_lazy(
+    __name__,
+    _HOMES,
+    (
+        "link",
+        "message",
+        "opening",
+        "publisher",
+        "queues",
+        "session",
+        "threaded",
+        "threaded_channel",
+        "threaded_consuming",
+        "threaded_operations",
+        "threaded_publisher",
+        "threads",
+    ),
+)

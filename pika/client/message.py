@@ -1,0 +1,177 @@
+"""A message that was received, and what becomes of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Protocol
+
+from pika import exceptions, protocol, spec
+
+LOGGER = logging.getLogger(__name__)
+
+
+class Settler(Protocol):
+    """What tells the broker what became of messages: a client's channel."""
+
+    def _settle(self, method: str, source: protocol.Channel, *arguments: Any) -> None:
+        """Send one of the protocol channel's acknowledgements.
+
+        :param method: the name of the operation
+        :param source: the channel of the protocol that the message came on; when it is dead, nothing is sent
+        :param arguments: those of the operation
+        """
+
+
+class Message:
+    """A message; it also unpacks as ``method, properties, body``.
+
+    :ivar method: the basic.deliver or the basic.get-ok that brought it
+    :ivar properties: its properties
+    :ivar body: its body
+
+    :param settler: what it is acknowledged through
+    :param source: the channel of the protocol that it came on: a tag means nothing on any other
+    :param method: see above
+    :param properties: see above
+    :param body: see above
+    :param auto_ack: whether the broker wants no acknowledgement
+    """
+
+    __slots__ = ("_settled", "_settler", "_source", "body", "method", "properties")
+
+    def __init__(
+        self,
+        settler: Settler,
+        source: protocol.Channel,
+        method: spec.Basic.Deliver | spec.Basic.GetOk,
+        properties: spec.BasicProperties,
+        body: bytes,
+        auto_ack: bool = False,
+    ) -> None:
+        self.method = method
+        self.properties = properties
+        self.body = body
+        self._settler = settler
+        self._source = source
+        # What became of it, in words, once it is known.
+        self._settled = "needs no acknowledgement: it was asked for with auto_ack" if auto_ack else ""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.method, self.properties, self.body))
+
+    def __repr__(self) -> str:
+        return (
+            f"<Message {self.delivery_tag} from exchange {self.exchange!r}, routing key {self.routing_key!r}, "
+            f"{len(self.body)} bytes{self._settled and '; it '}{self._settled}>"
+        )
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """The headers among its properties; empty when it has none."""
+        return self.properties.headers or {}
+
+    @property
+    def exchange(self) -> str:
+        """The exchange that it was published to; empty is the default exchange."""
+        return self.method.exchange
+
+    @property
+    def routing_key(self) -> str:
+        """What it was routed by."""
+        return self.method.routing_key
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether it was delivered before, perhaps to somebody else, and given back."""
+        return self.method.redelivered
+
+    @property
+    def delivery_tag(self) -> int:
+        """Its number on its channel."""
+        return self.method.delivery_tag
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it was acknowledged, refused or rejected, or needs none of that."""
+        return bool(self._settled)
+
+    def ack(self, multiple: bool = False) -> None:
+        """Acknowledge it (basic.ack).
+
+        :param multiple: every message of its channel up to it too
+        :raises pika.exceptions.MessageSettledError: when that was done before, or it needs none; nothing is sent
+        :raises pika.exceptions.ChannelWrongStateError: when the channel that it came on is closed; nothing is sent,
+            and the broker delivers it again
+        """
+        self._settle("acknowledged", "basic_ack", multiple)
+
+    def nack(self, multiple: bool = False, requeue: bool = True) -> None:
+        """Refuse it (basic.nack, RabbitMQ's extension); raises as :meth:`ack`.
+
+        :param multiple: every message of its channel up to it too
+        :param requeue: give it back to its queue (the default); if not, it is dropped or dead-lettered
+        """
+        self._settle("refused", "basic_nack", multiple, requeue)
+
+    def reject(self, requeue: bool = True) -> None:
+        """Reject it (basic.reject); raises as :meth:`ack`.
+
+        :param requeue: give it back to its queue (the default); if not, it is dropped or dead-lettered
+        """
+        self._settle("rejected", "basic_reject", requeue)
+
+    def process(self, requeue: bool = False, ignore_processed: bool = False) -> Processing:
+        """Settle it at the end of a ``with`` block: acknowledge it, or reject it when the block raises.
+
+        An exception that is no error of the program, such as ``KeyboardInterrupt``, gives it back to its queue.
+
+        :param requeue: whether an error gives it back to its queue; if not (the default), it is dropped or
+            dead-lettered
+        :param ignore_processed: whether the block may settle it itself; if not, that is an error at the end of it
+        :returns: a context manager, which enters as the message
+        """
+        return Processing(self, requeue, ignore_processed)
+
+    def _settle(self, how: str, method: str, *arguments: Any) -> None:
+        if self._settled:
+            raise exceptions.MessageSettledError(
+                f"the message with delivery tag {self.delivery_tag} {self._settled}; nothing was sent"
+            )
+        self._settler._settle(method, self._source, self.method.delivery_tag, *arguments)
+        self._settled = f"was {how} before"
+
+
+class Processing:
+    """What :meth:`Message.process` returns.
+
+    :param message: the message
+    :param requeue: whether an error gives it back to its queue
+    :param ignore_processed: whether the block may settle it itself
+    """
+
+    __slots__ = ("_ignore_processed", "_message", "_requeue")
+
+    def __init__(self, message: Message, requeue: bool, ignore_processed: bool) -> None:
+        self._message = message
+        self._requeue = requeue
+        self._ignore_processed = ignore_processed
+
+    def __enter__(self) -> Message:
+        return self._message
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        message = self._message
+        if message._settled and (self._ignore_processed or error is not None):
+            return
+        if error is None:
+            message.ack()
+            return
+        try:
+            message.reject(self._requeue or not isinstance(error, Exception))
+        except exceptions.AMQPError as refusal:
+            # The channel is dead, so the broker delivers it again. What the block raised is what counts.
+            LOGGER.warning("A message could not be rejected after %r: %s", error, refusal)

@@ -1,0 +1,74 @@
+"""What a client connects with: parameters of any form, a name, and credentials that are asked for each time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Callable, Union
+
+from pika import protocol
+from pika._arguments import ArgumentTypeError
+from pika._version import __version__
+from pika.connection import PRODUCT, ConnectionParameters, Parameters, URLParameters
+from pika.credentials import Credentials
+from pika.transport.dial import describe
+
+Where = Union[str, Parameters, Sequence[Union[str, Parameters]], None]
+Provider = Union[Credentials, Callable[[], Credentials], None]
+
+
+def destinations(where: Where) -> list[Parameters]:
+    """Return the parameters that were asked for, as a list.
+
+    :param where: a URL, parameters, or a sequence of them that is tried in order; the defaults if None
+    :raises pika._arguments.ArgumentTypeError: when it is none of these
+    """
+    given: Any = [ConnectionParameters()] if where is None else where
+    if isinstance(where, (str, Parameters)):
+        given = [where]
+    if not isinstance(given, Iterable):
+        raise _no_place(given)
+    return [_parameters(one) for one in given]
+
+
+def _parameters(one: object) -> Parameters:
+    if isinstance(one, str):
+        return URLParameters(one)
+    if not isinstance(one, Parameters):
+        raise _no_place(one)
+    return one
+
+
+def _no_place(given: object) -> ArgumentTypeError:
+    # Not what it is: a URL in it may have a password.
+    return ArgumentTypeError(
+        f"connect() takes an AMQP URL, pika.ConnectionParameters or pika.URLParameters, or a sequence of them, but got "
+        f"{type(given).__name__}"
+    )
+
+
+def settings(parameters: Parameters, name: str | None, credentials: Provider, connection: object) -> protocol.Settings:
+    """Return what the handshake needs; asks the provider of credentials, if there is one.
+
+    :param parameters: where to
+    :param name: what the broker shows the connection as
+    :param credentials: in place of those of the parameters: as they are, or a function that returns them
+    :param connection: what a function that chooses the heartbeat is given
+    """
+    properties: dict[str, Any] = dict(parameters.client_properties or {})
+    if name is not None:
+        properties["connection_name"] = name
+    given: Any = parameters.credentials if credentials is None else credentials
+    heartbeat: Any = parameters.heartbeat
+    choose = heartbeat if callable(heartbeat) else None
+    return protocol.Settings(
+        credentials=given if hasattr(given, "response_for") else given(),
+        virtual_host=parameters.virtual_host,
+        locale=parameters.locale,
+        client_properties=properties,
+        channel_max=parameters.channel_max,
+        frame_max=parameters.frame_max,
+        heartbeat=heartbeat if choose is None else lambda proposed: choose(connection, proposed),
+        peer=describe(parameters),
+        product=PRODUCT,
+        version=__version__,
+    )

@@ -1,0 +1,156 @@
+"""Publishing with confirms: what an outcome is to a user, and how many may be under way. Nothing here waits."""
+
+from __future__ import annotations
+
+import abc
+import logging
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, Optional, TypeVar, Union
+
+from pika import exceptions, protocol, spec
+from pika.protocol import Outcome
+
+LOGGER = logging.getLogger(__name__)
+
+#: So many failures that nobody has looked at are kept; of more only the number is known.
+FAILURES_KEPT = 1000
+
+Body = Union[bytes, bytearray, memoryview, str]
+Content = tuple[str, str, Optional[spec.BasicProperties], bytes]
+
+
+class PublishedMessage(NamedTuple):
+    """A message that did not arrive, as exceptions carry it in their ``messages``.
+
+    :ivar method: of one that came back, the basic.return; of one that was refused, the basic.publish
+    :ivar properties: its properties
+    :ivar body: its body
+    """
+
+    method: spec.Basic.Return | spec.Basic.Publish
+    properties: spec.BasicProperties
+    body: bytes
+
+
+class Confirmation(protocol.Confirmation):
+    """What became of a published message, once the broker has said it. Who makes it sets what stands here.
+
+    :ivar content: exchange, routing key, properties and body, until it is known that the broker has it
+    :ivar watchers: what wants to know of its end; None as long as nobody has looked at it
+    """
+
+    __slots__ = ("content", "watchers")
+
+    # Set from outside: a constructor that calls another one takes a tenth of the time that a message takes.
+    content: Content | None
+    watchers: list[Any] | None
+
+    def done(self) -> bool:
+        """Say whether its outcome is known."""
+        return self.outcome is not None
+
+    def _failure(self) -> exceptions.AMQPError | None:
+        """Return what to raise over its outcome, None when the broker has taken it."""
+        return gather([self])
+
+
+C = TypeVar("C", bound=Confirmation)
+
+
+def _message(confirmation: Confirmation) -> PublishedMessage:
+    if confirmation.returned is not None:
+        return PublishedMessage(*confirmation.returned)
+    exchange, routing_key, properties, body = confirmation.content or ("", "", None, b"")
+    return PublishedMessage(spec.Basic.Publish(0, exchange, routing_key), properties or spec.BasicProperties(), body)
+
+
+def _place(confirmation: Confirmation) -> str:
+    exchange, routing_key, _, _ = confirmation.content or ("", "", None, b"")
+    return f"exchange {exchange!r}, routing key {routing_key!r}"
+
+
+def gather(confirmations: Sequence[Confirmation]) -> exceptions.AMQPError | None:
+    """Make one exception of outcomes: that of the worst kind, whose text or cause has those of the other kinds.
+
+    :param confirmations: what has ended
+    :returns: None when the broker has taken all of them
+    """
+    sorts: dict[Outcome | None, list[Confirmation]] = {}
+    for one in confirmations:
+        sorts.setdefault(one.outcome, []).append(one)
+    errors: list[exceptions.AMQPError] = []
+    for outcome, kind in _FAILURES.items():
+        if outcome in sorts:
+            error = kind([_message(one) for one in sorts[outcome]])
+            error.context = error.context or _place(sorts[outcome][0])
+            errors.append(error)
+    if not errors:
+        return None
+    if Outcome.UNKNOWN in sorts:
+        reason = errors[0].__cause__ = sorts[Outcome.UNKNOWN][0].error
+        errors[0].context = "; ".join([str(reason), *map(str, errors[1:])])
+    elif len(errors) > 1:
+        errors[0].__cause__ = errors[1]
+    return errors[0]
+
+
+# The worst first.
+_FAILURES: dict[Outcome, type[exceptions.PublishOutcomeUnknown | exceptions.NackError | exceptions.UnroutableError]] = {
+    Outcome.UNKNOWN: exceptions.PublishOutcomeUnknown,
+    Outcome.NACKED: exceptions.NackError,
+    Outcome.RETURNED: exceptions.UnroutableError,
+}
+
+
+class Window(abc.ABC, Generic[C]):
+    """How many messages are under way, and which of them failed without anybody looking.
+
+    :param limit: how many may be under way
+    """
+
+    def __init__(self, limit: int) -> None:
+        if limit < 1:
+            raise ValueError(f"max_in_flight must be at least 1, but got {limit!r}")
+        self.limit = limit
+        #: How many are.
+        self.in_flight = 0
+        # Who waits for room is woken for several messages at once: a wake-up costs more than a message.
+        self.roomy = limit - max(limit // 4, 1)
+        #: Somebody is to be woken as soon as no more than these are under way.
+        self.threshold = -1
+        self._failures: list[C] = []
+        self._forgotten = 0
+
+    @abc.abstractmethod
+    def _wake(self) -> None:
+        """Wake whoever waits for room, or for the end of all."""
+
+    @abc.abstractmethod
+    def _report(self, confirmation: C) -> None:
+        """Wake whoever waits for a confirmation, and see that its callbacks are called."""
+
+    def _on_done(self, confirmation: C) -> None:
+        """What a confirmation calls when it ends."""
+        self.in_flight -= 1
+        if confirmation.outcome is Outcome.ACKED:
+            confirmation.content = None
+        elif confirmation.watchers is None:
+            self._note_failure(confirmation)
+        if confirmation.watchers is not None:
+            self._report(confirmation)
+        if self.in_flight <= self.threshold:
+            self.threshold = -1
+            self._wake()
+
+    def _note_failure(self, confirmation: C) -> None:
+        if len(self._failures) < FAILURES_KEPT:
+            self._failures.append(confirmation)
+        else:
+            self._forgotten += 1
+            LOGGER.warning("A message failed, and nobody has looked at %d of them: %r", self._forgotten, confirmation)
+
+    def _take_failure(self) -> exceptions.AMQPError | None:
+        """Return what to raise over the failures that nobody has looked at, once."""
+        failures = [one for one in self._failures if one.watchers is None]
+        self._failures.clear()
+        return gather(failures)

@@ -1,0 +1,111 @@
+"""Deliveries on their way from the connection to whoever works them off. Nothing here waits."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Callable
+
+from pika import protocol
+
+#: So many messages, or octets of bodies, may wait in an inbox; then its connection is not read until half of them
+#: are worked off.
+MESSAGES = 1000
+OCTETS = 32 * 1024 * 1024
+
+Item = tuple["Consumer", protocol.Delivery]
+
+
+class Consumer:
+    """A consumer of a channel.
+
+    :ivar stopped: whether it was cancelled, or its channel is dead: what waits for it is not handed out any more,
+        unless it needs no acknowledgement, since such a message is nowhere else
+
+    :param tag: its tag on the channel
+    :param inbox: where its deliveries go
+    :param auto_ack: whether they need no acknowledgement
+    :param handler: what is called with them; None when somebody takes them out of the inbox
+    :param handler_channel: the channel that the handler is given
+    :param shares: whether other consumers have the same inbox, which outlives this one
+    """
+
+    __slots__ = ("auto_ack", "handler", "handler_channel", "inbox", "shares", "stopped", "tag")
+
+    def __init__(
+        self,
+        tag: str,
+        inbox: Inbox,
+        auto_ack: bool,
+        handler: Callable[..., object] | None = None,
+        handler_channel: Any = None,
+        shares: bool = False,
+    ) -> None:
+        self.tag = tag
+        self.inbox = inbox
+        self.auto_ack = auto_ack
+        self.handler = handler
+        self.handler_channel = handler_channel
+        self.shares = shares
+        self.stopped = False
+
+
+def _nobody() -> None:
+    """Wake nobody: an inbox that nobody reads yet."""
+
+
+class Inbox:
+    """Deliveries in the order of their arrival, and when they are too many.
+
+    Who takes one out needs no lock: ``items.popleft()`` makes it his. All the rest happens under the connection's lock.
+
+    :ivar items: the deliveries, each with its consumer
+    :ivar over: whether nothing more will arrive
+    :ivar error: why, when it is no end that somebody asked for
+    :ivar wake: wakes those who found it empty; a client sets it
+    """
+
+    __slots__ = ("_octets", "error", "items", "over", "wake")
+
+    def __init__(self) -> None:
+        self.items: deque[Item] = deque()
+        self.over = False
+        self.error: BaseException | None = None
+        self.wake: Callable[[], object] = _nobody
+        # Of all bodies that have come since it was empty; more than there are now.
+        self._octets = 0
+
+    def put(self, consumer: Consumer, delivery: protocol.Delivery) -> None:
+        """Add a delivery behind the others."""
+        if not self.items:
+            self._octets = 0
+        self._octets += len(delivery.body)
+        self.items.append((consumer, delivery))
+
+    def holds(self, share: float = 1.0) -> bool:
+        """Say whether it holds as much as it may, or a share of that."""
+        if len(self.items) >= MESSAGES * share:
+            return True
+        if self._octets >= OCTETS * share:
+            self._octets = sum(len(delivery.body) for _, delivery in tuple(self.items))
+        return self._octets >= OCTETS * share
+
+    def take_out(self, consumer: Consumer) -> list[protocol.Delivery]:
+        """Take out and return what waits for a consumer; the order of the rest stays."""
+        taken: list[protocol.Delivery] = []
+        kept: list[Item] = []
+        try:
+            while True:
+                item = self.items.popleft()
+                if item[0] is consumer:
+                    taken.append(item[1])
+                else:
+                    kept.append(item)
+        except IndexError:
+            self.items.extend(kept)
+        return taken
+
+    def end(self, error: BaseException | None) -> None:
+        """Take note that nothing more will arrive."""
+        if not self.over:
+            self.over = True
+            self.error = error

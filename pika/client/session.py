@@ -1,0 +1,202 @@
+"""What a client keeps of a connection: its channels, and where each event goes. Nothing here waits."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+from pika import exceptions, protocol, spec
+from pika.client.queues import Consumer, Inbox
+from pika.protocol import Event
+
+Callbacks = list[Callable[..., object]]
+
+
+class ChannelBook:
+    """What a client keeps of a channel.
+
+    :ivar rules: the channel of the protocol
+    :ivar error: why it is closed, once it is
+    :ivar told: whether a call has raised that
+    :ivar consumers: by tag; one that was cancelled stays until the broker has said so
+    :ivar inboxes: where its deliveries wait
+    :ivar on_close: called with the reason when it is closed
+    :ivar on_return: called with the method, properties and body of what comes back
+    :ivar on_cancel: called with the method when the broker cancels a consumer
+    :ivar on_fewer: called when it has lost a consumer
+    :ivar owner: the client's channel, once there is one
+
+    :param rules: see above
+    """
+
+    def __init__(self, rules: protocol.Channel) -> None:
+        self.rules = rules
+        self.error: BaseException | None = None
+        self.told = False
+        self.consumers: dict[str, Consumer] = {}
+        self.inboxes: dict[Inbox, None] = {}
+        self.on_close: Callbacks = []
+        self.on_return: Callbacks = []
+        self.on_cancel: Callbacks = []
+        self.on_fewer: Callable[[], object] = _nothing
+        self.owner: object = None
+
+    @property
+    def ended_by_program(self) -> bool:
+        """Whether it is closed because the program closed it, or its connection."""
+        if isinstance(self.error, exceptions.ChannelClosedByClient):
+            # Over a message that is too large the library closes the channel by itself.
+            return self.error.reply_code != spec.CONTENT_TOO_LARGE
+        return isinstance(self.error, exceptions.ConnectionClosedByClient)
+
+    def end(self, error: BaseException) -> None:
+        """Take note that the channel is closed, and why."""
+        self.error = error
+        for consumer in self.consumers.values():
+            consumer.stopped = True
+        for inbox in self.inboxes:
+            inbox.end(None if self.ended_by_program else error)
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+class Session(abc.ABC):
+    """A connection of the protocol with a client's channels.
+
+    :ivar rules: the connection of the protocol
+    :ivar channels: what is kept of its channels, by number
+    :ivar error: why it is closed, once it is
+    :ivar told: whether a call has raised that
+    :ivar on_blocked: called with the method when the broker stops reading what is published
+    :ivar on_unblocked: called with the method when it goes on
+    :ivar on_close: called with the reason when the connection is closed
+    :ivar filled: inboxes that have got deliveries and whose readers are to be woken
+
+    :param rules: see above; it is open
+    """
+
+    def __init__(self, rules: protocol.Connection) -> None:
+        self.rules = rules
+        self.channels: dict[int, ChannelBook] = {}
+        self.error: BaseException | None = None
+        self.told = False
+        self.on_blocked: Callbacks = []
+        self.on_unblocked: Callbacks = []
+        self.on_close: Callbacks = []
+        self.filled: dict[Inbox, None] = {}
+
+    @abc.abstractmethod
+    def call_back(self, callbacks: Callbacks, *arguments: Any) -> None:
+        """Have a user's callbacks called soon, where they may do anything."""
+
+    @abc.abstractmethod
+    def wake(self, inbox: Inbox) -> None:
+        """Wake who waits for deliveries of an inbox, or for its end."""
+
+    @abc.abstractmethod
+    def on_alarm(self, blocked: bool) -> None:
+        """Take note that the broker has stopped reading what is published, or goes on."""
+
+    def take_events(self) -> None:
+        """Take the events of what has arrived, and do what each asks for; then wake who has got deliveries."""
+        next_event, channels, filled = self.rules.next_event, self.channels, self.filled
+        while True:
+            event = next_event()
+            if event is None:
+                break
+            if type(event) is protocol.Delivery:
+                consumer = channels[event.channel.number].consumers.get(event.method.consumer_tag)
+                if consumer is not None:
+                    inbox = consumer.inbox
+                    inbox.put(consumer, event)
+                    filled[inbox] = None
+            else:
+                handler = _HANDLERS.get(type(event))
+                if handler is not None:
+                    handler(self, event)
+        for inbox in filled:
+            self.wake(inbox)
+
+    def end_channel(self, book: ChannelBook, error: BaseException) -> None:
+        """Take note that a channel is closed, and tell everybody who waits for something of it."""
+        if book.error is None:
+            book.end(error)
+            for inbox in book.inboxes:
+                self.wake(inbox)
+            book.on_fewer()
+            self.call_back(book.on_close, error)
+
+    def end(self, error: BaseException) -> None:
+        """Take note that the connection is closed, and tell everybody."""
+        if self.error is None:
+            self.error = error
+            for book in self.channels.values():
+                self.end_channel(book, error)
+            self.channels.clear()
+            self.call_back(self.on_close, error)
+
+    def stop(self, book: ChannelBook, consumer: Consumer) -> None:
+        """Hand out nothing more of a consumer, and give back what waits for it."""
+        consumer.stopped = True
+        if consumer.auto_ack:
+            return
+        for delivery in consumer.inbox.take_out(consumer):
+            self.give_back(delivery)
+        # Who looked for something while all was out has found nothing.
+        self.wake(consumer.inbox)
+
+    def give_back(self, delivery: protocol.Delivery) -> None:
+        """Give a delivery back to its queue, unless its channel is dead: then the broker does."""
+        if delivery.channel.state is protocol.ChannelState.OPEN:
+            delivery.channel.basic_reject(delivery.method.delivery_tag, requeue=True)
+
+
+def _on_closed(session: Session, event: protocol.Closed) -> None:
+    session.end(event.error)
+
+
+def _on_channel_closed(session: Session, event: protocol.ChannelClosed) -> None:
+    book = session.channels.pop(event.channel.number, None)
+    if book is not None:
+        session.end_channel(book, event.error)
+
+
+def _on_returned(session: Session, event: protocol.Returned) -> None:
+    book = session.channels[event.channel.number]
+    session.call_back(book.on_return, event.method, event.properties, event.body)
+
+
+def _on_cancelled(session: Session, event: protocol.ConsumerCancelled) -> None:
+    book = session.channels[event.channel.number]
+    consumer = book.consumers.pop(event.method.consumer_tag, None)
+    if consumer is not None and not consumer.stopped:
+        # What has arrived is still handed out and can be acknowledged; then there is no more.
+        if not consumer.shares:
+            consumer.inbox.end(exceptions.ConsumerCancelled(event.method))
+            book.inboxes.pop(consumer.inbox, None)
+        session.wake(consumer.inbox)
+        book.on_fewer()
+    session.call_back(book.on_cancel, event.method)
+
+
+def _on_blocked(session: Session, event: protocol.ConnectionBlocked) -> None:
+    session.on_alarm(True)
+    session.call_back(session.on_blocked, event.method)
+
+
+def _on_unblocked(session: Session, event: protocol.ConnectionUnblocked) -> None:
+    session.on_alarm(False)
+    session.call_back(session.on_unblocked, event.method)
+
+
+_HANDLERS: dict[type[Event], Callable[[Session, Any], None]] = {
+    protocol.Closed: _on_closed,
+    protocol.ChannelClosed: _on_channel_closed,
+    protocol.Returned: _on_returned,
+    protocol.ConsumerCancelled: _on_cancelled,
+    protocol.ConnectionBlocked: _on_blocked,
+    protocol.ConnectionUnblocked: _on_unblocked,
+}

@@ -1,0 +1,326 @@
+"""``pika.Connection``: a connection that any thread may use."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import threading
+import time
+import weakref
+from typing import Any, Callable
+
+from pika import exceptions, protocol, spec
+from pika._arguments import require_callable
+from pika.client import opening
+from pika.client.link import REPLY_TIMEOUT, Link
+from pika.client.opening import Provider, Where
+from pika.client.session import ChannelBook
+from pika.client.threaded_channel import Channel
+from pika.client.threads import again, later
+from pika.connection import Parameters
+from pika.transport.dial import Address, Destination, describe, dial
+from pika.transport.errors import AMQPConnectorStackTimeout
+from pika.transport.stream import Ready, Stream
+
+#: Seconds that closing may take unless said otherwise; then the connection is dropped.
+CLOSE_TIMEOUT = 10.0
+# The same at the end of the interpreter, for all connections together; and for threads that are about to end.
+_EXIT_TIMEOUT = 1.0
+# The longest that connecting waits at a stretch: where that cannot be interrupted, Ctrl-C is seen in between.
+_STRETCH = 0.5
+
+OnBlocked = Callable[["Connection", "spec.Connection.Blocked"], object]
+OnUnblocked = Callable[["Connection", "spec.Connection.Unblocked"], object]
+OnClose = Callable[["Connection", BaseException], object]
+
+_living: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+class Connection:
+    """A connection to a broker, which any number of threads may use at a time, with its channels.
+
+    One thread of its own reads from the socket and sends heartbeats, whatever the program does. Handlers of messages
+    run in one thread per channel, callbacks in one per connection; they may call anything. Calls that wait for the
+    broker take a `timeout`, in seconds, and can be interrupted by Ctrl-C.
+
+    After a fork the parent keeps the connection; in the child it is closed. At the end of the interpreter it is closed
+    too, and handlers that still run are not waited for: see :meth:`drain`.
+
+    :param where: an AMQP URL, :class:`~pika.ConnectionParameters`, or a sequence of them that is tried in order; None
+        is the broker on this machine
+    :param name: what the broker shows the connection as
+    :param credentials: in place of those of `where`: credentials, or a function without arguments that returns them,
+        which is called for each attempt to connect
+    :raises pika.exceptions.AMQPConnectionError: when no broker could be reached; the text lists each address with
+        its cause
+    :raises pika.exceptions.ProbableAuthenticationError: when the broker refused the credentials
+    :raises pika.exceptions.ProbableAccessDeniedError: when the broker refused the virtual host
+    """
+
+    def __init__(self, where: Where = None, *, name: str | None = None, credentials: Provider = None) -> None:
+        self._name = name
+        self._credentials = credentials
+        self._link: Link = dial(opening.destinations(where), self._open)
+        self._link.start()
+        _living.add(self)
+
+    def __repr__(self) -> str:
+        name = "" if self._name is None else f" {self._name!r}"
+        rules = self._link.rules
+        return f"<{type(self).__name__}{name} to {rules.settings.peer} {rules.state.name}>"
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        self.close()
+
+    # Opening
+
+    def _open(self, destination: Destination, address: Address, deadline: float | None) -> Link:
+        assert isinstance(destination, Parameters)
+        settings = opening.settings(destination, self._name, self._credentials, self)
+        stream = Stream.connect(destination, address, deadline)
+        try:
+            rules = protocol.Connection(settings)
+            rules.start(time.monotonic())
+            while rules.state is not protocol.ConnectionState.OPEN:
+                remaining = _STRETCH if deadline is None else deadline - time.monotonic()
+                if remaining <= 0:
+                    raise AMQPConnectorStackTimeout(
+                        f"{describe(destination, address)}: {rules.phase}: no answer within the stack_timeout of "
+                        f"{destination.stack_timeout} seconds"
+                    )
+                _shake_hands(rules, stream, min(remaining, _STRETCH))
+            return Link(rules, stream, destination.blocked_connection_timeout)
+        except BaseException:
+            stream.close()
+            raise
+
+    # State
+
+    @property
+    def name(self) -> str | None:
+        """What the broker shows the connection as, if it was given a name."""
+        return self._name
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used."""
+        return self._link.rules.state is protocol.ConnectionState.OPEN
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is closed; between the two it is closing."""
+        return self._link.rules.state is protocol.ConnectionState.CLOSED
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the broker has stopped reading what is published, because it is low on memory or disk."""
+        return self._link.rules.blocked is not None
+
+    @property
+    def server_properties(self) -> dict[str, Any]:
+        """What the broker says of itself, such as ``product`` and ``version``."""
+        return dict(self._link.rules.server_properties or {})
+
+    # Callbacks
+
+    def add_on_connection_blocked_callback(self, callback: OnBlocked) -> None:
+        """Have a function called when the broker stops reading what is published.
+
+        :param callback: called as ``callback(connection, method)``, with connection.blocked, in the callback thread
+        """
+        self._link.on_blocked.append(functools.partial(require_callable(callback), self))
+
+    def add_on_connection_unblocked_callback(self, callback: OnUnblocked) -> None:
+        """Have a function called when the broker goes on reading what is published.
+
+        :param callback: called as ``callback(connection, method)``, with connection.unblocked, in the callback thread
+        """
+        self._link.on_unblocked.append(functools.partial(require_callable(callback), self))
+
+    def add_on_close_callback(self, callback: OnClose) -> None:
+        """Have a function called when the connection is closed, by whichever side.
+
+        :param callback: called as ``callback(connection, reason)``, in the callback thread
+        """
+        self._link.on_close.append(functools.partial(require_callable(callback), self))
+
+    # Operations
+
+    def channel(self, channel_number: int | None = None, *, prefetch: int = 0, timeout: float | None = None) -> Channel:
+        """Open a channel.
+
+        :param channel_number: its number, 1 to 65535; None takes the lowest that is free
+        :param prefetch: how many messages may be delivered and not acknowledged for each consumer; 0 is no bound
+        :param timeout: seconds to wait for each of the broker's answers
+        :returns: the channel, open
+        :raises pika.exceptions.ConnectionWrongStateError: when the connection is not open
+        :raises pika.exceptions.NoFreeChannels: when the broker allows no more
+        :raises pika.exceptions.InvalidChannelNumber: when the number is in use or out of range
+        """
+        link = self._link
+        opened: list[ChannelBook] = []
+
+        def operation() -> protocol.Reply[spec.Channel.OpenOk]:
+            rules = link.rules.open_channel(channel_number)
+            book = link.channels[rules.number] = ChannelBook(rules)
+            opened.append(book)
+            return rules.open()
+
+        def late(reply: protocol.Reply[spec.Channel.OpenOk]) -> None:
+            rules = opened[0].rules
+            if reply.error is None and rules.state is protocol.ChannelState.OPEN:
+                # Nobody else could ever close it.
+                rules.close()
+
+        self._ask("channel.open", operation, timeout, late)
+        channel = Channel(self, link, opened[0])
+        if prefetch:
+            channel.basic_qos(prefetch_count=prefetch, timeout=timeout)
+        return channel
+
+    def update_secret(self, new_secret: str, reason: str, *, timeout: float | None = None) -> None:
+        """Give the broker a new secret before the present one expires (RabbitMQ's connection.update-secret).
+
+        :param new_secret: the new password or token
+        :param reason: a text for the broker's log
+        :param timeout: seconds to wait for the broker's answer
+        """
+        update = functools.partial(self._link.rules.update_secret, new_secret, reason)
+        self._ask("connection.update-secret", update, timeout)
+
+    def _ask(
+        self,
+        what: str,
+        operation: Callable[[], protocol.Reply[Any]],
+        timeout: float | None,
+        late: Callable[[protocol.Reply[Any]], None] | None = None,
+    ) -> None:
+        link = self._link
+        try:
+            link.ask(what, operation, timeout, late)
+        except exceptions.ConnectionWrongStateError:
+            # Of the end of a connection that nobody used at that time, the first call tells.
+            if link.error is None or link.told or isinstance(link.error, exceptions.ConnectionClosedByClient):
+                raise
+            link.told = True
+            raise again(link.error) from None
+        except exceptions.AMQPConnectionError:
+            link.told = True
+            raise
+
+    # The end
+
+    def drain(self, *, timeout: float | None = None) -> None:
+        """Come to rest: stop consuming, let handlers finish that run, and see that all is acknowledged and confirmed.
+
+        Messages that no handler has begun with go back to their queues. The connection stays open. A handler may call
+        it too, and does not wait for itself. In a signal handler that interrupts a call of this connection, it returns
+        at once, and happens soon.
+
+        :param timeout: seconds it may take; None for :data:`pika.client.link.REPLY_TIMEOUT`
+        :raises pika.exceptions.AMQPTimeoutError: when it takes longer
+        :raises pika.exceptions.AMQPError: the reason, when the connection ends meanwhile
+        """
+        link = self._link
+        if link.in_the_way():
+            later(functools.partial(self.drain, timeout=timeout))
+            return
+        deadline = time.monotonic() + (REPLY_TIMEOUT if timeout is None else timeout)
+        with link.lock:
+            link.rules.require_open()
+            channels = self._channels()
+            link.draining[threading.get_ident()] = None
+            # Others that drain in handlers need not wait for this one.
+            link.on_rest()
+        try:
+            for channel in channels:
+                channel._drain(deadline)
+        finally:
+            link.draining.pop(threading.get_ident(), None)
+
+    def close(
+        self, reply_code: int = 200, reply_text: str = "Normal shutdown", *, timeout: float | None = None
+    ) -> None:
+        """Close the connection and its channels; one that is closed already is left alone.
+
+        Handlers that run are not waited for, and no other is called: to let them finish, call :meth:`drain` before. A
+        broker that does not answer in time is left without a goodbye. In a signal handler that interrupts a call of
+        this connection, it returns at once, and happens soon.
+
+        :param reply_code: for the broker's log
+        :param reply_text: for the broker's log
+        :param timeout: seconds it may take; None for :data:`CLOSE_TIMEOUT`
+        """
+        link = self._link
+        seconds = CLOSE_TIMEOUT if timeout is None else timeout
+        if link.in_the_way():
+            with link.lock:
+                link.begin_close(reply_code, reply_text, seconds)
+            return
+        with link.lock:
+            channels = self._channels()
+            link.begin_close(reply_code, reply_text, seconds)
+        if not link.await_end(seconds + _EXIT_TIMEOUT):
+            return
+        for thread in (link.thread, link.callbacks.thread):
+            if thread is not None and thread is not threading.current_thread() and thread.is_alive():
+                thread.join(_EXIT_TIMEOUT)
+        for channel in channels:
+            channel._join(_EXIT_TIMEOUT)
+
+    def _channels(self) -> list[Channel]:
+        return [book.owner for book in self._link.channels.values() if isinstance(book.owner, Channel)]
+
+
+def _shake_hands(rules: protocol.Connection, stream: Stream, timeout: float) -> None:
+    """Do one round of the AMQP handshake.
+
+    :raises BaseException: the reason, when it has failed
+    """
+    stream.write_pieces(rules.data_to_send())
+    if stream.wait(timeout) & Ready.READ:
+        try:
+            data = stream.read()
+        except exceptions.StreamLostError as error:
+            rules.stream_lost(error)
+        else:
+            if data is not None:
+                rules.receive_data(data, time.monotonic())
+    stream.flush()
+    while rules.state is not protocol.ConnectionState.OPEN:
+        event = rules.next_event()
+        if event is None:
+            return
+        if isinstance(event, protocol.Closed):
+            stream.write_pieces(rules.data_to_send())
+            raise event.error
+
+
+def connect(where: Where = None, *, name: str | None = None, credentials: Provider = None) -> Connection:
+    """Connect to a broker.
+
+    :param where: an AMQP URL, :class:`~pika.ConnectionParameters`, or a sequence of them that is tried in order; None
+        is the broker on this machine
+    :param name: what the broker shows the connection as
+    :param credentials: in place of those of `where`: credentials, or a function without arguments that returns them,
+        which is called for each attempt to connect
+    :returns: the connection; it raises what :class:`Connection` does
+    """
+    return Connection(where, name=name, credentials=credentials)
+
+
+@atexit.register
+def _close_all() -> None:
+    """At the end of the interpreter: say goodbye, where the broker answers at once."""
+    deadline = time.monotonic() + _EXIT_TIMEOUT
+    connections = [connection for connection in list(_living) if not connection.is_closed]
+    for connection in connections:
+        with contextlib.suppress(Exception), connection._link.lock:
+            connection._link.begin_close(200, "Normal shutdown", _EXIT_TIMEOUT)
+    for connection in connections:
+        with contextlib.suppress(Exception):
+            connection._link.await_end(max(deadline - time.monotonic(), 0))

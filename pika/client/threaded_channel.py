@@ -1,0 +1,235 @@
+"""The channel of ``pika.Connection``: every method is safe from any thread."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+import weakref
+from typing import TYPE_CHECKING, Callable
+
+from pika import exceptions, spec
+from pika._arguments import as_body, require_callable
+from pika.client.link import Link
+from pika.client.publisher import Body, Confirmation
+from pika.client.session import ChannelBook
+from pika.client.threaded_consuming import Consuming
+from pika.client.threaded_publisher import Publisher, settle
+from pika.client.threads import Gate
+
+if TYPE_CHECKING:
+    from pika.client.threaded import Connection
+
+OnReturn = Callable[["Channel", "spec.Basic.Return", "spec.BasicProperties", bytes], object]
+
+
+class Channel(Consuming):
+    """A channel of a :class:`pika.Connection`; :meth:`pika.Connection.channel` opens it.
+
+    Every method is safe from any thread, from handlers and from callbacks. Those that wait for the broker's answer take
+    `timeout`, in seconds; None is :data:`pika.client.link.REPLY_TIMEOUT`. When the broker closes the channel instead of
+    answering, they raise its reason.
+
+    :param connection: the connection
+    :param link: what is behind it
+    :param book: what it keeps of this channel
+    """
+
+    def __init__(self, connection: Connection, link: Link, book: ChannelBook) -> None:
+        super().__init__(link, book)
+        self._connection = connection
+        # Whether basic_publish waits for confirms.
+        self._confirming = False
+        self._publishers: weakref.WeakSet[Publisher] = weakref.WeakSet()
+        book.owner = self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.channel_number} {self._rules.state.name} of {self._connection!r}>"
+
+    def __enter__(self) -> Channel:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        self.close()
+
+    # State
+
+    @property
+    def channel_number(self) -> int:
+        """Its number on the connection."""
+        return self._rules.number
+
+    @property
+    def connection(self) -> Connection:
+        """Its connection."""
+        return self._connection
+
+    # Callbacks
+
+    def add_on_cancel_callback(self, callback: Callable[[spec.Basic.Cancel], object]) -> None:
+        """Have a function called when the broker cancels a consumer.
+
+        :param callback: called as ``callback(method)``, with basic.cancel, in the connection's callback thread
+        """
+        self._book.on_cancel.append(require_callable(callback))
+
+    def add_on_return_callback(self, callback: OnReturn) -> None:
+        """Have a function called when a mandatory message comes back, with confirms or without.
+
+        :param callback: called as ``callback(channel, method, properties, body)`` in the connection's callback thread
+        """
+        self._book.on_return.append(functools.partial(require_callable(callback), self))
+
+    def add_on_close_callback(self, callback: Callable[[Channel, BaseException], object]) -> None:
+        """Have a function called when the channel is closed, by whichever side.
+
+        :param callback: called as ``callback(channel, reason)`` in the connection's callback thread
+        """
+        self._book.on_close.append(functools.partial(require_callable(callback), self))
+
+    # Closing
+
+    def close(
+        self, reply_code: int = 200, reply_text: str = "Normal shutdown", *, timeout: float | None = None
+    ) -> None:
+        """Close the channel; one that is closed or closing already is left alone.
+
+        What was delivered and not acknowledged goes back to its queue, whether a handler works on it or not.
+
+        :param reply_code: for the broker's log
+        :param reply_text: for the broker's log
+        :param timeout: seconds to wait for the broker's answer
+        """
+        if self._link.in_the_way():
+            # A signal handler, which cannot wait for the answer.
+            with self._link.lock:
+                if self.is_open:
+                    self._rules.close(reply_code, reply_text)
+                    self._link.flush()
+            return
+        if not self.is_open:
+            return
+        # Others may close it, or the connection, at the same time.
+        with contextlib.suppress(
+            exceptions.ChannelWrongStateError, exceptions.ChannelClosedByClient, exceptions.ConnectionClosedByClient
+        ):
+            self._ask("channel.close", functools.partial(self._rules.close, reply_code, reply_text), timeout)
+
+    # Publishing
+
+    def basic_publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: Body,
+        properties: spec.BasicProperties | None = None,
+        mandatory: bool = False,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """Publish a message (basic.publish). After :meth:`confirm_delivery` it returns when the broker has taken it.
+
+        :param exchange: the exchange; empty is the default exchange, which routes to the queue that `routing_key` names
+        :param routing_key: what the exchange routes it by
+        :param body: the body; a str is encoded as UTF-8
+        :param properties: its properties; None is none at all
+        :param mandatory: whether it is returned when it reaches no queue
+        :param timeout: seconds to wait for the confirm, and while the network takes no more
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is closed
+        :raises pika.exceptions.NackError: with confirms, when the broker refused it
+        :raises pika.exceptions.UnroutableError: with confirms, when it came back
+        :raises pika.exceptions.PublishOutcomeUnknown: with confirms, when the channel or the connection ended first
+        :raises pika.exceptions.AMQPTimeoutError: when it takes too long
+        """
+        if type(body) is not bytes:
+            body = as_body(body)
+        if self._confirming:
+            self._publish_confirmed(exchange, routing_key, body, properties, mandatory, timeout)
+            return
+        link = self._link
+        try:
+            with link.lock:
+                self._rules.basic_publish(exchange, routing_key, body, properties, mandatory)
+                congested = link.flush()
+        except BaseException as error:
+            link.interrupted(error)
+            raise
+        if congested:
+            link.await_room(timeout)
+
+    def _publish_confirmed(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: spec.BasicProperties | None,
+        mandatory: bool,
+        timeout: float | None,
+    ) -> None:
+        link = self._link
+        link.require_patience("basic.publish with a confirm")
+        confirmation = Confirmation()
+        confirmation.content = (exchange, routing_key, properties, body)
+        gate = Gate()
+        confirmation.on_done = gate.open
+        try:
+            with link.lock:
+                self._rules.basic_publish(exchange, routing_key, body, properties, mandatory, confirmation)
+                link.flush()
+        except BaseException as error:
+            link.interrupted(error)
+            raise
+        link.wait(gate, "the publisher confirm", timeout)
+        settle(confirmation)
+
+    def confirm_delivery(self, *, timeout: float | None = None) -> None:
+        """Have :meth:`basic_publish` wait until the broker confirms each message (confirm.select).
+
+        :meth:`publisher` does not need it.
+
+        :param timeout: seconds to wait for the broker's answer
+        """
+        self._select_confirms(timeout)
+        self._confirming = True
+
+    def _select_confirms(self, timeout: float | None) -> None:
+        if self._rules.confirms is None:
+            self._ask("confirm.select", self._rules.confirm_select, timeout)
+
+    def publisher(
+        self, max_in_flight: int = 1000, mandatory: bool = False, *, timeout: float | None = None
+    ) -> Publisher:
+        """Make a publisher: its messages are confirmed by the broker while more of them are published.
+
+        :param max_in_flight: how many messages may be unconfirmed; publishing another one waits
+        :param mandatory: whether messages come back that reach no queue; without it these are confirmed, and dropped
+        :param timeout: seconds to wait for the broker's answer
+        :returns: the publisher, which threads may share
+        """
+        publisher = Publisher(self._link, self._rules, max_in_flight, mandatory)
+        self._select_confirms(timeout)
+        with self._link.lock:
+            self._publishers.add(publisher)
+        return publisher
+
+    # Coming to rest
+
+    def _drain(self, deadline: float) -> None:
+        """Do this channel's part of :meth:`pika.Connection.drain`."""
+        link = self._link
+        for tag in self.consumer_tags:
+            if self.is_open:
+                self.basic_cancel(tag, timeout=max(deadline - time.monotonic(), 0))
+        link.await_rest(lambda: all(crew.is_idle() for crew in self._crews), "handlers", deadline)
+        with link.lock:
+            publishers = list(self._publishers)
+        for publisher in publishers:
+            publisher._await_all(max(deadline - time.monotonic(), 0))
+        if self._receives and self.is_open:
+            # What the broker answers now, it does behind the acknowledgements.
+            self.flow(True, timeout=max(deadline - time.monotonic(), 0))
+
+    def _join(self, timeout: float) -> None:
+        """Wait for threads that have no handler to finish; the channel is closed."""
+        for crew in self._crews:
+            crew.join(timeout)

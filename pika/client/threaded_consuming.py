@@ -1,0 +1,386 @@
+"""Consuming with ``pika.Connection``: handlers in threads, loops over messages, and acknowledging."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+import uuid
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Callable
+
+from pika import exceptions, protocol, spec
+from pika._arguments import require_callable
+from pika.client.link import Link
+from pika.client.message import Message
+from pika.client.queues import Consumer, Inbox
+from pika.client.session import ChannelBook
+from pika.client.threaded_operations import Arguments, Operations
+from pika.client.threads import Crew, ExecutorCrew, Gate, Parking, again, later
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from pika.client.threaded_channel import Channel
+
+# Seconds that leaving a loop over messages may take.
+_LEAVE_TIMEOUT = 10.0
+
+OnMessage = Callable[["Channel", "spec.Basic.Deliver", "spec.BasicProperties", bytes], object]
+
+
+class Consuming(Operations):
+    """The part of a channel that receives and acknowledges messages.
+
+    :param link: the connection
+    :param book: what it keeps of the channel
+    """
+
+    def __init__(self, link: Link, book: ChannelBook) -> None:
+        super().__init__(link, book)
+        self._crews: list[Crew | ExecutorCrew] = []
+        # That of the handlers which share the channel's thread.
+        self._inbox: Inbox | None = None
+        # Whether it has ever asked for messages, which may be acknowledged.
+        self._receives = False
+        # Who waits until there are no consumers.
+        self._for_consumers: list[Gate] = []
+        book.on_fewer = self._on_fewer_consumers
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used."""
+        return self._rules.state is protocol.ChannelState.OPEN
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is closed; between the two it is opening or closing."""
+        return self._rules.state is protocol.ChannelState.CLOSED
+
+    @property
+    def consumer_tags(self) -> list[str]:
+        """The tags of its consumers."""
+        with self._link.lock:
+            return [tag for tag, consumer in self._book.consumers.items() if not consumer.stopped]
+
+    # Handlers
+
+    def basic_consume(
+        self,
+        queue: str,
+        on_message_callback: OnMessage,
+        auto_ack: bool = False,
+        exclusive: bool = False,
+        consumer_tag: str | None = None,
+        arguments: Arguments = None,
+        *,
+        executor: Executor | None = None,
+        concurrency: int = 1,
+        timeout: float | None = None,
+    ) -> str:
+        """Start a consumer whose messages go to a handler (basic.consume).
+
+        The handlers of a channel run in one thread of its own, in the order of the messages, unless it is given an
+        `executor` or a `concurrency`. What a handler raises is logged, and its message stays unacknowledged.
+
+        :param queue: the queue
+        :param on_message_callback: called as ``on_message_callback(channel, method, properties, body)``
+        :param auto_ack: whether messages need no acknowledgement
+        :param exclusive: whether to be the queue's only consumer
+        :param consumer_tag: its name; None has one made
+        :param arguments: more of the broker's arguments, such as ``x-priority``
+        :param executor: where its handlers run; None for threads of their own
+        :param concurrency: how many of its handlers run at a time; with more than 1, in any order
+        :param timeout: seconds to wait for the broker's answer
+        :returns: the consumer's tag
+        :raises pika.exceptions.DuplicateConsumerTag: when the channel has a consumer of this name
+        """
+        require_callable(on_message_callback, "on_message_callback")
+        if concurrency < 1:
+            raise ValueError(f"concurrency must be at least 1, but got {concurrency!r}")
+        inbox = self._inbox_for(executor, concurrency)
+        tag = consumer_tag or self._new_tag()
+        consumer = Consumer(tag, inbox, auto_ack, on_message_callback, self, inbox is self._inbox)
+        self._begin(consumer, queue, exclusive, arguments, timeout)
+        return tag
+
+    def _inbox_for(self, executor: Executor | None, concurrency: int) -> Inbox:
+        link = self._link
+        with link.lock:
+            shared = executor is None and concurrency == 1
+            if shared and self._inbox is not None:
+                return self._inbox
+            self._rules.require_open()
+            inbox = Inbox()
+            if shared:
+                self._inbox = inbox
+            self._book.inboxes[inbox] = None
+            # Those whose consumers are gone have nothing to do any more.
+            self._crews = [crew for crew in self._crews if not (crew.inbox.over and crew.is_idle())]
+        if executor is not None:
+            self._crews.append(ExecutorCrew(link, inbox, executor, concurrency))
+        else:
+            self._crews.append(Crew(link, inbox, f"pika-handlers-{self._rules.number}", concurrency))
+        return inbox
+
+    def _new_tag(self) -> str:
+        return f"ctag{self._rules.number}.{uuid.uuid4().hex}"
+
+    def _begin(
+        self, consumer: Consumer, queue: str, exclusive: bool, arguments: Arguments, timeout: float | None
+    ) -> None:
+        consumers, tag = self._book.consumers, consumer.tag
+        self._receives = True
+
+        def operation() -> protocol.Reply[spec.Basic.ConsumeOk]:
+            reply: protocol.Reply[spec.Basic.ConsumeOk] = self._rules.basic_consume(
+                queue, tag, no_ack=consumer.auto_ack, exclusive=exclusive, arguments=arguments
+            )
+            # Deliveries can come before the answer.
+            consumers[tag] = consumer
+            return reply
+
+        def late(reply: protocol.Reply[spec.Basic.ConsumeOk]) -> None:
+            if reply.error is None and self.is_open:
+                self._rules.basic_cancel(tag, nowait=True)
+
+        try:
+            self._ask("basic.consume", operation, timeout, late)
+        except BaseException:
+            with self._link.lock:
+                if consumers.get(tag) is consumer:
+                    del consumers[tag]
+                    self._link.stop(self._book, consumer)
+                    self._dismiss(consumer)
+            raise
+
+    def _dismiss(self, consumer: Consumer) -> None:
+        """Let those go who work for a consumer alone, once they have nothing left to do."""
+        if not consumer.shares:
+            consumer.inbox.end(None)
+            self._book.inboxes.pop(consumer.inbox, None)
+            self._link.wake(consumer.inbox)
+
+    def basic_cancel(self, consumer_tag: str, *, timeout: float | None = None) -> None:
+        """Cancel a consumer (basic.cancel).
+
+        What no handler has begun with goes back to its queue. Messages of a consumer with `auto_ack`, which are nowhere
+        else, are still handed out.
+
+        :param consumer_tag: its tag; one that is unknown, or cancelled already, is left alone
+        :param timeout: seconds to wait for the broker's answer
+        """
+        book, link = self._book, self._link
+        consumer = book.consumers.get(consumer_tag)
+        if consumer is None or consumer.stopped:
+            return
+
+        def operation() -> protocol.Reply[spec.Basic.CancelOk]:
+            assert consumer is not None
+            reply: protocol.Reply[spec.Basic.CancelOk] = self._rules.basic_cancel(consumer_tag)
+            link.stop(book, consumer)
+            return reply
+
+        def forget(_reply: object = None) -> None:
+            if book.consumers.get(consumer_tag) is consumer:
+                del book.consumers[consumer_tag]
+            self._dismiss(consumer)
+            self._on_fewer_consumers()
+
+        self._ask("basic.cancel", operation, timeout, forget)
+        with link.lock:
+            forget()
+
+    def start_consuming(self, *, timeout: float | None = None) -> None:
+        """Wait until the channel has no consumer any more, while their handlers run.
+
+        :param timeout: seconds after which to return all the same; None for no limit
+        :raises pika.exceptions.AMQPError: the reason, when the channel or the connection ends that had consumers
+        """
+        self._link.require_patience("start_consuming")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            gate = Gate()
+            with self._link.lock:
+                error = self._book.error
+                if error is not None and not self._book.ended_by_program:
+                    self._ending.told = True
+                    raise again(error)
+                if not self.consumer_tags:
+                    return
+                self._for_consumers.append(gate)
+            remaining = None if deadline is None else deadline - time.monotonic()
+            if remaining is not None and remaining <= 0:
+                return
+            gate.wait(remaining)
+
+    def stop_consuming(self, consumer_tag: str | None = None, *, timeout: float | None = None) -> None:
+        """Cancel a consumer, or all of them, so that :meth:`start_consuming` returns.
+
+        A signal handler may call it too; where that cannot wait, it is done soon.
+
+        :param consumer_tag: the consumer; None for all of them
+        :param timeout: seconds to wait for each of the broker's answers
+        """
+        tags = self.consumer_tags if consumer_tag is None else [consumer_tag]
+        if self._link.in_the_way():
+            later(lambda: self._cancel_all(tags, timeout))
+        else:
+            self._cancel_all(tags, timeout)
+
+    def _cancel_all(self, tags: list[str], timeout: float | None) -> None:
+        for tag in tags:
+            if self.is_open:
+                self.basic_cancel(tag, timeout=timeout)
+
+    def _on_fewer_consumers(self) -> None:
+        while self._for_consumers:
+            self._for_consumers.pop().open()
+
+    # Loops
+
+    def consume(
+        self,
+        queue: str,
+        auto_ack: bool = False,
+        exclusive: bool = False,
+        arguments: Arguments = None,
+        timeout: float | None = None,
+        consumer_tag: str | None = None,
+    ) -> Generator[Message, None, None]:
+        """Iterate over the messages of a queue.
+
+        Leaving the loop cancels the consumer, and gives back what was prefetched for it; the message that the loop
+        was left with is for the program to settle.
+
+        :param queue: the queue
+        :param auto_ack: whether messages need no acknowledgement; those that were prefetched when the loop is left
+            are lost then
+        :param exclusive: whether to be the queue's only consumer
+        :param arguments: more of the broker's arguments, such as ``x-priority``
+        :param timeout: seconds without a message after which the iteration ends; None for no limit
+        :param consumer_tag: the consumer's name; None has one made
+        :returns: a generator of messages; it begins to consume when the first one is asked for
+        :raises pika.exceptions.ConsumerCancelled: when the broker cancels the consumer, as when the queue is deleted
+        :raises pika.exceptions.AMQPError: the reason, when the channel or the connection ends; when the program itself
+            closed it, the iteration ends
+        """
+        inbox = Inbox()
+        parking = Parking(self._link, inbox)
+        consumer = Consumer(consumer_tag or self._new_tag(), inbox, auto_ack)
+        with self._link.lock:
+            self._book.inboxes[inbox] = None
+        try:
+            self._begin(consumer, queue, exclusive, arguments, None)
+            yield from self._messages(consumer, parking, timeout)
+        finally:
+            self._leave(consumer)
+
+    def _messages(self, consumer: Consumer, parking: Parking, timeout: float | None) -> Generator[Message, None, None]:
+        inbox, link, auto_ack = consumer.inbox, self._link, consumer.auto_ack
+        items = inbox.items
+        while True:
+            try:
+                _, delivery = items.popleft()
+            except IndexError:
+                if parking.park(timeout) or items:
+                    continue
+                if inbox.over and inbox.error is not None:
+                    self._ending.told = True
+                    raise again(inbox.error) from None
+                return
+            if link.full:
+                link.relieve(inbox)
+            if consumer.stopped and not auto_ack:
+                with link.lock:
+                    link.give_back(delivery)
+                    link.flush()
+                continue
+            yield Message(self, delivery.channel, delivery.method, delivery.properties, delivery.body, auto_ack)
+
+    def _leave(self, consumer: Consumer) -> None:
+        link, book = self._link, self._book
+        try:
+            if not self.is_open or book.consumers.get(consumer.tag) is not consumer:
+                with link.lock:
+                    # Cancelled by the broker: what it had sent is still ours to give back.
+                    link.stop(book, consumer)
+                    link.flush()
+            elif link.in_the_way():
+                # A finalizer that comes in the middle of something.
+                with link.lock:
+                    self._rules.basic_cancel(consumer.tag, nowait=True)
+                    link.stop(book, consumer)
+                    del book.consumers[consumer.tag]
+                    link.flush()
+            else:
+                with contextlib.suppress(exceptions.AMQPError):
+                    self.basic_cancel(consumer.tag, timeout=_LEAVE_TIMEOUT)
+        finally:
+            with link.lock:
+                self._dismiss(consumer)
+
+    def basic_get(self, queue: str, auto_ack: bool = False, *, timeout: float | None = None) -> Message | None:
+        """Take one message out of a queue (basic.get).
+
+        :param queue: the queue
+        :param auto_ack: whether the message needs no acknowledgement
+        :param timeout: seconds to wait for the broker's answer
+        :returns: the message; None when the queue is empty
+        """
+
+        self._receives = True
+
+        def late(reply: protocol.Reply[Any]) -> None:
+            if reply.content is not None and not auto_ack and self.is_open:
+                self._rules.basic_reject(reply.result().delivery_tag, requeue=True)
+
+        reply = self._ask("basic.get", functools.partial(self._rules.basic_get, queue, auto_ack), timeout, late)
+        method = reply.result()
+        if reply.content is None or not isinstance(method, spec.Basic.GetOk):
+            return None
+        return Message(self, self._rules, method, *reply.content, auto_ack)
+
+    # Acknowledging
+
+    def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
+        """Acknowledge a delivery (basic.ack).
+
+        :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
+        :param multiple: whether everything up to it is acknowledged as well
+        """
+        link = self._link
+        try:
+            with link.lock:
+                self._rules.basic_ack(delivery_tag, multiple)
+                link.flush_soon()
+        except BaseException as error:
+            link.interrupted(error)
+            raise
+
+    def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
+        """Refuse a delivery, or several (basic.nack, RabbitMQ's extension).
+
+        :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
+        :param multiple: whether everything up to it is refused as well
+        :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
+        """
+        self._settle("basic_nack", self._rules, delivery_tag, multiple, requeue)
+
+    def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
+        """Refuse a delivery (basic.reject).
+
+        :param delivery_tag: the delivery
+        :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
+        """
+        self._settle("basic_reject", self._rules, delivery_tag, requeue)
+
+    def _settle(self, method: str, source: protocol.Channel, *arguments: Any) -> None:
+        link = self._link
+        try:
+            with link.lock:
+                getattr(source, method)(*arguments)
+                link.flush_soon()
+        except BaseException as error:
+            link.interrupted(error)
+            raise

@@ -1,0 +1,216 @@
+"""The publisher of ``pika.Connection``: confirms that are waited for by threads, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Callable
+
+from pika import exceptions, protocol, spec
+from pika._arguments import as_body, require_callable
+from pika.client import publisher as shared
+from pika.client.link import REPLY_TIMEOUT, Link
+from pika.client.publisher import Body
+from pika.client.threads import Gate
+
+
+class Confirmation(shared.Confirmation):
+    """What becomes of a published message; :meth:`Publisher.publish` returns it.
+
+    It ends in exactly one way: the broker took the message; it refused it (:class:`~pika.exceptions.NackError`); no
+    queue took it and it came back, if it was mandatory (:class:`~pika.exceptions.UnroutableError`); or the channel or
+    the connection ended before the broker said (:class:`~pika.exceptions.PublishOutcomeUnknown`).
+    """
+
+    __slots__ = ("counts", "link")
+
+    link: Link
+    # Whether it is among those in flight.
+    counts: bool
+
+    def result(self, timeout: float | None = None) -> None:
+        """Wait for its end, and raise unless the broker took the message.
+
+        :param timeout: seconds; None for :data:`pika.client.link.REPLY_TIMEOUT`
+        :raises pika.exceptions.NackError: when the broker refused it
+        :raises pika.exceptions.UnroutableError: when no queue took it; ``messages`` has what came back
+        :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before
+        :raises pika.exceptions.AMQPTimeoutError: when it has not ended in time
+        """
+        error = self.exception(timeout)
+        if error is not None:
+            raise error
+
+    def exception(self, timeout: float | None = None) -> exceptions.AMQPError | None:
+        """Wait for its end, and return what :meth:`result` raises over it; None when the broker took the message.
+
+        :param timeout: seconds; None for :data:`pika.client.link.REPLY_TIMEOUT`
+        :raises pika.exceptions.AMQPTimeoutError: when it has not ended in time
+        """
+        if self.outcome is None:
+            self.link.require_patience("a confirmation's result()")
+            gate = Gate()
+            with self.link.lock:
+                self._watch(gate)
+            self.link.wait(gate, "the publisher confirm", timeout)
+        elif self.watchers is None:
+            self.watchers = []
+        return self._failure()
+
+    def add_done_callback(self, callback: Callable[[Confirmation], object]) -> None:
+        """Have a function called when it ends, or soon if it has.
+
+        :param callback: called as ``callback(confirmation)``, in the connection's callback thread
+        """
+        require_callable(callback)
+        with self.link.lock:
+            if self.outcome is None:
+                self._watch(callback)
+            else:
+                self.watchers = self.watchers or []
+                self.link.callbacks.call(callback, self)
+
+    def _watch(self, watcher: Gate | Callable[[Confirmation], object]) -> None:
+        if self.watchers is None:
+            self.watchers = []
+        if self.outcome is not None and isinstance(watcher, Gate):
+            watcher.open()
+        else:
+            self.watchers.append(watcher)
+
+
+def settle(confirmation: shared.Confirmation) -> None:
+    """Raise unless the broker took the message."""
+    error = confirmation._failure()
+    if error is not None:
+        raise error
+
+
+class Publisher(shared.Window[Confirmation]):
+    """Publishes with confirms; :meth:`pika.client.threaded_channel.Channel.publisher` makes it. Threads may share it.
+
+    Leaving its ``with`` block waits for all confirmations, and raises what nobody has looked at.
+
+    :param link: the connection
+    :param rules: the channel, in confirm mode
+    :param max_in_flight: how many messages may be unconfirmed
+    :param mandatory: whether messages come back that reach no queue
+    """
+
+    def __init__(self, link: Link, rules: protocol.Channel, max_in_flight: int, mandatory: bool) -> None:
+        super().__init__(max_in_flight)
+        self._link = link
+        self._rules = rules
+        self._mandatory = mandatory
+        self._gates: list[Gate] = []
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if error is None:
+            self.wait()
+
+    def publish(
+        self,
+        body: Body,
+        exchange: str = "",
+        routing_key: str = "",
+        properties: spec.BasicProperties | None = None,
+        timeout: float | None = None,
+    ) -> Confirmation:
+        """Publish a message; waits only while `max_in_flight` messages are unconfirmed.
+
+        :param body: the body; a str is encoded as UTF-8
+        :param exchange: the exchange; empty is the default exchange, which routes to the queue that `routing_key` names
+        :param routing_key: what the exchange routes it by
+        :param properties: its properties; None is none at all
+        :param timeout: seconds to wait for room; None for :data:`pika.client.link.REPLY_TIMEOUT`
+        :returns: what becomes of it
+        :raises pika.exceptions.AMQPTimeoutError: when there is no room in time; it was not published
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is closed
+        """
+        if type(body) is not bytes:
+            body = as_body(body)
+        link = self._link
+        confirmation = Confirmation()
+        confirmation.content = (exchange, routing_key, properties, body)
+        confirmation.watchers = None
+        confirmation.link = link
+        confirmation.counts = False
+        confirmation.on_done = self._on_done  # type: ignore[assignment]  # it is called with its own
+        while True:
+            try:
+                with link.lock:
+                    if self.in_flight < self.limit:
+                        self.in_flight += 1
+                        confirmation.counts = True
+                        self._rules.basic_publish(
+                            exchange, routing_key, body, properties, self._mandatory, confirmation
+                        )
+                        congested = link.flush()
+                        break
+                    self._rules.require_open()
+            except BaseException as error:
+                self._uncount(confirmation)
+                link.interrupted(error)
+                raise
+            self._await(lambda: self.in_flight < self.limit, self.roomy, "room for a message", timeout)
+        if congested:
+            link.await_room(timeout)
+        return confirmation
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until no message is unconfirmed, and raise what nobody has looked at.
+
+        :param timeout: seconds; None for :data:`pika.client.link.REPLY_TIMEOUT`
+        :raises pika.exceptions.NackError: when the broker refused messages
+        :raises pika.exceptions.UnroutableError: when no queue took messages
+        :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before it had said
+        :raises pika.exceptions.AMQPTimeoutError: when messages are unconfirmed when the time is over
+        """
+        self._await_all(timeout)
+        with self._link.lock:
+            error = self._take_failure()
+        if error is not None:
+            raise error
+
+    def _uncount(self, confirmation: Confirmation) -> None:
+        # What was cut short behind the books of the channel is settled with it, and counted there.
+        with self._link.lock:
+            if confirmation.counts and confirmation.outcome is None and not confirmation.delivery_tag:
+                confirmation.counts = False
+                self.in_flight -= 1
+
+    def _await_all(self, timeout: float | None) -> None:
+        self._await(lambda: not self.in_flight, 0, "confirming all messages", timeout)
+
+    def _await(self, done: Callable[[], bool], threshold: int, what: str, timeout: float | None) -> None:
+        link = self._link
+        link.require_patience(what)
+        deadline = time.monotonic() + (REPLY_TIMEOUT if timeout is None else timeout)
+        while True:
+            gate = Gate()
+            with link.lock:
+                if done():
+                    return
+                self._gates.append(gate)
+                self.threshold = max(self.threshold, threshold)
+            try:
+                link.wait(gate, what, max(deadline - time.monotonic(), 0))
+            except BaseException:
+                with contextlib.suppress(ValueError), link.lock:
+                    self._gates.remove(gate)
+                raise
+
+    def _wake(self) -> None:
+        while self._gates:
+            self._gates.pop().open()
+
+    def _report(self, confirmation: Confirmation) -> None:
+        watchers, confirmation.watchers = confirmation.watchers, []
+        for watcher in watchers or ():
+            if isinstance(watcher, Gate):
+                watcher.open()
+            else:
+                self._link.callbacks.call(watcher, confirmation)

@@ -1,0 +1,119 @@
+"""An exception out of a signal handler, at any line: the connection is usable afterwards, or closed and says why."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator
+from typing import Callable
+
+import pytest
+
+import pika
+from pika import exceptions
+from pika.broker import Broker
+from pika.client import Channel
+from tests.support.bounded import PATIENCE, eventually
+from tests.support.interrupt import interrupted_after
+
+# Leaving a loop is what a generator does when it is collected; what is raised there, Python tells as a warning.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+# Every line in `make torture`; otherwise one in so many, which is no divisor of any loop's length.
+STEP = 1 if "PIKA_TEST_EVERY_LINE" in os.environ else 7
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with Broker() as broker:
+        yield broker.url
+
+
+def publish(channel: Channel, queue: str) -> None:
+    channel.basic_publish("", queue, b"message")
+
+
+def publish_large(channel: Channel, queue: str) -> None:
+    channel.basic_publish("", queue, bytes(300_000), pika.BasicProperties(headers={"key": "value"}))
+
+
+def publish_confirmed(channel: Channel, queue: str) -> None:
+    with channel.publisher(max_in_flight=2, mandatory=True) as publisher:
+        for _ in range(4):
+            publisher.publish(b"message", routing_key=queue)
+
+
+def get(channel: Channel, queue: str) -> None:
+    channel.basic_publish("", queue, b"message")
+    message = channel.basic_get(queue)
+    if message is not None:
+        message.ack()
+
+
+def declare(channel: Channel, queue: str) -> None:
+    channel.queue_declare("", exclusive=True)
+
+
+def loop(channel: Channel, queue: str) -> None:
+    channel.basic_publish("", queue, b"message")
+    for message in channel.consume(queue):
+        with message.process():
+            break
+
+
+def open_and_close(channel: Channel, queue: str) -> None:
+    with channel.connection.channel(prefetch=1) as other:
+        other.basic_cancel(other.basic_consume(queue, lambda *_: None))
+
+
+OPERATIONS: list[Callable[[Channel, str], None]] = [
+    publish,
+    publish_large,
+    publish_confirmed,
+    get,
+    declare,
+    loop,
+    open_and_close,
+]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_interrupted_at_any_line(operation: Callable[[Channel, str], None], url: str) -> None:
+    connection = pika.connect(url)
+    try:
+        for lines in itertools.count(0, STEP):
+            if not connection.is_open:
+                connection.close()
+                connection = pika.connect(url)
+            channel = connection.channel()
+            queue = channel.queue_declare("", exclusive=True).method.queue
+            # A block that is left by the interruption may find the connection gone.
+            with interrupted_after(lines) as countdown, contextlib.suppress(exceptions.AMQPConnectionError):
+                operation(channel, queue)
+            if not countdown.came:
+                break
+            check(connection, channel, queue)
+    finally:
+        connection.close()
+
+
+def check(connection: pika.Connection, channel: Channel, queue: str) -> None:
+    """What is sent afterwards arrives as it was sent, or the connection has ended over the interruption."""
+    try:
+        other = connection.channel(timeout=PATIENCE)
+        with other.publisher(mandatory=True) as publisher:
+            confirmation = publisher.publish(b"after", routing_key=queue)
+            confirmation.result(timeout=PATIENCE)
+        channel.close(timeout=PATIENCE)
+
+        def found() -> bool:
+            message = other.basic_get(queue, auto_ack=True, timeout=PATIENCE)
+            return message is not None and message.body == b"after"
+
+        eventually(found)
+        other.close(timeout=PATIENCE)
+    except exceptions.AMQPError as error:
+        causes = str(error) + str(error.__cause__)
+        assert "Interruption" in causes, causes
+        eventually(lambda: connection.is_closed)

@@ -1,0 +1,104 @@
+"""Heartbeats are sent whatever the program does, and silence is judged by what has been read."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import pika
+from pika import spec
+from pika.broker import Broker as EmbeddedBroker
+from pika.client.queues import MESSAGES
+from pika.client.threaded_channel import Channel
+from tests.support.bounded import PATIENCE, eventually, side_by_side
+from tests.support.brokers import BOTH, Target
+
+HEARTBEAT = 1
+
+
+@pytest.fixture(params=BOTH)
+def target(request: pytest.FixtureRequest) -> Iterator[Target]:
+    """A broker; each test opens connections with a heartbeat of its own."""
+    if request.param == "rabbitmq":
+        yield Target(request.getfixturevalue("rabbitmq"))
+    else:
+        with EmbeddedBroker() as embedded:
+            yield Target(embedded)
+
+
+def connect(target: Target) -> pika.Connection:
+    return pika.connect(target.parameters(heartbeat=HEARTBEAT))
+
+
+def slow_handler(target: Target) -> None:
+    """A handler takes ten heartbeats; then it acknowledges."""
+    with connect(target) as connection:
+        channel = connection.channel(prefetch=1)
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        done = threading.Event()
+
+        def on_message(own: Channel, method: spec.Basic.Deliver, _properties: object, _body: bytes) -> None:
+            time.sleep(10 * HEARTBEAT)
+            own.basic_ack(method.delivery_tag)
+            own.flow(True)
+            done.set()
+
+        channel.basic_consume(queue, on_message)
+        channel.basic_publish("", queue, b"")
+        assert done.wait(PATIENCE)
+        assert channel.queue_declare(queue, passive=True).method.message_count == 0
+
+
+def full_inbox(target: Target) -> None:
+    """For four heartbeats nothing is read, because the handler does not keep up: neither side thinks the other dead."""
+    with connect(target) as connection:
+        channel = connection.channel()
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        count = 8 * MESSAGES
+        with channel.publisher() as publisher:
+            for _ in range(count):
+                publisher.publish(bytes(4096), routing_key=queue)
+        seen = 0
+        paused = threading.Event()
+
+        def on_message(_channel: object, _method: object, _properties: object, _body: bytes) -> None:
+            nonlocal seen
+            if not seen:
+                eventually(lambda: connection._link._paused)
+                paused.set()
+                time.sleep(4 * HEARTBEAT)
+            seen += 1
+
+        channel.basic_consume(queue, on_message, auto_ack=True)
+        assert paused.wait(PATIENCE)
+        eventually(lambda: seen == count)
+        assert connection.is_open
+
+
+def slow_loop(target: Target) -> None:
+    """A loop over messages takes four heartbeats over one of them."""
+    with connect(target) as connection:
+        channel = connection.channel()
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        channel.basic_publish("", queue, b"")
+        for message in channel.consume(queue):
+            time.sleep(4 * HEARTBEAT)
+            message.ack()
+            break
+        assert channel.flow(True)
+
+
+def idle(target: Target) -> None:
+    """Nobody calls anything for four heartbeats."""
+    with connect(target) as connection:
+        time.sleep(4 * HEARTBEAT)
+        connection.channel().queue_declare("", exclusive=True)
+
+
+@pytest.mark.slow
+def test_a_connection_that_is_busy_is_alive(target: Target) -> None:
+    programs = (slow_handler, full_inbox, slow_loop, idle)
+    side_by_side([lambda program=program: program(target) for program in programs])  # type: ignore[misc]

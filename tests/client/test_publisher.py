@@ -1,0 +1,281 @@
+"""Publishing with confirms: each message ends in exactly one way, and it is its own."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+import pytest
+
+import pika
+from pika import exceptions, frame, spec
+from pika.client import publisher as shared
+from pika.client.threaded_channel import Channel
+from pika.client.threaded_publisher import Confirmation
+from tests.support.bounded import PATIENCE, Running, eventually, side_by_side
+from tests.support.encoding import content, method
+from tests.support.scripted_broker import Session, scripted_broker
+
+NOBODY = "no such queue"
+
+
+def ready(channel: Channel, queue: str) -> int:
+    return channel.queue_declare(queue, passive=True).method.message_count
+
+
+def test_confirmed(channel: Channel, queue: str) -> None:
+    with channel.publisher(max_in_flight=10, mandatory=True) as publisher:
+        confirmations = [publisher.publish(b"%d" % number, routing_key=queue) for number in range(100)]
+        confirmations[-1].result(timeout=PATIENCE)
+    assert all(confirmation.done() for confirmation in confirmations)
+    assert [confirmation.exception() for confirmation in confirmations] == [None] * 100
+    assert ready(channel, queue) == 100
+
+
+def test_returned(channel: Channel, queue: str) -> None:
+    publisher = channel.publisher(mandatory=True)
+    properties = pika.BasicProperties(message_id="m")
+    lost = publisher.publish("lost", routing_key=NOBODY, properties=properties)
+    taken = publisher.publish("taken", routing_key=queue)
+    taken.result()
+    with pytest.raises(exceptions.UnroutableError, match=f"routing key {NOBODY!r}: 312 NO_ROUTE") as caught:
+        lost.result()
+    (message,) = caught.value.messages
+    assert (message.body, message.properties.message_id, message.method.reply_code) == (b"lost", "m", 312)
+    assert isinstance(lost.exception(), exceptions.UnroutableError)
+    publisher.wait()
+
+
+def test_what_nobody_has_looked_at_is_raised_once(channel: Channel, queue: str) -> None:
+    with pytest.raises(exceptions.UnroutableError) as caught, channel.publisher(mandatory=True) as publisher:
+        for number in range(3):
+            publisher.publish(b"%d" % number, routing_key=NOBODY)
+        looked_at = publisher.publish(b"3", routing_key=NOBODY)
+        assert looked_at.exception() is not None
+    assert [message.body for message in caught.value.messages] == [b"0", b"1", b"2"]
+    publisher.wait()
+
+
+def test_an_error_leaves_the_block_as_it_is(channel: Channel) -> None:
+    with pytest.raises(KeyError), channel.publisher(mandatory=True) as publisher:
+        publisher.publish(b"", routing_key=NOBODY)
+        raise KeyError
+
+
+def test_callbacks(channel: Channel, queue: str) -> None:
+    ended: list[tuple[Confirmation, str]] = []
+    publisher = channel.publisher(mandatory=True)
+
+    def on_done(confirmation: Confirmation) -> None:
+        # It may do anything.
+        channel.queue_declare(queue, passive=True)
+        ended.append((confirmation, threading.current_thread().name))
+
+    first = publisher.publish(b"", routing_key=queue)
+    first.add_done_callback(on_done)
+    lost = publisher.publish(b"", routing_key=NOBODY)
+    lost.add_done_callback(on_done)
+    publisher.wait()
+    eventually(lambda: len(ended) == 2)
+    first.add_done_callback(on_done)
+    eventually(lambda: len(ended) == 3)
+    # The broker may confirm the second one before the first.
+    assert {one for one, _ in ended[:2]} == {first, lost}
+    assert ended[2][0] is first
+    assert all(name.startswith("pika-callbacks") for _, name in ended)
+
+
+def test_a_callback_that_raises(channel: Channel, queue: str, caplog: pytest.LogCaptureFixture) -> None:
+    publisher = channel.publisher()
+    called = threading.Event()
+    publisher.publish(b"", routing_key=queue).add_done_callback(lambda _: 1 / 0)
+    publisher.publish(b"", routing_key=queue).add_done_callback(lambda _: called.set())
+    assert called.wait(PATIENCE)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_two_publishers_on_a_channel_and_one_message_by_hand(channel: Channel, queue: str) -> None:
+    first, second = channel.publisher(), channel.publisher(mandatory=True)
+    channel.confirm_delivery()
+    a, b = first.publish(b"a", routing_key=NOBODY), second.publish(b"b", routing_key=NOBODY)
+    channel.basic_publish("", queue, "c")
+    with pytest.raises(exceptions.UnroutableError):
+        channel.basic_publish("", NOBODY, "d", mandatory=True)
+    a.result()
+    with pytest.raises(exceptions.UnroutableError):
+        b.result()
+    first.wait()
+    second.wait()
+    assert ready(channel, queue) == 1
+
+
+def test_shared_by_threads(channel: Channel, queue: str) -> None:
+    publisher = channel.publisher(max_in_flight=50)
+    seen: list[int] = []
+
+    def publish() -> None:
+        for _ in range(200):
+            publisher.publish(b"", routing_key=queue)
+            seen.append(publisher.in_flight)
+
+    side_by_side([publish] * 8)
+    publisher.wait()
+    assert max(seen) <= 50
+    assert ready(channel, queue) == 1600
+
+
+def test_what_cannot_be_published(channel: Channel, queue: str) -> None:
+    publisher = channel.publisher(max_in_flight=1)
+    for _ in range(3):
+        with pytest.raises(TypeError, match="body"):
+            publisher.publish(12, routing_key=queue)  # type: ignore[arg-type]
+        with pytest.raises(exceptions.ShortStringTooLong):
+            publisher.publish(b"", routing_key="x" * 256)
+    publisher.publish(b"", routing_key=queue).result()
+    with pytest.raises(ValueError, match="max_in_flight"):
+        channel.publisher(max_in_flight=0)
+
+
+def test_unknown_when_the_channel_dies(channel: Channel) -> None:
+    publisher = channel.publisher()
+    confirmation = publisher.publish(b"body", exchange="no such exchange", routing_key="key")
+    with pytest.raises(exceptions.PublishOutcomeUnknown, match="no exchange 'no such exchange'") as caught:
+        confirmation.result()
+    assert isinstance(caught.value.__cause__, exceptions.ChannelClosedByBroker)
+    assert [message.body for message in caught.value.messages] == [b"body"]
+    with pytest.raises(exceptions.ChannelWrongStateError):
+        publisher.publish(b"")
+    # The one above did not go out, and is nobody's.
+    publisher.wait()
+
+
+# Against a script
+
+
+def publish_ok(session: Session) -> int:
+    session.open()
+    number = session.open_channel()
+    session.expect(spec.Confirm.Select, spec.Confirm.SelectOk())
+    return number
+
+
+def test_the_limit_is_kept_and_time_is_bounded() -> None:
+    go_on = threading.Event()
+
+    def script(session: Session) -> None:
+        number = publish_ok(session)
+        for _ in range(3):
+            session.expect(spec.Basic.Publish)
+        go_on.wait(PATIENCE)
+        session.send(method(number, spec.Basic.Ack(2, True)))
+        session.expect(spec.Basic.Publish)
+        session.send(method(number, spec.Basic.Ack(4, True)))
+        session.close_politely()
+
+    with scripted_broker(script) as peer, pika.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+        publisher = connection.channel().publisher(max_in_flight=3)
+        confirmations = [publisher.publish(b"%d" % number) for number in range(3)]
+        with pytest.raises(exceptions.AMQPTimeoutError, match="room for a message"):
+            publisher.publish(b"too many", timeout=0.05)
+        with pytest.raises(TimeoutError, match="confirm"):
+            confirmations[0].result(timeout=0.05)
+        with pytest.raises(exceptions.AMQPTimeoutError, match="confirming all messages"):
+            publisher.wait(timeout=0.05)
+        publishing = Running(lambda: publisher.publish(b"fourth"))
+        time.sleep(0.1)
+        assert publishing.thread.is_alive()
+        go_on.set()
+        publishing.result().result()
+        publisher.wait()
+
+
+def test_ten_thousand_outcomes_each_of_its_own_message() -> None:
+    count = 10_000
+    random_numbers = random.Random(7)
+    fates = [random_numbers.choice("aaaaanr") for _ in range(count)]
+
+    def script(session: Session) -> None:
+        number = publish_ok(session)
+        pending: list[int] = []
+        tag = 0
+        while tag < count:
+            found = session.receive()
+            if not (isinstance(found, frame.Method) and isinstance(found.method, spec.Basic.Publish)):
+                continue
+            _, body = session.expect_content()
+            tag += 1
+            assert body == b"%d" % (tag - 1)
+            if fates[tag - 1] == "r":
+                returned = spec.Basic.Return(312, "NO_ROUTE", "", found.method.routing_key)
+                session.send(content(number, returned, body))
+            pending.append(tag)
+            if len(pending) >= 50 or tag == count:
+                answer(session, number, pending)
+        session.close_politely()
+
+    def answer(session: Session, number: int, pending: list[int]) -> None:
+        # Out of order, or several with one ack, as they come.
+        run: list[int] = []
+        answers = []
+        for tag in pending:
+            kind = spec.Basic.Nack if fates[tag - 1] == "n" else spec.Basic.Ack
+            if run and random_numbers.random() < 0.5:
+                answers.append(kind(tag))
+            else:
+                run.append(tag)
+                answers.append(kind(tag))
+        random_numbers.shuffle(answers)
+        session.send(*(method(number, one) for one in answers))
+        pending.clear()
+
+    with scripted_broker(script) as peer, pika.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+        publisher = connection.channel().publisher(max_in_flight=1000, mandatory=True)
+        confirmations = [publisher.publish(b"%d" % number, routing_key="key") for number in range(count)]
+        for number, confirmation in enumerate(confirmations):
+            error = confirmation.exception(timeout=PATIENCE)
+            fate = fates[number]
+            if fate == "a":
+                assert error is None
+            else:
+                expected = exceptions.NackError if fate == "n" else exceptions.UnroutableError
+                assert type(error) is expected
+                assert [message.body for message in error.messages] == [b"%d" % number]
+        publisher.wait()
+
+
+def test_failures_of_all_kinds_at_once() -> None:
+    def script(session: Session) -> None:
+        number = publish_ok(session)
+        for _ in range(3):
+            session.expect(spec.Basic.Publish)
+        returned = spec.Basic.Return(312, "NO_ROUTE", "", "key")
+        session.send(
+            method(number, spec.Basic.Nack(1)),
+            content(number, returned, b"1"),
+            method(number, spec.Basic.Ack(2), spec.Channel.Close(406, "PRECONDITION_FAILED - so", 60, 40)),
+        )
+        session.expect(spec.Channel.CloseOk)
+        session.close_politely()
+
+    with scripted_broker(script) as peer, pika.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+        publisher = connection.channel().publisher(mandatory=True)
+        for number in range(3):
+            publisher.publish(b"%d" % number, routing_key="key")
+        with pytest.raises(exceptions.PublishOutcomeUnknown) as caught:
+            publisher.wait()
+        text = str(caught.value)
+        assert [message.body for message in caught.value.messages] == [b"2"]
+        assert "406" in text
+        assert "1 message(s) NACKed" in text
+        assert "1 unroutable message(s)" in text
+
+
+def test_more_failures_than_are_kept(monkeypatch: pytest.MonkeyPatch, channel: Channel) -> None:
+    monkeypatch.setattr(shared, "FAILURES_KEPT", 5)
+    publisher = channel.publisher(mandatory=True)
+    for number in range(8):
+        publisher.publish(b"%d" % number, routing_key=NOBODY)
+    with pytest.raises(exceptions.UnroutableError) as caught:
+        publisher.wait()
+    assert len(caught.value.messages) == 5
