@@ -31,7 +31,10 @@ __all__ = ["MAX_CHANNELS", "Channel", "ContentFrameAssembler"]
 
 
 def _operation(method: Operation) -> Operation:
-    """Decorate what acts on a channel: one thread at a time may, and all of it is done or nothing."""
+    """Decorate what acts on a channel: one thread at a time may, and all of it is done or nothing.
+
+    ``basic_publish`` and ``basic_ack`` have this written out, for speed: what is changed here is changed there.
+    """
 
     @functools.wraps(method)
     def guarded(self: Channel, *args: Any, **kwargs: Any) -> Any:
@@ -536,8 +539,8 @@ class Channel(ChannelEvents):
         inside = self._inside
         if not inside.acquire(False):
             inside.refuse(self, "basic_ack")
-        # As in basic_publish.
-        busy, begun = inside.busy, False
+        # As _operation does it, without the calls: this is the hot path of consuming.
+        busy, half_done = inside.busy, False
         try:
             inside.busy = busy + 1
             rules = self._protocol
@@ -546,13 +549,13 @@ class Channel(ChannelEvents):
                 return
             if rules.state is not _OPEN:
                 rules.require_open()
-            encoded = rules.encode_ack(delivery_tag, multiple)
-            begun = True
+            encoded = frame.encode_ack(rules.number, delivery_tag, multiple)
+            half_done = True
             rules.send(encoded)
-            begun = False
+            half_done = False
             self.connection._flush()
         except BaseException as error:
-            if begun:
+            if half_done:
                 inside.give_up(error)
             raise
         finally:
@@ -633,7 +636,7 @@ class Channel(ChannelEvents):
         if not inside.acquire(False):
             inside.refuse(self, "basic_publish")
         # As _operation does it, without the calls: this is the hot path of publishing.
-        busy, begun = inside.busy, False
+        busy, half_done = inside.busy, False
         try:
             inside.busy = busy + 1
             if type(body) is not bytes:
@@ -650,13 +653,13 @@ class Channel(ChannelEvents):
             if rules.state is not _OPEN:
                 rules.require_open()
             pieces = rules.encode_publish(exchange, routing_key, body, properties, mandatory)
-            begun = True
+            half_done = True
             rules.send_publish(pieces, self._confirmation, exchange, routing_key, body, mandatory)
             # The books are kept. What an exception leaves unsent goes out with what is sent next.
-            begun = False
+            half_done = False
             connection._flush()
         except BaseException as error:
-            if begun:
+            if half_done:
                 inside.give_up(error)
             raise
         finally:

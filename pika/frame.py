@@ -8,7 +8,7 @@ which is no frame (section 2.3.1).
 from __future__ import annotations
 
 import struct
-from typing import Any, Generic, TypeVar, Union
+from typing import Any, Generic, NoReturn, TypeVar, Union
 
 from pika import amqp_object, data, exceptions, spec
 
@@ -20,11 +20,17 @@ _PROTOCOL_HEADER = struct.Struct("BBBB")
 # What lies between two payloads of one content. The end octet of a frame, type and channel number of the next one are
 # read as one number. Then there is the payload's size, and in a content header class and weight as one number, and the
 # body's size.
+_BEHIND_METHOD = (spec.FRAME_END << 8 | spec.FRAME_HEADER) << 16
+_BEHIND_HEADER = (spec.FRAME_END << 8 | spec.FRAME_BODY) << 16
 _HEADER_BEGINS = struct.Struct(">LLLQ")
 _BODY_BEGINS = struct.Struct(">LL")
-# Delivery tag and bits of a basic.ack and the frame's end; and the size of that frame, which is always the same.
+# A frame of basic.ack: type, channel and payload size; the method's index, the delivery tag, the bits; the end. Its
+# size is always the same.
+_ACK_FRAME = struct.Struct(">BHLLQBB")
+_ACK_SIZE = _ACK_FRAME.size
+_ACK_PAYLOAD = 13
+# What it has behind the method's index.
 _ACK_ENDS = struct.Struct(">QBB")
-_ACK_SIZE = 21
 _TAG_AND_BITS = struct.Struct(">QB")
 # What comes between the opening of a content without properties and its body: the body's size and no flags, which end
 # the content header, and the prefix of the body frame.
@@ -35,7 +41,8 @@ _ACK = spec.Basic.Ack.INDEX
 _GET_OK = spec.Basic.GetOk.INDEX
 _BASIC = spec.Basic.INDEX
 
-_FRAME_END = bytes((spec.FRAME_END,))
+_END = spec.FRAME_END
+_FRAME_END = bytes((_END,))
 _FRAME_TYPES = frozenset((spec.FRAME_METHOD, spec.FRAME_HEADER, spec.FRAME_BODY, spec.FRAME_HEARTBEAT))
 
 #: Octets of a frame that are not payload: the seven of its prefix and the end octet.
@@ -212,6 +219,22 @@ def encode_header(channel_number: int, body_size: int, properties: spec.BasicPro
     return prefix + encoded + _FRAME_END
 
 
+def encode_ack(channel_number: int, delivery_tag: int, multiple: bool) -> bytes:
+    """Return a frame of basic.ack: what :func:`encode_method` makes of one, without an object for each.
+
+    :param channel_number: the channel that the delivery came on
+    :param delivery_tag: that of the delivery
+    :param multiple: every delivery up to it too
+    :raises ValueError: when the delivery tag is no integer from 0 to 2**64 - 1
+    """
+    try:
+        return _ACK_FRAME.pack(
+            spec.FRAME_METHOD, channel_number, _ACK_PAYLOAD, _ACK, delivery_tag, 1 if multiple else 0, spec.FRAME_END
+        )
+    except struct.error:
+        return encode_method(channel_number, spec.Basic.Ack(delivery_tag, multiple))
+
+
 def looks_like_tls(data: bytes) -> bool:
     """Whether the first bytes from a peer are a TLS record (RFC 8446, section 5.1): the port is one for TLS.
 
@@ -284,9 +307,12 @@ def encode_bare(opening: bytes, channel_number: int, body: bytes) -> bytes:
     The hot path of publishing: what does not change is prepared, the rest is one pack and one join.
 
     :param opening: of :func:`bare_opening`
+    :param channel_number: the channel that the message is on
+    :param body: the message's body
     """
     size = len(body)
-    return b"".join((opening, _BARE_MIDDLE.pack(size, 0, 206, 3, channel_number, size), body, _FRAME_END))
+    middle = _BARE_MIDDLE.pack(size, 0, _END, spec.FRAME_BODY, channel_number, size)
+    return b"".join((opening, middle, body, _FRAME_END))
 
 
 def decode_method(payload: bytes) -> amqp_object.Method:
@@ -323,7 +349,7 @@ def decode_header(payload: bytes) -> tuple[int, spec.BasicProperties]:
 _SMALLEST_PART = 16 * 1024
 
 #: What :meth:`FrameReader.next_message` takes: channel number and method; with a content its properties and body.
-Message = tuple[int, Union[spec.Basic.Deliver, spec.Basic.GetOk, spec.Basic.Ack], Any, Any]
+Arrival = tuple[int, Union[spec.Basic.Deliver, spec.Basic.GetOk, spec.Basic.Ack], Any, Any]
 
 
 class FrameReader:
@@ -400,11 +426,8 @@ class FrameReader:
                     self._refuse(frame_type, channel_number, size)
                 missing = end + 1 - len(buffer)
                 if missing <= 0:
-                    if buffer[end] != spec.FRAME_END:
-                        raise exceptions.InvalidFrameError(
-                            f"a frame of type {frame_type} on channel {channel_number} ends in octet {buffer[end]}, "
-                            f"not in {spec.FRAME_END}"
-                        )
+                    if buffer[end] != _END:
+                        _refuse_end(frame_type, channel_number, buffer[end])
                     self._position = end + 1
                     return frame_type, channel_number, buffer[payload:end]
             if missing > self._arrived_size:
@@ -412,7 +435,7 @@ class FrameReader:
             self._join()
 
     def next_piece(self) -> tuple[int, int, Any] | None:
-        """As :meth:`next_frame`, but take a body frame that is not complete in parts, each of them once it is large.
+        """As :meth:`next_frame`, but a body frame that is incomplete is handed out in parts of at least 16 KiB.
 
         A large body is copied once on its way this way, and not first into frames and then out of them.
 
@@ -446,11 +469,8 @@ class FrameReader:
         self._due -= size
         if self._due == 1:
             end_octet = self._buffer[self._position]
-            if end_octet != spec.FRAME_END:
-                raise exceptions.InvalidFrameError(
-                    f"a frame of type {spec.FRAME_BODY} on channel {self._part_of} ends in octet {end_octet}, "
-                    f"not in {spec.FRAME_END}"
-                )
+            if end_octet != _END:
+                _refuse_end(spec.FRAME_BODY, self._part_of, end_octet)
             self._position += 1
             self._due = 0
         if self._position == len(self._buffer):
@@ -458,7 +478,7 @@ class FrameReader:
             self._buffer, self._position = b"", 0
         return spec.FRAME_BODY, self._part_of, part
 
-    def next_message(self) -> Message | None:
+    def next_message(self) -> Arrival | None:
         """Take what comes next and is all there, if it is a basic.deliver or a basic.get-ok with its content, or a
         basic.ack.
 
@@ -475,9 +495,9 @@ class FrameReader:
             return None
         try:
             frame_type, number, size, index = _METHOD_PREFIX.unpack_from(buffer, position)
-            if index == _ACK and size == 13 and frame_type == 1:
+            if index == _ACK and size == _ACK_PAYLOAD and frame_type == 1:
                 delivery_tag, bits, end_octet = _ACK_ENDS.unpack_from(buffer, position + 11)
-                if end_octet != 206:
+                if end_octet != _END:
                     return None
                 self._position = position + _ACK_SIZE
                 return number, spec.Basic.Ack(delivery_tag, bits & 1 != 0), None, None
@@ -491,10 +511,10 @@ class FrameReader:
             if (
                 not body_size  # and so no body frame is due
                 or size != body_size
-                or header_begins != 0xCE020000 | number
-                or body_begins != 0xCE030000 | number
-                or class_and_weight != 0x003C0000
-                or buffer[end] != 206
+                or header_begins != _BEHIND_METHOD | number
+                or body_begins != _BEHIND_HEADER | number
+                or class_and_weight != _BASIC << 16
+                or buffer[end] != _END
                 # All three together, and so each of them.
                 or end - position >= self.max_frame_size
             ):
@@ -536,6 +556,12 @@ class FrameReader:
             f"a frame of type {frame_type} on channel {channel_number} announces {size:,} octets of payload, "
             f"and frame_max is {self.max_frame_size:,} octets with the frame's overhead of {FRAME_OVERHEAD}"
         )
+
+
+def _refuse_end(frame_type: int, channel_number: int, end_octet: int) -> NoReturn:
+    raise exceptions.InvalidFrameError(
+        f"a frame of type {frame_type} on channel {channel_number} ends in octet {end_octet}, not in {_END}"
+    )
 
 
 def decode_frame(data_in: bytes) -> tuple[int, Frame | ProtocolHeader | None]:

@@ -25,7 +25,7 @@ from tests.support.rabbitmq import Broker, RabbitMQ
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"<!-- example: (\S+) -->\n```python\n(.*?)```", README, re.DOTALL))
-QUEUES = ("hello", "jobs")
+QUEUES = ("hello", "orders", "jobs")
 
 
 def program(name: str, url: str) -> str:
@@ -181,18 +181,18 @@ def check_recover(broker: Broker, folder: Path) -> None:
     with Proxy(broker.port, broker.host) as proxy, child("recover", proxy.url, folder) as running:
         assert running.line() == "consuming"
         for number, fail in enumerate((proxy.cut, proxy.reset)):
-            publish(broker, "jobs", b"%d" % number)
+            publish(broker, "orders", b"%d" % number)
             running.until(f"got b'{number}'")
             fail()
             lost = running.line()
             assert lost.startswith("connection lost, coming back: ") and f"127.0.0.1:{proxy.port}" in lost
             assert running.line() == "consuming"
         # Once it has consumed it is where Ctrl-C is expected.
-        publish(broker, "jobs", b"last")
+        publish(broker, "orders", b"last")
         running.until("got b'last'")
         assert running.interrupt() == 0
         assert running.rest() == []
-    assert take_all(broker, "jobs") == []
+    assert take_all(broker, "orders") == []
 
 
 def check_threads(broker: Broker, folder: Path) -> None:
@@ -239,13 +239,13 @@ def test_recover_when_the_broker_closes(start_rabbitmq: Callable[..., RabbitMQ],
         closed = running.line()
         assert closed.startswith("closed by the broker, coming back: ") and "maintenance" in closed
         assert running.line() == "consuming"
-        publish(node, "jobs", b"after")
+        publish(node, "orders", b"after")
         assert running.line() == "got b'after'"
         assert running.interrupt() == 0
 
 
 def test_recover_ends_when_its_channel_fails(broker: Broker, tmp_path: Path) -> None:
     with channel_to(broker) as channel:
-        channel.queue_declare("jobs", exclusive=True)
+        channel.queue_declare("orders", exclusive=True)
         (line,) = run("recover", broker, tmp_path)
         assert line.startswith("the channel failed") and "405" in line

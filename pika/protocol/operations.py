@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import abc
 import reprlib
-import struct
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Optional, Union, overload
 
@@ -23,9 +22,6 @@ Arguments = Optional[Mapping[str, Any]]
 Pieces = tuple[Union[bytes, memoryview], ...]
 
 _NO_PROPERTIES = spec.BasicProperties()
-
-# A frame of basic.ack: type, channel and payload size; the method's index, the delivery tag, the bits; the end.
-_ACK = struct.Struct(">BHLLQBB")
 
 #: How many prepared publish methods a channel keeps; a program that publishes to more routes than this
 #: prepares some of them again.
@@ -489,15 +485,7 @@ class Operations(abc.ABC):
         :param multiple: every delivery up to it too; with tag 0 all of the channel
         """
         self.require_open()
-        self.send(self.encode_ack(delivery_tag, multiple))
-
-    def encode_ack(self, delivery_tag: int, multiple: bool) -> bytes:
-        """Return the frame of a basic.ack."""
-        try:
-            # What spec.Basic.Ack encodes, without an object for each.
-            return _ACK.pack(1, self.number, 13, 0x003C0050, delivery_tag, 1 if multiple else 0, spec.FRAME_END)
-        except struct.error:
-            return frame.encode_method(self.number, spec.Basic.Ack(delivery_tag, multiple))
+        self.send(frame.encode_ack(self.number, delivery_tag, multiple))
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
         """Refuse a delivery, or several (basic.nack, RabbitMQ's extension).
