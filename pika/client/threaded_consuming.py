@@ -172,19 +172,20 @@ class Consuming(Operations):
         """
         book, link = self._book, self._link
         consumer = book.consumers.get(consumer_tag)
-        if consumer is None or consumer.stopped:
+        if self.is_open and (consumer is None or consumer.stopped):
             return
 
         def operation() -> protocol.Reply[spec.Basic.CancelOk]:
-            assert consumer is not None
             reply: protocol.Reply[spec.Basic.CancelOk] = self._rules.basic_cancel(consumer_tag)
-            link.stop(book, consumer)
+            if consumer is not None:
+                link.stop(book, consumer)
             return reply
 
         def forget(_reply: object = None) -> None:
             if book.consumers.get(consumer_tag) is consumer:
                 del book.consumers[consumer_tag]
-            self._dismiss(consumer)
+            if consumer is not None:
+                self._dismiss(consumer)
             self._on_fewer_consumers()
 
         self._ask("basic.cancel", operation, timeout, forget)
