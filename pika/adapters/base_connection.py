@@ -37,8 +37,7 @@ LOGGER = logging.getLogger(__name__)
 # is looked at.
 _LINGER = 1.0
 _LINGER_STEP = 0.02
-# How many pieces are kept, while events are dealt with, to be sent in one go: a message is one, or a few where its body
-# is large.
+# How many pieces are kept, while events are dealt with, to be sent in one go: a small message is one.
 _HELD_PIECES = 128
 # How often a loop that does not tell is asked whether what waits was sent, in seconds.
 _LOOK = 0.05
@@ -384,8 +383,9 @@ class BaseConnection(Connection, AbstractStreamProtocol):
 
     def _flush(self) -> None:
         rules, output = self._protocol, self._protocol.output
-        if self._processing and len(output) < _HELD_PIECES:
-            # While an event is dealt with more may come, and all of it goes out in one go.
+        if self._processing and (not output or (len(output) < _HELD_PIECES and len(output[-1]) > 1)):
+            # While an event is dealt with more may come, and all of it goes out in one go. What is large, and so ends
+            # in an end octet by itself, does not wait.
             return
         inside = self._inside
         busy = inside.busy

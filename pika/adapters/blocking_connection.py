@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Callable, ClassVar
 
 from pika import exceptions, frame, spec
@@ -247,8 +246,11 @@ class BlockingConnection:
         if self._impl.ending.by_user or not self._has_ready_events():
             # Messages without acknowledgements are still handed out when the connection is gone.
             self._require_open_before()
-        with self._awaiting():
+        awaiting, self._awaiting_events = self._awaiting_events, True
+        try:
             self._await_events(None if time_limit is None else time.monotonic() + time_limit)
+        finally:
+            self._awaiting_events = awaiting
         if not self._in_dispatch and self._has_ready_events():
             self._dispatch()
         if self._impl.is_closed and not self._impl.ending.by_user:
@@ -472,25 +474,10 @@ class BlockingConnection:
     def _has_ready_events(self) -> bool:
         return bool(self._ready_events or self._channels_pending)
 
-    @contextlib.contextmanager
-    def _awaiting(self) -> Iterator[None]:
-        before, self._awaiting_events = self._awaiting_events, True
-        try:
-            yield
-        finally:
-            self._awaiting_events = before
-
-    @contextlib.contextmanager
-    def _dispatching(self) -> Iterator[None]:
-        self._in_dispatch = True
-        try:
-            yield
-        finally:
-            self._in_dispatch = False
-
     def _dispatch(self) -> None:
         """Call what waits: the connection's callbacks, then the channels'."""
-        with self._dispatching():
+        self._in_dispatch = True
+        try:
             # As many as there are now: one that asks for another must not keep us here.
             for _ in range(len(self._ready_events)):
                 if self._impl.ending.by_user:
@@ -498,9 +485,11 @@ class BlockingConnection:
                     self._ready_events.clear()
                     break
                 self._ready_events.popleft()()
-            pending = dict.fromkeys(sorted(self._channels_pending, key=int))
-            self._channels_pending.clear()
+            pending: dict[BlockingChannel, None] = {}
             try:
+                pending, self._channels_pending = self._channels_pending, {}
+                if len(pending) > 1:
+                    pending = dict.fromkeys(sorted(pending, key=int))
                 while pending:
                     channel = next(iter(pending))
                     channel._dispatch_events()
@@ -508,6 +497,8 @@ class BlockingConnection:
             finally:
                 # A callback raised: what it left is for the next time.
                 self._channels_pending = {**pending, **self._channels_pending}
+        finally:
+            self._in_dispatch = False
 
 
 class _UserTimer:

@@ -237,6 +237,9 @@ def test_a_fork_in_a_callback(name: str) -> None:
 def test_a_fork_by_another_thread_while_the_loop_runs(name: str) -> None:
     """The loop's thread stays in the parent; the child is not kept out by it."""
     source = FORK + (
+        # That threads run while forking is what is tested here.
+        "import warnings\n"
+        "warnings.simplefilter('ignore', DeprecationWarning)\n"
         "inside = threading.Event()\n"
         "loop.add_callback(inside.set)\n"
         "running = threading.Thread(target=loop.start)\n"

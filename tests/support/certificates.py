@@ -14,6 +14,11 @@ _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
+#: Whether a stream without close-notify can be told from one with it: Python 3.9 has OpenSSL 3 take them for the same
+#: (SSL_OP_IGNORE_UNEXPECTED_EOF).
+SEES_TRUNCATION = not ssl.create_default_context().options & 0x80
+
+
 class Certificate(NamedTuple):
     """A certificate and its private key, as PEM files."""
 
