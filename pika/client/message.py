@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Callable, Protocol
 
 from pika import exceptions, protocol, spec
 
@@ -15,12 +16,10 @@ LOGGER = logging.getLogger(__name__)
 class Settler(Protocol):
     """What tells the broker what became of messages: a client's channel."""
 
-    def _settle(self, method: str, source: protocol.Channel, *arguments: Any) -> None:
-        """Send one of the protocol channel's acknowledgements.
+    def _settle(self, settle: Callable[[], None]) -> None:
+        """Have one message settled, and what that sends on its way.
 
-        :param method: the name of the operation
-        :param source: the channel of the protocol that the message came on; when it is dead, nothing is sent
-        :param arguments: those of the operation
+        :param settle: does it; called while nobody else uses the connection's protocol
         """
 
 
@@ -135,12 +134,21 @@ class Message:
         return Processing(self, requeue, ignore_processed)
 
     def _settle(self, how: str, method: str, *arguments: Any) -> None:
+        self._settler._settle(functools.partial(self._settle_once, how, method, arguments))
+
+    def _settle_once(self, how: str, method: str, arguments: tuple[Any, ...]) -> None:
         if self._settled:
             raise exceptions.MessageSettledError(
                 f"the message with delivery tag {self.delivery_tag} {self._settled}; nothing was sent"
             )
-        self._settler._settle(method, self._source, self.method.delivery_tag, *arguments)
+        # Before it is sent: whoever comes in between, such as a signal handler, finds it settled.
         self._settled = f"was {how} before"
+        try:
+            getattr(self._source, method)(self.method.delivery_tag, *arguments)
+        except exceptions.ChannelWrongStateError:
+            # Nothing was sent, and nothing will be: it is as it was.
+            self._settled = ""
+            raise
 
 
 class Processing:

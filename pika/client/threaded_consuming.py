@@ -172,19 +172,20 @@ class Consuming(Operations):
         """
         book, link = self._book, self._link
         consumer = book.consumers.get(consumer_tag)
-        if consumer is None or consumer.stopped:
+        if self.is_open and (consumer is None or consumer.stopped):
             return
 
         def operation() -> protocol.Reply[spec.Basic.CancelOk]:
-            assert consumer is not None
             reply: protocol.Reply[spec.Basic.CancelOk] = self._rules.basic_cancel(consumer_tag)
-            link.stop(book, consumer)
+            if consumer is not None:
+                link.stop(book, consumer)
             return reply
 
         def forget(_reply: object = None) -> None:
             if book.consumers.get(consumer_tag) is consumer:
                 del book.consumers[consumer_tag]
-            self._dismiss(consumer)
+            if consumer is not None:
+                self._dismiss(consumer)
             self._on_fewer_consumers()
 
         self._ask("basic.cancel", operation, timeout, forget)
@@ -365,7 +366,7 @@ class Consuming(Operations):
         :param multiple: whether everything up to it is refused as well
         :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
         """
-        self._settle("basic_nack", self._rules, delivery_tag, multiple, requeue)
+        self._settle(functools.partial(self._rules.basic_nack, delivery_tag, multiple, requeue))
 
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
         """Refuse a delivery (basic.reject).
@@ -373,13 +374,13 @@ class Consuming(Operations):
         :param delivery_tag: the delivery
         :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
         """
-        self._settle("basic_reject", self._rules, delivery_tag, requeue)
+        self._settle(functools.partial(self._rules.basic_reject, delivery_tag, requeue))
 
-    def _settle(self, method: str, source: protocol.Channel, *arguments: Any) -> None:
+    def _settle(self, settle: Callable[[], None]) -> None:
         link = self._link
         try:
             with link.lock:
-                getattr(source, method)(*arguments)
+                settle()
                 link.flush_soon()
         except BaseException as error:
             link.interrupted(error)

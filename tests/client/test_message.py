@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import pytest
 
 import pika
@@ -140,3 +143,28 @@ def test_processing_while_the_channel_dies(
     message = received(connection.channel(), queue)
     with pytest.raises(exceptions.ChannelWrongStateError), message.process():
         message._source.close()
+
+
+def test_many_threads_that_settle_it(channel: Channel, queue: str) -> None:
+    """All have found it unsettled, and only one sends: a second acknowledgement would cost the channel."""
+    for _ in range(20):
+        message = received(channel, queue)
+        outcomes: list[object] = []
+        start = threading.Barrier(8)
+
+        def settle(message: Message = message, outcomes: list[object] = outcomes, start: Any = start) -> None:
+            start.wait()
+            try:
+                message.ack()
+            except exceptions.MessageSettledError as error:
+                outcomes.append(error)
+            else:
+                outcomes.append(None)
+
+        threads = [threading.Thread(target=settle) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert outcomes.count(None) == 1 and len(outcomes) == 8
+    assert channel.queue_declare(queue, passive=True).method.queue == queue
