@@ -50,7 +50,7 @@ types: .venv/.installed-dev  ## see whether the types are right
 	$(BIN)/mypy
 
 pyright: .venv-pyright/.installed  ## see whether programs that are typed strictly pass Pyright too; needs the network once
-	.venv-pyright/bin/pyright --project tests/typing
+	.venv-pyright/bin/pyright --project tests/typed
 
 layers: .venv/.installed-dev  ## see whether imports point down
 	$(BIN)/lint-imports

@@ -83,14 +83,6 @@ class Inside:
             self.busy = busy
             self.give_up(error)
 
-    def require_order_outside(self, busy: int, error: BaseException) -> None:
-        """As :meth:`require_order`, for a call that has let itself in nowhere, and left it to what it calls."""
-        if self.acquire(False):
-            try:
-                self.require_order(busy, error)
-            finally:
-                self.release()
-
 
 class Guarded(Protocol):
     """What only one thread may be in: a part of a connection, or a loop."""

@@ -448,10 +448,13 @@ class FrameReader:
         found = self.next_frame()
         if found is not None or self.buffered < _SMALLEST_PART:
             return found
-        self._join()
-        frame_type, channel_number, size = _PREFIX.unpack_from(self._buffer, self._position)
+        in_buffer = self._position < len(self._buffer)
+        frame_type = self._buffer[self._position] if in_buffer else self._arrived[0][0]
         if frame_type != spec.FRAME_BODY:
+            # Nothing of it is worth a copy before it is complete.
             return None
+        self._join()
+        _, channel_number, size = _PREFIX.unpack_from(self._buffer, self._position)
         self._position += 7
         self._due, self._part_of = size + 1, channel_number
         return self._next_part()

@@ -466,10 +466,12 @@ class BlockingChannel(Deliveries):
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is acknowledged as well
         """
+        # As one_thread does it, without the calls.
         inside = self._inside
+        if not inside.acquire(False):
+            inside.refuse(self, "basic_ack")
         busy = inside.busy
         try:
-            # Who is inside is seen to by what is called here.
             if self._ending.reason is not None:
                 self._require_open()
             if self._glance():
@@ -478,8 +480,10 @@ class BlockingChannel(Deliveries):
             if self._ending.reason is not None or self._deferred:
                 self._sent()
         except BaseException as error:
-            inside.require_order_outside(busy, error)
+            inside.require_order(busy, error)
             raise
+        finally:
+            inside.release()
 
     @one_thread
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
@@ -539,10 +543,12 @@ class BlockingChannel(Deliveries):
         :raises pika.exceptions.ShortStringTooLong: when exchange or routing key have over 255 octets
         :raises ValueError: when the properties do not fit into a frame
         """
+        # As one_thread does it, without the calls.
         inside = self._inside
+        if not inside.acquire(False):
+            inside.refuse(self, "basic_publish")
         busy = inside.busy
         try:
-            # Who is inside is seen to by what is called here.
             if self._ending.reason is not None:
                 self._require_open()
             if self._glance():
@@ -558,8 +564,10 @@ class BlockingChannel(Deliveries):
             if self._ending.reason is not None or self._deferred:
                 self._sent()
         except BaseException as error:
-            inside.require_order_outside(busy, error)
+            inside.require_order(busy, error)
             raise
+        finally:
+            inside.release()
 
     @one_thread
     def _publish_confirmed(

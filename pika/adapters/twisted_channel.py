@@ -357,7 +357,7 @@ class TwistedChannel:
             raise exceptions.DuplicateGetOkCallback
 
         def get(callback: OnAnswer) -> None:
-            self._channel.basic_get(queue, lambda _channel, *message: self._on_got(message), auto_ack)
+            self._channel.basic_get(queue, lambda _channel, *message: self._on_got(message, auto_ack), auto_ack)
             self._getting = callback
 
         return self._begin(get)
@@ -528,10 +528,14 @@ class TwistedChannel:
             _, messages = self._consumers.pop(consumer_tag)
             messages.close(exceptions.ConsumerCancelled(*why))
 
-    def _on_got(self, message: tuple[Any, ...] | None) -> None:
+    def _on_got(self, message: tuple[Any, ...] | None, auto_ack: bool = True) -> None:
         callback, self._getting = self._getting, None
-        if callback is not None:
-            callback(None if message is None else ReceivedMessage(self, *message))
+        if callback is None:
+            return
+        taken = callback(None if message is None else ReceivedMessage(self, *message))
+        if message is not None and not taken and not auto_ack and self.is_open:
+            # The Deferred was cancelled: nobody would ever acknowledge it.
+            self._channel.basic_reject(message[0].delivery_tag, requeue=True)
 
     def _on_delivery_confirmation(self, method_frame: frame.Method[Any]) -> None:
         """Tell the Deferreds of what the broker's ack or nack has settled, which is when its event was taken."""

@@ -181,7 +181,9 @@ class TwistedProtocolConnection(protocol.Protocol):
                 # It was cancelled: nobody has the channel.
                 channel.close()
 
-        self._impl.channel(channel_number, on_open)
+        channel = self._impl.channel(channel_number, on_open)
+        # Instead of opening it, the broker may close it.
+        channel.add_on_close_callback(lambda _channel, reason: fail(deferred, reason))
         return self._calls.add(deferred)
 
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> defer.Deferred[BaseException] | None:

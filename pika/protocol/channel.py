@@ -350,6 +350,7 @@ class Channel(Operations):
         if self.state is _OPEN and method.consumer_tag in self.consumers:
             # What events.Delivery() does, at half the price.
             return _new_tuple(events.Delivery, (self, method, properties, body))
+        self._require_opened(method)
         return self._on_content(method, properties, body)
 
     def on_message(self, method: Content, properties: spec.BasicProperties, body: bytes) -> events.Event | None:

@@ -141,7 +141,11 @@ class Connection:
         # In place, since the channels append to this very list; and no more than was taken, since a signal handler may
         # append in between.
         if count == 1:
-            output = [self.output.pop(0)]
+            try:
+                output = [self.output.pop(0)]
+            except IndexError:
+                # A signal handler has forked in between, and in this child nothing is sent.
+                output = []
         else:
             output = self.output[:count]
             del self.output[:count]

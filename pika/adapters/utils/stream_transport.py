@@ -195,6 +195,9 @@ class StreamTransport(AbstractStreamTransport):
                 self._nbio.set_writer(self._fd, self._on_writable)
             else:
                 self._nbio.remove_writer(self._fd)
+                if self.on_output_sent is not None:
+                    # With TLS, reading sends too.
+                    self.on_output_sent()
         if stream.has_input and not self._reads_soon and not self._at_eof:
             self._reads_soon = True
             self._nbio.add_callback_threadsafe(self.look)

@@ -21,5 +21,5 @@ EXPECTED = {
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_tutorial_runs(name: str, broker: Broker) -> None:
-    tutorial = importlib.import_module(f"tests.typing.threaded.{name}")
+    tutorial = importlib.import_module(f"tests.typed.threaded.{name}")
     assert bounded(lambda: tutorial.main(broker.url)) == EXPECTED[name]
