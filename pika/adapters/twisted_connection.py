@@ -22,6 +22,7 @@ except ImportError as missing:
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pika import exceptions
 from pika.adapters.base_connection import BaseConnection
 from pika.adapters.twisted_channel import ReceivedMessage, TwistedChannel
 from pika.adapters.twisted_deferreds import Calls, ClosableDeferredQueue, fail, fire
@@ -181,9 +182,12 @@ class TwistedProtocolConnection(protocol.Protocol):
                 # It was cancelled: nobody has the channel.
                 channel.close()
 
-        channel = self._impl.channel(channel_number, on_open)
-        # Instead of opening it, the broker may close it.
-        channel.add_on_close_callback(lambda _channel, reason: fail(deferred, reason))
+        def on_close(_channel: Channel, reason: BaseException) -> None:
+            # Instead of opening it, the broker may close it. The end of the connection fails all that waits.
+            if isinstance(reason, exceptions.ChannelClosedByBroker):
+                fail(deferred, reason)
+
+        self._impl.channel(channel_number, on_open).add_on_close_callback(on_close)
         return self._calls.add(deferred)
 
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> defer.Deferred[BaseException] | None:

@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from pika.adapters.base_connection import OutputLimitExceeded
 from pika.frame import HEARTBEAT_FRAME
 from tests.adapters.test_base_connection import ended
 from tests.support.adapter_loops import Loop
+from tests.support.certificates import Authority
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, scripted_broker
 
@@ -24,6 +26,45 @@ Parameters = pika.ConnectionParameters
 
 
 # Back-pressure
+
+
+def test_room_that_reading_has_made(loop: Loop, tmp_path: Path) -> None:
+    """Over TLS a read sends too: who waits for room hears of it, also when nothing else is sent."""
+    paused, over = threading.Event(), threading.Event()
+
+    def script(session: Session) -> None:
+        session.open()
+        session.open_channel()
+        assert paused.wait(60)
+        # The loop is busy meanwhile: it finds room and bytes to read in the same turn.
+        taken = 0
+        while taken < 900_000:
+            taken += len(session.peer.recv_some())
+        session.send(HEARTBEAT_FRAME)
+        session.peer.socket.settimeout(0.1)
+        while not over.is_set():
+            with contextlib.suppress(OSError):
+                session.peer.recv_some()
+
+    authority = Authority(tmp_path)
+    context = authority.server_context(authority.issue("server", hosts=("localhost", "127.0.0.1")))
+    with scripted_broker(script, tls=context) as peer:
+        options = pika.SSLOptions(authority.client_context(), "127.0.0.1")
+        connection = loop.connect(Parameters("127.0.0.1", peer.port, heartbeat=0, ssl_options=options))
+        connection.OUTPUT_HIGH_MARK, connection.OUTPUT_LOW_MARK = 1_000_000, 100_000
+        connection.add_on_output_resumed_callback(lambda connection: loop.log.append("resumed"))
+        loop.run(lambda: connection.is_open)
+        channel = connection.channel()
+        loop.run(lambda: channel.is_open)
+        while not connection.is_output_paused:
+            channel.basic_publish("", "queue", bytes(20_000))
+        paused.set()
+        time.sleep(1)
+        loop.run(lambda: "resumed" in loop.log)
+        assert not connection.is_output_paused
+        over.set()
+        connection._abort(exceptions.StreamLostError("enough"))
+        assert ended(loop).args == ("enough",)
 
 
 def test_marks(loop: Loop) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
 import time
 import uuid
@@ -308,3 +310,35 @@ def test_the_state_is_read_from_other_threads_all_the_time(channel: BlockingChan
         channel.queue_purge(queue)
     over.set()
     assert all(reader.result() for reader in readers)
+
+
+def test_a_thread_that_is_refused_harms_nobody() -> None:
+    """Two threads that do not take turns: each call is done or refused, and the connection stays."""
+    with EmbeddedBroker() as broker, pika.BlockingConnection(pika.URLParameters(broker.url)) as connection:
+        channel = connection.channel()
+        ended = threading.Event()
+        outcomes: Counter[str] = Counter()
+
+        def publish_and_acknowledge() -> None:
+            while not ended.is_set():
+                for call in (lambda: channel.basic_publish("", "nowhere", b"x"), lambda: channel.basic_ack(-1)):
+                    try:
+                        call()
+                        outcomes["done"] += 1
+                    except exceptions.WrongThreadError:
+                        outcomes["refused"] += 1
+                    except ValueError:
+                        outcomes["wrong"] += 1
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        other = Running(publish_and_acknowledge, "other")
+        try:
+            for _ in range(20_000):
+                with contextlib.suppress(exceptions.WrongThreadError):
+                    channel.basic_publish("", "nowhere", b"x")
+        finally:
+            sys.setswitchinterval(interval)
+            ended.set()
+            other.result()
+        assert connection.is_open and outcomes["done"]

@@ -8,6 +8,7 @@ import pytest
 
 import pika
 from pika import exceptions, frame, spec
+from tests.support.encoding import content
 from tests.support.encoding import method as encode
 from tests.support.rabbitmq import Broker
 from tests.support.reactor_cases import Case, Cases, chosen
@@ -280,6 +281,47 @@ async def a_get_gives_a_message_or_none(case: Case) -> None:
     with pytest.raises(exceptions.DuplicateGetOkCallback):
         channel.basic_get(queue)
     assert await waiting is None
+
+
+@cases
+async def a_message_that_nobody_waits_for_any_more_goes_back(case: Case) -> None:
+    from twisted.internet.defer import CancelledError
+
+    rejected: list[frame.Method[spec.Basic.Reject]] = []
+
+    def script(session: Session) -> None:
+        session.open()
+        number = session.open_channel()
+        session.expect(spec.Basic.Get)
+        session.send(content(number, spec.Basic.GetOk(7, False, "", "queue", 0), b"late"))
+        rejected.append(session.expect(spec.Basic.Reject))
+        session.close_politely()
+
+    with scripted_broker(script) as peer:
+        channel = await case.channel(await case.connect(port=peer.port))
+        waiting = channel.basic_get("queue")
+        waiting.cancel()
+        assert isinstance(await case.outcome(waiting), CancelledError)
+        await case.until(lambda: bool(rejected))
+        assert (rejected[0].method.delivery_tag, rejected[0].method.requeue) == (7, True)
+        await case.finish()
+
+
+@cases
+async def a_channel_that_the_broker_closes_instead_of_opening_it_fails(case: Case) -> None:
+    def script(session: Session) -> None:
+        session.open()
+        number = session.expect(spec.Channel.Open).channel_number
+        session.send(encode(number, spec.Channel.Close(504, "none", 0, 0)))
+        session.expect(spec.Channel.CloseOk)
+        session.close_politely()
+
+    with scripted_broker(script) as peer:
+        connection = await case.connect(port=peer.port)
+        error = await case.outcome(connection.channel())
+        assert isinstance(error, exceptions.ChannelClosedByBroker)
+        assert error.reply_code == 504
+        await case.finish()
 
 
 @cases

@@ -103,7 +103,7 @@ def test_the_stream_ends_at_every_byte(direction: str, how: str) -> None:
             limits = {"sent" if direction == "broker to client" else "received": offset, "reset": how == "reset"}
             over, error = sessions.run(Limits(**limits))  # type: ignore[arg-type]  # by name
             step = marks[bisect.bisect_right(passed, offset)].step
-            if how == "reset" and len(over) < ORDER.index(step):
+            if how == "reset" and step not in HANDSHAKE and len(over) < ORDER.index(step):
                 # It has overtaken an answer on its way, which another thread was about to read.
                 step = ORDER[len(over)]
             check(step, over, error, f"{offset} bytes, in {step}: {over}, {error!r}")

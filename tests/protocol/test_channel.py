@@ -706,6 +706,14 @@ def test_a_channel_that_is_still_opening_takes_no_other_method(broker: Broker, e
     assert early.NAME in str(closed.error)
 
 
+def test_a_channel_that_is_still_opening_takes_no_delivery(broker: Broker) -> None:
+    """However its bytes arrive."""
+    broker.connection.open_channel().open()
+    (closed,) = broker.send(deliver(1, "tag"))
+    assert isinstance(closed, protocol.Closed)
+    assert "Basic.Deliver on channel 1, which is still opening" in str(closed.error)
+
+
 def test_my_flow(broker: Broker) -> None:
     channel = open_channel(broker)
     reply = channel.flow(True)
