@@ -242,10 +242,7 @@ class PumpedConnection(Connection):
                 self._writing = True
                 inside.busy = busy + 1
                 pieces = rules.data_to_send()
-                if len(pieces) == 1:
-                    through = stream.write(pieces[0])
-                else:
-                    through = stream.write_pieces(pieces)
+                through = stream.write(pieces[0]) if len(pieces) == 1 else stream.write_pieces(pieces)
                 self._writing = False
                 inside.busy = busy
             except BaseException as error:
