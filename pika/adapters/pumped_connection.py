@@ -253,6 +253,8 @@ class PumpedConnection(Connection):
         if not (through or self._pushing or self._acts or self._writing) and stream.pending_output:
             self._push_out()
 
+    _flush_now = _flush
+
     def _tick(self) -> None:
         # However the turns of the loop went: silence is judged once everything that has arrived was read.
         if not self.stream.closed:

@@ -425,6 +425,10 @@ class Connection(abc.ABC):
         self._channels[channel_number]._send_method(method, content)
 
     def _flush(self) -> None:
+        """Send what is to be sent, now or soon."""
+        self._flush_now()
+
+    def _flush_now(self) -> None:
         pieces = self._protocol.data_to_send()
         if pieces:
             self._emit_pieces(pieces)
@@ -497,7 +501,7 @@ class Connection(abc.ABC):
             self._processing = False
             inside.busy = busy
             if self._protocol.output:
-                self._flush()
+                self._flush_now()
             if self._heartbeat_timer is None and self._protocol.heartbeat_interval:
                 # The broker expects heartbeats from tune-ok on, however long it takes to open the connection.
                 self._arm_heartbeat()
