@@ -526,7 +526,8 @@ class Channel(ChannelEvents):
             raise exceptions.DuplicateGetOkCallback
         self._protocol.basic_get(queue, auto_ack)
         self._on_getok_callback = callback
-        self._flush()
+        if not self._protocol.detached:
+            self.connection._flush()
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """Acknowledge a delivery (basic.ack).
@@ -790,7 +791,8 @@ class Channel(ChannelEvents):
     def _rpc(self, reply: protocol.Reply[Any] | None, callback: OnMethod | None) -> None:
         if reply is not None and callback is not None:
             self._callbacks_by_reply[reply] = self.callbacks.next_order(), callback
-        self._flush()
+        if not self._protocol.detached:
+            self.connection._flush()
 
     def _flush(self) -> None:
         if not self._protocol.detached:

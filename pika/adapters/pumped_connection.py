@@ -116,7 +116,7 @@ class PumpedConnection(Connection):
             ready = stream.wait(timeout)
         finally:
             inside.busy = busy
-        self._act(ready)
+        self._act(ready, self._soon or (deadline is not None and time.monotonic() >= deadline))
 
     def receive(self) -> None:
         """Take what has arrived, without waiting, and run no timer.
@@ -149,7 +149,7 @@ class PumpedConnection(Connection):
         finally:
             self._inside.release()
 
-    def _act(self, ready: int, run_due: bool = True) -> None:
+    def _act(self, ready: int, run_due: object = True) -> None:
         inside = self._inside
         busy, acts = inside.busy, self._acts
         try:

@@ -210,21 +210,22 @@ class Channel(Operations):
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         :raises ValueError: when the method's arguments do not fit into a frame
         """
+        encoded = self._encode(method)
         reply: Reply[Any] = Reply(method, spec.replies[type(method)])
-        self._call_in_turn(method, reply)
+        self._enqueue(Waiting((encoded,), method, reply))
         return reply
 
     def call_nowait(self, method: Method) -> None:
         """As :meth:`call`, for a method whose ``nowait`` tells the broker not to answer."""
-        self._call_in_turn(method, None)
+        self._enqueue(Waiting((self._encode(method),), method))
 
-    def _call_in_turn(self, method: Method, reply: Reply[Any] | None) -> None:
+    def _encode(self, method: Method) -> bytes:
         if self.state is not _OPEN:
             self._refuse()
         encoded = frame.encode_method(self.number, method)
         if len(encoded) > self.frame_max:
             frame.require_fit(f"the arguments of {method.NAME} take", encoded, self.frame_max)
-        self._enqueue(Waiting((encoded,), method, reply))
+        return encoded
 
     def send(self, *pieces: bytes | memoryview) -> None:
         """Send encoded frames of methods that have no reply, or queue them behind what they must not overtake."""

@@ -59,15 +59,18 @@ class Reply(Generic[M]):
     def succeed(self, answer: Method) -> None:
         """End the reply with the broker's answer."""
         self._answer = answer
-        self._end()
+        self.done = True
+        if self.on_done is not None:
+            self._tell()
 
     def fail(self, error: BaseException) -> None:
         """End the reply with the reason why no answer will come."""
         self.error = error
-        self._end()
-
-    def _end(self) -> None:
         self.done = True
+        if self.on_done is not None:
+            self._tell()
+
+    def _tell(self) -> None:
         on_done, self.on_done = self.on_done, None
         if on_done is not None:
             on_done(self)
