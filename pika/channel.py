@@ -520,13 +520,15 @@ class Channel(ChannelEvents):
         :raises pika.exceptions.DuplicateGetOkCallback: when an earlier get is not answered yet
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
-        require_text("queue", queue)
+        if type(queue) is not str:
+            require_text("queue", queue)
         require_callable(callback)
         if self._on_getok_callback is not None:
             raise exceptions.DuplicateGetOkCallback
-        self._protocol.basic_get(queue, auto_ack)
+        rules = self._protocol
+        rules.basic_get(queue, auto_ack)
         self._on_getok_callback = callback
-        if not self._protocol.detached:
+        if not rules.detached:
             self.connection._flush()
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:

@@ -212,7 +212,8 @@ class Channel(Operations):
         """
         encoded = self._encode(method)
         reply: Reply[Any] = Reply(method, spec.replies[type(method)])
-        self._enqueue(Waiting((encoded,), method, reply))
+        # What Waiting() does, at half the price.
+        self._enqueue(_new_tuple(Waiting, ((encoded,), method, reply, None)))
         return reply
 
     def call_nowait(self, method: Method) -> None:
@@ -312,19 +313,19 @@ class Channel(Operations):
     def _may_transmit(self, method: Method | None) -> bool:
         if method is None:
             return not self._held
-        if not len(self._owed):
+        if not self._owed:
             return True
         if not self.pipelining or type(method) not in states.PIPELINED:
             return False
         # All that is owed may be pipelined, or it is one reply that nothing follows: the oldest speaks for all.
-        return type(self._owed.oldest.request) in states.PIPELINED
+        return type(self._owed[0].request) in states.PIPELINED
 
     def _transmit(self, item: Waiting) -> None:
         self._output += item.pieces
         if item.publish is not None and self.confirms is not None:
             self.confirms.add(*item.publish)
         if item.reply is not None:
-            self._owed.add(item.reply)
+            self._owed.append(item.reply)
         if item.method is not None:
             kind = type(item.method)
             if kind is spec.Confirm.Select and self.confirms is None:
@@ -501,7 +502,7 @@ class Channel(Operations):
             # the number is free now.
             return self.end_closed()
         self._fail_pending(self.error)
-        self._owed.add(closing)
+        self._owed.append(closing)
         return None
 
     def on_ack(self, method: spec.Basic.Ack) -> events.Event | None:
