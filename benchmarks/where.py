@@ -14,7 +14,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import broker, clients, pages, tables
-from benchmarks.programs.meter import body_of
 from benchmarks.workloads import WORKLOADS, Workload
 from tests.support.rabbitmq import RabbitMQError
 
@@ -76,9 +75,8 @@ def sampled(spy: Path, client: clients.Client, workload: Workload, url: str) -> 
         if sum(stacks.values()) >= WANTED:
             break
         count, warm_up = workload.messages, workload.warm_up
-        filled, left = (count + warm_up, 0) if workload.queue else (0, count + warm_up)
         with (
-            broker.queue(url, body_of(workload.body_size), filled, left) as queue,
+            broker.queue_for(workload, count + warm_up, url) as queue,
             tempfile.NamedTemporaryFile("r") as file,
         ):
             arguments = (workload.task, str(count), str(warm_up), str(workload.body_size), url, queue)
