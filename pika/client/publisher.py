@@ -49,6 +49,17 @@ class Confirmation(protocol.Confirmation):
         """Say whether its outcome is known."""
         return self.outcome is not None
 
+    def require_success(self) -> None:
+        """Raise unless the broker took the message; its outcome is known.
+
+        :raises pika.exceptions.NackError: when the broker refused it
+        :raises pika.exceptions.UnroutableError: when it came back
+        :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before
+        """
+        error = self._failure()
+        if error is not None:
+            raise error
+
     def _failure(self) -> exceptions.AMQPError | None:
         """Return what to raise over its outcome, None when the broker has taken it."""
         return gather([self])

@@ -14,7 +14,7 @@ from pika.client.link import Link
 from pika.client.publisher import Body, Confirmation
 from pika.client.session import ChannelBook
 from pika.client.threaded_consuming import Consuming
-from pika.client.threaded_publisher import Publisher, settle
+from pika.client.threaded_publisher import Publisher
 from pika.client.threads import Gate
 
 if TYPE_CHECKING:
@@ -147,12 +147,17 @@ class Channel(Consuming):
             self._publish_confirmed(exchange, routing_key, body, properties, mandatory, timeout)
             return
         link = self._link
+        # As Sending says.
         try:
             with link.lock:
-                self._rules.basic_publish(exchange, routing_key, body, properties, mandatory)
-                congested = link.flush()
-        except BaseException as error:
-            link.interrupted(error)
+                try:
+                    self._rules.basic_publish(exchange, routing_key, body, properties, mandatory)
+                    congested = link.flush()
+                except BaseException as error:
+                    link.cut_short(error)
+                    raise
+        except BaseException:
+            link.let_go()
             raise
         if congested:
             link.await_room(timeout)
@@ -172,15 +177,12 @@ class Channel(Consuming):
         confirmation.content = (exchange, routing_key, properties, body)
         gate = Gate()
         confirmation.on_done = gate.open
-        try:
-            with link.lock:
-                self._rules.basic_publish(exchange, routing_key, body, properties, mandatory, confirmation)
-                link.flush()
-        except BaseException as error:
-            link.interrupted(error)
-            raise
+        publish = functools.partial(
+            self._rules.basic_publish, exchange, routing_key, body, properties, mandatory, confirmation
+        )
+        link.do(publish, link.flush)
         link.wait(gate, "the publisher confirm", timeout)
-        settle(confirmation)
+        confirmation.require_success()
 
     def confirm_delivery(self, *, timeout: float | None = None) -> None:
         """Have :meth:`basic_publish` wait until the broker confirms each message (confirm.select).

@@ -140,18 +140,18 @@ class Consuming(Operations):
             consumers[tag] = consumer
             return reply
 
-        def late(reply: protocol.Reply[spec.Basic.ConsumeOk]) -> None:
-            if reply.error is None and self.is_open:
-                self._rules.basic_cancel(tag, nowait=True)
-
         try:
-            self._ask("basic.consume", operation, timeout, late)
+            self._ask("basic.consume", operation, timeout)
         except BaseException:
             with self._link.lock:
                 if consumers.get(tag) is consumer:
                     del consumers[tag]
                     self._link.stop(self._book, consumer)
                     self._dismiss(consumer)
+                    if self.is_open:
+                        # Behind the answer, if that is still to come.
+                        self._rules.basic_cancel(tag, nowait=True)
+                        self._link.flush()
             raise
 
     def _dismiss(self, consumer: Consumer) -> None:
@@ -351,12 +351,17 @@ class Consuming(Operations):
         :param multiple: whether everything up to it is acknowledged as well
         """
         link = self._link
+        # As Sending says.
         try:
             with link.lock:
-                self._rules.basic_ack(delivery_tag, multiple)
-                link.flush_soon()
-        except BaseException as error:
-            link.interrupted(error)
+                try:
+                    self._rules.basic_ack(delivery_tag, multiple)
+                    link.flush_soon()
+                except BaseException as error:
+                    link.cut_short(error)
+                    raise
+        except BaseException:
+            link.let_go()
             raise
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
@@ -377,11 +382,4 @@ class Consuming(Operations):
         self._settle(functools.partial(self._rules.basic_reject, delivery_tag, requeue))
 
     def _settle(self, settle: Callable[[], None]) -> None:
-        link = self._link
-        try:
-            with link.lock:
-                settle()
-                link.flush_soon()
-        except BaseException as error:
-            link.interrupted(error)
-            raise
+        self._link.do(settle, self._link.flush_soon)

@@ -79,13 +79,6 @@ class Confirmation(shared.Confirmation):
             self.watchers.append(watcher)
 
 
-def settle(confirmation: shared.Confirmation) -> None:
-    """Raise unless the broker took the message."""
-    error = confirmation._failure()
-    if error is not None:
-        raise error
-
-
 class Publisher(shared.Window[Confirmation]):
     """Publishes with confirms; :meth:`pika.client.threaded_channel.Channel.publisher` makes it. Threads may share it.
 
@@ -140,20 +133,25 @@ class Publisher(shared.Window[Confirmation]):
         confirmation.counts = False
         confirmation.on_done = self._on_done  # type: ignore[assignment]  # it is called with its own
         while True:
+            # As Sending says.
             try:
                 with link.lock:
-                    if self.in_flight < self.limit:
-                        self.in_flight += 1
-                        confirmation.counts = True
-                        self._rules.basic_publish(
-                            exchange, routing_key, body, properties, self._mandatory, confirmation
-                        )
-                        congested = link.flush()
-                        break
-                    self._rules.require_open()
-            except BaseException as error:
-                self._uncount(confirmation)
-                link.interrupted(error)
+                    try:
+                        if self.in_flight < self.limit:
+                            self.in_flight += 1
+                            confirmation.counts = True
+                            self._rules.basic_publish(
+                                exchange, routing_key, body, properties, self._mandatory, confirmation
+                            )
+                            congested = link.flush()
+                            break
+                        self._rules.require_open()
+                    except BaseException as error:
+                        self._uncount(confirmation)
+                        link.cut_short(error)
+                        raise
+            except BaseException:
+                link.let_go()
                 raise
             self._await(lambda: self.in_flight < self.limit, self.roomy, "room for a message", timeout)
         if congested:
@@ -177,10 +175,9 @@ class Publisher(shared.Window[Confirmation]):
 
     def _uncount(self, confirmation: Confirmation) -> None:
         # What was cut short behind the books of the channel is settled with it, and counted there.
-        with self._link.lock:
-            if confirmation.counts and confirmation.outcome is None and not confirmation.delivery_tag:
-                confirmation.counts = False
-                self.in_flight -= 1
+        if confirmation.counts and confirmation.outcome is None and not confirmation.delivery_tag:
+            confirmation.counts = False
+            self.in_flight -= 1
 
     def _await_all(self, timeout: float | None) -> None:
         self._await(lambda: not self.in_flight, 0, "confirming all messages", timeout)

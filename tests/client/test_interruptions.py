@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pika
 from pika import exceptions
 from pika.broker import Broker
 from pika.client import Channel
-from tests.support.bounded import PATIENCE, eventually
+from tests.support.bounded import PATIENCE, Running, eventually
 from tests.support.interrupt import interrupted_after
 
 # Leaving a loop is what a generator does when it is collected; what is raised there, Python tells as a warning.
@@ -96,6 +97,33 @@ def test_interrupted_at_any_line(operation: Callable[[Channel, str], None], url:
             check(connection, channel, queue)
     finally:
         connection.close()
+
+
+@pytest.mark.parametrize("operation", [declare, open_and_close])
+def test_others_send_nothing_that_is_half_done(operation: Callable[[Channel, str], None], url: str) -> None:
+    """Threads that wait for the connection when a call is cut short find that it has ended over that."""
+
+    def publish_until_the_end(channel: Channel) -> str:
+        with pytest.raises(exceptions.AMQPError) as raised:
+            while True:
+                channel.basic_publish("", "nowhere", b"message")
+        return str(raised.value)
+
+    for lines in itertools.count(0, STEP):
+        with pika.connect(url) as connection:
+            channel = connection.channel()
+            queue = channel.queue_declare("", exclusive=True).method.queue
+            others = [Running(functools.partial(publish_until_the_end, connection.channel())) for _ in range(2)]
+            interruption = interrupted_after(lines, pause=0.002)
+            with interruption as countdown, contextlib.suppress(exceptions.AMQPConnectionError):
+                operation(channel, queue)
+            if countdown.came:
+                check(connection, channel, queue)
+            ended = not connection.is_open
+        for other in others:
+            assert not ended or "Interruption" in other.result()
+        if not countdown.came:
+            break
 
 
 def check(connection: pika.Connection, channel: Channel, queue: str) -> None:
