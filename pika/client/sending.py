@@ -145,9 +145,8 @@ class Sending(Session):
         :raises pika.exceptions.ReentrancyError: before anything was sent
         """
         if self.in_the_way():
-            error = exceptions.ReentrancyError(
+            raise exceptions.ReentrancyError(
                 f"{what} was called by a signal handler, or a finalizer, that interrupts a call of the same "
-                f"connection: it cannot wait for the broker there. Publishing, acknowledging, close() and drain() work"
+                f"connection: it cannot wait for the broker there. Publishing, acknowledging, close() and drain() "
+                f"work [{self.peer}]"
             )
-            error.context = self.peer
-            raise error

@@ -8,7 +8,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Callable
 
-from pika import exceptions, spec
+from pika import exceptions, protocol, spec
 from pika._arguments import as_body, require_callable
 from pika.client.link import Link
 from pika.client.publisher import Body, Confirmation
@@ -53,6 +53,16 @@ class Channel(Consuming):
         self.close()
 
     # State
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used."""
+        return self._book.is_open
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is closed; between the two it is opening or closing."""
+        return self._rules.state is protocol.ChannelState.CLOSED
 
     @property
     def channel_number(self) -> int:
@@ -182,7 +192,7 @@ class Channel(Consuming):
         )
         link.do(publish, link.flush)
         link.wait(gate, "the publisher confirm", timeout)
-        confirmation.require_success()
+        confirmation.require_success(self._where)
 
     def confirm_delivery(self, *, timeout: float | None = None) -> None:
         """Have :meth:`basic_publish` wait until the broker confirms each message (confirm.select).

@@ -22,9 +22,9 @@ class Confirmation(shared.Confirmation):
     the connection ended before the broker said (:class:`~pika.exceptions.PublishOutcomeUnknown`).
     """
 
-    __slots__ = ("counts", "link")
+    __slots__ = ("counts", "publisher")
 
-    link: Link
+    publisher: Publisher
     # Whether it is among those in flight.
     counts: bool
 
@@ -48,14 +48,15 @@ class Confirmation(shared.Confirmation):
         :raises pika.exceptions.AMQPTimeoutError: when it has not ended in time
         """
         if self.outcome is None:
-            self.link.require_patience("a confirmation's result()")
+            link = self.publisher._link
+            link.require_patience("a confirmation's result()")
             gate = Gate()
-            with self.link.lock:
+            with link.lock:
                 self._watch(gate)
-            self.link.wait(gate, "the publisher confirm", timeout)
+            link.wait(gate, "the publisher confirm", timeout)
         elif self.watchers is None:
             self.watchers = []
-        return self._failure()
+        return shared.gather([self], self.publisher.where)
 
     def add_done_callback(self, callback: Callable[[Confirmation], object]) -> None:
         """Have a function called when it ends, or soon if it has.
@@ -63,12 +64,13 @@ class Confirmation(shared.Confirmation):
         :param callback: called as ``callback(confirmation)``, in the connection's callback thread
         """
         require_callable(callback)
-        with self.link.lock:
+        link = self.publisher._link
+        with link.lock:
             if self.outcome is None:
                 self._watch(callback)
             else:
                 self.watchers = self.watchers or []
-                self.link.callbacks.call(callback, self)
+                link.callbacks.call(callback, self)
 
     def _watch(self, watcher: Gate | Callable[[Confirmation], object]) -> None:
         if self.watchers is None:
@@ -91,7 +93,7 @@ class Publisher(shared.Window[Confirmation]):
     """
 
     def __init__(self, link: Link, rules: protocol.Channel, max_in_flight: int, mandatory: bool) -> None:
-        super().__init__(max_in_flight)
+        super().__init__(max_in_flight, f"{link.peer}; channel {rules.number}")
         self._link = link
         self._rules = rules
         self._mandatory = mandatory
@@ -129,7 +131,7 @@ class Publisher(shared.Window[Confirmation]):
         confirmation = Confirmation()
         confirmation.content = (exchange, routing_key, properties, body)
         confirmation.watchers = None
-        confirmation.link = link
+        confirmation.publisher = self
         confirmation.counts = False
         confirmation.on_done = self._on_done  # type: ignore[assignment]  # it is called with its own
         while True:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import os
+import threading
 from collections.abc import Iterator
 from typing import Callable
 
@@ -124,6 +125,59 @@ def test_others_send_nothing_that_is_half_done(operation: Callable[[Channel, str
             assert not ended or "Interruption" in other.result()
         if not countdown.came:
             break
+
+
+def test_an_interrupted_consume_leaves_no_consumer_that_is_not_known(url: str) -> None:
+    """Nor does it leave the channel without anybody who calls handlers."""
+
+    def are_known() -> bool:
+        return channel.queue_declare(queue, passive=True).method.consumer_count == len(channel.consumer_tags)
+
+    def consume() -> None:
+        handled = threading.Event()
+        channel.basic_consume(queue, lambda *_: handled.set(), auto_ack=True)
+        channel.basic_publish("", queue, b"message")
+        assert handled.wait(PATIENCE)
+
+    connection = pika.connect(url)
+    try:
+        for lines in itertools.count(0, STEP):
+            if not connection.is_open:
+                connection.close()
+                connection = pika.connect(url)
+            channel = connection.channel()
+            queue = channel.queue_declare("", exclusive=True).method.queue
+            with interrupted_after(lines) as countdown:
+                channel.basic_consume(queue, lambda *_: None)
+            if not countdown.came:
+                break
+            if connection.is_open:
+                eventually(are_known)
+                channel.stop_consuming()
+                consume()
+                channel.close()
+    finally:
+        connection.close()
+
+
+def test_an_interrupted_channel_is_closed(url: str) -> None:
+    connection = pika.connect(url)
+    try:
+        for lines in itertools.count(0, STEP):
+            if not connection.is_open:
+                connection.close()
+                connection = pika.connect(url)
+            with interrupted_after(lines) as countdown:
+                connection.channel(prefetch=1)
+            if not countdown.came:
+                break
+            # Its number is free again.
+            while connection.is_open:
+                with connection.channel() as channel:
+                    if channel.channel_number == 1:
+                        break
+    finally:
+        connection.close()
 
 
 def check(connection: pika.Connection, channel: Channel, queue: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 
@@ -41,6 +42,8 @@ def test_returned(channel: Channel, queue: str) -> None:
     taken.result()
     with pytest.raises(exceptions.UnroutableError, match=f"routing key {NOBODY!r}: 312 NO_ROUTE") as caught:
         lost.result()
+    # The broker, the channel, then the cause: as in every text of the library.
+    assert re.search(rf" \[\S+:\d+; channel {channel.channel_number}; [^\[]*NO_ROUTE\]$", str(caught.value))
     (message,) = caught.value.messages
     assert (message.body, message.properties.message_id, message.method.reply_code) == (b"lost", "m", 312)
     assert isinstance(lost.exception(), exceptions.UnroutableError)
@@ -143,6 +146,7 @@ def test_unknown_when_the_channel_dies(channel: Channel) -> None:
     with pytest.raises(exceptions.PublishOutcomeUnknown, match="no exchange 'no such exchange'") as caught:
         confirmation.result()
     assert isinstance(caught.value.__cause__, exceptions.ChannelClosedByBroker)
+    assert re.search(rf" \[\S+:\d+; channel {channel.channel_number}; [^\[]*404[^\[]*\]$", str(caught.value))
     assert [message.body for message in caught.value.messages] == [b"body"]
     with pytest.raises(exceptions.ChannelWrongStateError):
         publisher.publish(b"")
