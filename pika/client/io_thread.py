@@ -97,12 +97,12 @@ class IOThread:
     def _turn(self) -> None:
         link, stream = self._link, self._stream
         ready = stream.wait(self._until, not self.paused)
-        due = self._due is not None and time.monotonic() >= self._due
+        now = time.monotonic()
+        due = self._due is not None and now >= self._due
         data, error = b"", None
         if ready & Ready.READ or (due and not self.paused):
             data, error = self._read()
         with link.lock:
-            now = time.monotonic()
             if ready & Ready.WRITE:
                 stream.flush()
             if data:

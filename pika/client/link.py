@@ -12,7 +12,7 @@ from pika.client.io_thread import IOThread
 from pika.client.queues import Inbox
 from pika.client.sending import Sending
 from pika.client.session import Callbacks
-from pika.client.threads import CallbackThread, Gate, again
+from pika.client.threads import CallbackThread, Gate, again, is_inside
 from pika.protocol import Reply
 from pika.transport import forks
 from pika.transport.stream import Stream
@@ -55,8 +55,24 @@ class Link(Sending):
     # Waiting, by whoever calls
 
     def in_the_way(self) -> bool:
-        """As :meth:`Sending.in_the_way`; so it is for the connection's own thread too."""
-        return super().in_the_way() or threading.current_thread() is self.io.thread
+        """Whether this thread cannot wait for the broker: nothing could arrive before it goes on.
+
+        So it is for a signal handler or a finalizer that interrupts a call of the connection, or its thread.
+        """
+        return is_inside(self.lock) or threading.current_thread() is self.io.thread
+
+    def require_patience(self, what: str) -> None:
+        """Raise if :meth:`in_the_way`.
+
+        :param what: what would be waited for
+        :raises pika.exceptions.ReentrancyError: before anything was sent
+        """
+        if self.in_the_way():
+            raise exceptions.ReentrancyError(
+                f"{what} was called by a signal handler, or a finalizer, that interrupts a call of the same "
+                f"connection: it cannot wait for the broker there. Publishing, acknowledging, close() and drain() "
+                f"work [{self.peer}]"
+            )
 
     def ask(
         self,
@@ -112,8 +128,11 @@ class Link(Sending):
 
     def _expect(self, gate: Gate) -> None:
         self._awaiting[gate] = None
-        if self.io.paused:
-            self.stream.wake()
+        if self.full:
+            # The thread may be about to pause: it was, or it sees the gate.
+            with self.lock:
+                if self.io.paused:
+                    self.stream.wake()
 
     def wait(self, gate: Gate, what: str, timeout: float | None) -> None:
         """Wait for something that needs what the broker sends.
@@ -125,12 +144,10 @@ class Link(Sending):
         """
         seconds = REPLY_TIMEOUT if timeout is None else timeout
         try:
-            with self.lock:
-                self._expect(gate)
+            self._expect(gate)
             if not gate.wait(seconds):
                 raise self.timed_out(what, seconds)
         finally:
-            self.let_go()
             self._awaiting.pop(gate, None)
 
     def timed_out(self, what: str, timeout: float) -> exceptions.AMQPTimeoutError:

@@ -57,8 +57,9 @@ class Confirmation(protocol.Confirmation):
         :raises pika.exceptions.UnroutableError: when it came back
         :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before
         """
-        error = gather([self], where)
-        if error is not None:
+        if self.outcome is not Outcome.ACKED:
+            error = gather([self], where)
+            assert error is not None
             raise error
 
 

@@ -130,23 +130,3 @@ class Sending(Session):
     def let_go(self) -> None:
         """Release the lock if an interruption has left it taken behind the end of what it was taken for."""
         is_inside(self.lock)
-
-    def in_the_way(self) -> bool:
-        """Whether this thread cannot wait for the broker: nothing could arrive before it goes on.
-
-        So it is for a signal handler or a finalizer that interrupts a call of the connection.
-        """
-        return is_inside(self.lock)
-
-    def require_patience(self, what: str) -> None:
-        """Raise if :meth:`in_the_way`.
-
-        :param what: what would be waited for
-        :raises pika.exceptions.ReentrancyError: before anything was sent
-        """
-        if self.in_the_way():
-            raise exceptions.ReentrancyError(
-                f"{what} was called by a signal handler, or a finalizer, that interrupts a call of the same "
-                f"connection: it cannot wait for the broker there. Publishing, acknowledging, close() and drain() "
-                f"work [{self.peer}]"
-            )

@@ -55,6 +55,10 @@ class Gate:
             return True
         if timeout <= STRETCH:
             return self._lock.acquire(timeout=max(timeout, 0))
+        # Most waits are over by now; only the others need a look at the clock.
+        if self._lock.acquire(timeout=STRETCH):
+            return True
+        timeout -= STRETCH
         deadline = time.monotonic() + timeout
         while not self._lock.acquire(timeout=min(STRETCH, max(timeout, 0))):
             timeout = deadline - time.monotonic()
