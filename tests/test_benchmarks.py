@@ -24,7 +24,7 @@ from tests.support.rabbitmq import Broker
 pytestmark = pytest.mark.slow
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-OWN = ("BlockingConnection", "SelectConnection", "AsyncioConnection")
+OWN = ("BlockingConnection", "pika.Connection", "SelectConnection", "AsyncioConnection")
 OTHERS = ("py-amqp", "amqpstorm", "aiormq", "aio-pika", C)
 MESSAGES = ("publish", "consume", "consume-ack", "publish-confirmed", "get", "publish-1m", "consume-1m")
 LARGE = ("publish-64m", "get-64m")
@@ -110,6 +110,7 @@ def check_figures(figures: dict[str, Any], compared: set[str]) -> None:
     ("client_name", "has"),
     [
         ("BlockingConnection", {*MESSAGES, "open", "import", "encode", "decode"}),
+        ("pika.Connection", {*MESSAGES, "publish-window", "open"}),
         ("SelectConnection", {*MESSAGES, "publish-window"}),
         ("AsyncioConnection", {*MESSAGES, "publish-window"}),
         ("pika.protocol", {"encode", "decode"}),
