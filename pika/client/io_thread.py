@@ -19,6 +19,9 @@ LOGGER = logging.getLogger(__name__)
 
 # While acknowledgements are held back, they are sent after so many seconds at the latest.
 _ACK_DELAY = 0.001
+# So long nothing is read after something was that nobody waits for, such as confirms: each time that this thread gets
+# going, it takes the interpreter away from one that publishes, and gives it back.
+_REST = 0.001
 
 
 class IOThread:
@@ -35,6 +38,8 @@ class IOThread:
         self.thread = threading.Thread(target=self._run, name=f"pika-io-{link.peer}", daemon=True)
         #: Whether nothing is read, because inboxes are full and nobody waits for anything.
         self.paused = False
+        #: Whether nothing is read for a moment: who waits for something now is to wake the stream.
+        self.resting = False
         self._link = link
         self._stream = link.stream
         self._rules = link.rules
@@ -96,7 +101,8 @@ class IOThread:
 
     def _turn(self) -> None:
         link, stream = self._link, self._stream
-        ready = stream.wait(self._until, not self.paused)
+        ready = stream.wait(self._until, not (self.paused or self.resting))
+        self.resting = False
         now = time.monotonic()
         due = self._due is not None and now >= self._due
         data, error = b"", None
@@ -116,6 +122,7 @@ class IOThread:
                 self._rules.abandon(self._abandoned)
                 link.end(self._abandoned)
             self.paused = link.after_events()
+            self.resting = bool(data) and link.is_unattended
             self._plan(now)
 
     def _read(self) -> tuple[bytes, BaseException | None]:
@@ -142,5 +149,7 @@ class IOThread:
             due = timer
         self._due = due
         self._until = None if due is None else max(due - now, 0)
-        if self._link.attending and (self._until is None or self._until > _ACK_DELAY):
-            self._until = _ACK_DELAY
+        if self._link.attending:
+            self._until = _ACK_DELAY if self._until is None else min(self._until, _ACK_DELAY)
+        if self.resting:
+            self._until = _REST if self._until is None else min(self._until, _REST)

@@ -44,6 +44,8 @@ class Link(Sending):
         self.full: dict[Inbox, None] = {}
         #: Threads that drain the connection: their own handlers are not waited for.
         self.draining: dict[int, None] = {}
+        #: Whether there has ever been a consumer.
+        self.consumes = False
         # Who waits for something that has to be read; among them for room in the output, for the end of handlers; and
         # who waits for the end of all.
         self._awaiting: dict[Gate, None] = {}
@@ -128,6 +130,8 @@ class Link(Sending):
 
     def _expect(self, gate: Gate) -> None:
         self._awaiting[gate] = None
+        if self.io.resting:
+            self.stream.wake()
         if self.full:
             # The thread may be about to pause: it was, or it sees the gate.
             with self.lock:
@@ -229,6 +233,11 @@ class Link(Sending):
     def on_alarm(self, blocked: bool) -> None:
         self.io.on_alarm(blocked)
 
+    @property
+    def is_unattended(self) -> bool:
+        """Whether nobody waits for what has to be read: no call, no consumer."""
+        return not self._awaiting and not self.consumes
+
     def after_events(self) -> bool:
         """Do what is left to do when events were taken.
 
@@ -243,7 +252,11 @@ class Link(Sending):
         elif self.attending:
             self.attending = self._held_back > 0
         if self.rules.output or self.stream.has_output:
+            # It is this thread that would be called.
+            self._writer_called = True
             self.flush()
+        else:
+            self._writer_called = False
         if self._for_room and not self.stream.has_output:
             self._open_all(self._for_room)
         if self.full:

@@ -12,8 +12,6 @@ from pika.transport.stream import Stream
 
 T = TypeVar("T")
 
-#: Who publishes waits for the kernel when so many octets wait for it already.
-_CONGESTION = 256 * 1024
 #: While deliveries are worked off, so many acknowledgements are sent together.
 _ACKS_TOGETHER = 32
 
@@ -53,6 +51,8 @@ class Sending(Session):
         self.attending = False
         self._held_back = 0
         self._writing = False
+        # Whether the thread that owns the socket knows that there is output for which the kernel has no room.
+        self._writer_called = False
 
     def do(self, operation: Callable[[], object], flush: Callable[[], T]) -> T:
         """Carry out an operation that nobody waits for, and send what it makes.
@@ -78,7 +78,7 @@ class Sending(Session):
     def flush(self) -> bool:
         """Send what is to be sent, without waiting.
 
-        :returns: whether so much waits for the kernel that whoever makes more should wait
+        :returns: whether something waits for the kernel, so that whoever makes more should wait
         """
         rules, stream = self.rules, self.stream
         self._held_back = 0
@@ -92,9 +92,13 @@ class Sending(Session):
                 stream.write_pieces(pieces)
             self._writing = False
         if not stream.has_output:
+            self._writer_called = False
             return False
-        stream.wake()
-        return stream.pending_output > _CONGESTION
+        if not self._writer_called:
+            # Once is enough, since its thread waits for room then: it would wake in vain for each message.
+            self._writer_called = True
+            stream.wake()
+        return True
 
     def flush_soon(self) -> None:
         """Send an acknowledgement, perhaps together with others that are made meanwhile."""

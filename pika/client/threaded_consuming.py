@@ -121,7 +121,7 @@ class Consuming(Operations):
         self, consumer: Consumer, queue: str, exclusive: bool, arguments: Arguments, timeout: float | None
     ) -> None:
         consumers, tag = self._book.consumers, consumer.tag
-        self._receives = True
+        self._receives = self._link.consumes = True
 
         def operation() -> protocol.Reply[spec.Basic.ConsumeOk]:
             reply: protocol.Reply[spec.Basic.ConsumeOk] = self._rules.basic_consume(
