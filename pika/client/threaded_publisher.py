@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from typing import Callable
 
 from pika import exceptions, protocol, spec
@@ -12,6 +13,9 @@ from pika.client import publisher as shared
 from pika.client.link import REPLY_TIMEOUT, Link
 from pika.client.publisher import Body
 from pika.client.threads import Gate
+
+#: So many threads are woken at a time of those that wait for room.
+_WOKEN_TOGETHER = 32
 
 
 class Confirmation(shared.Confirmation):
@@ -97,7 +101,9 @@ class Publisher(shared.Window[Confirmation]):
         self._link = link
         self._rules = rules
         self._mandatory = mandatory
-        self._gates: list[Gate] = []
+        # Who waits for room, in the order of coming, and who waits for the end of all.
+        self._for_room: deque[Gate] = deque()
+        self._for_end: deque[Gate] = deque()
 
     def __enter__(self) -> Publisher:
         return self
@@ -154,8 +160,9 @@ class Publisher(shared.Window[Confirmation]):
                         raise
             except BaseException:
                 link.let_go()
+                self._pass_on()
                 raise
-            self._await(lambda: self.in_flight < self.limit, self.roomy, "room for a message", timeout)
+            self._await(self._for_room, lambda: self.in_flight < self.limit, "room for a message", timeout)
         if congested:
             link.await_room(timeout)
         return confirmation
@@ -182,9 +189,9 @@ class Publisher(shared.Window[Confirmation]):
             self.in_flight -= 1
 
     def _await_all(self, timeout: float | None) -> None:
-        self._await(lambda: not self.in_flight, 0, "confirming all messages", timeout)
+        self._await(self._for_end, lambda: not self.in_flight, "confirming all messages", timeout)
 
-    def _await(self, done: Callable[[], bool], threshold: int, what: str, timeout: float | None) -> None:
+    def _await(self, gates: deque[Gate], done: Callable[[], bool], what: str, timeout: float | None) -> None:
         link = self._link
         link.require_patience(what)
         deadline = time.monotonic() + (REPLY_TIMEOUT if timeout is None else timeout)
@@ -193,18 +200,37 @@ class Publisher(shared.Window[Confirmation]):
             with link.lock:
                 if done():
                     return
-                self._gates.append(gate)
-                self.threshold = max(self.threshold, threshold)
+                gates.append(gate)
+                self._set_threshold()
             try:
                 link.wait(gate, what, max(deadline - time.monotonic(), 0))
             except BaseException:
                 with contextlib.suppress(ValueError), link.lock:
-                    self._gates.remove(gate)
+                    gates.remove(gate)
+                self._pass_on()
                 raise
 
+    def _set_threshold(self) -> None:
+        self.threshold = self.roomy if self._for_room else 0 if self._for_end else -1
+
     def _wake(self) -> None:
-        while self._gates:
-            self._gates.pop().open()
+        waiting = self._for_room
+        # Some at a time, which publish more than one each: many more would only take the interpreter from each other.
+        # Each message that one of them publishes wakes others when it is confirmed.
+        count = min(self.limit - self.in_flight, _WOKEN_TOGETHER)
+        if self._rules.state is not protocol.ChannelState.OPEN:
+            count = len(waiting)
+        for _ in range(min(count, len(waiting))):
+            waiting.popleft().open()
+        if not self.in_flight:
+            while self._for_end:
+                self._for_end.popleft().open()
+        self._set_threshold()
+
+    def _pass_on(self) -> None:
+        """Wake somebody else in place of one who was woken and does not publish."""
+        with self._link.lock:
+            self._wake()
 
     def _report(self, confirmation: Confirmation) -> None:
         watchers, confirmation.watchers = confirmation.watchers, []
