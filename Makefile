@@ -70,6 +70,7 @@ bench: .venv/.installed-test rabbitmq  ## measure the speed, beside other client
 	@tools/ensure_benchmarks
 	$(BIN)/python benchmarks/run.py $(BENCH)
 	$(BIN)/python benchmarks/growth.py $(BENCH)
+	$(BIN)/python benchmarks/threads.py
 
 fuzz: .venv/.installed-test rabbitmq  ## run the property tests with many more examples: long
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q -m hypothesis --timeout=3600

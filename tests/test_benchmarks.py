@@ -146,6 +146,13 @@ def test_every_workload_runs_on_every_client(rabbitmq: Broker, tmp_path: Path, w
     assert results["clients"].get("BlockingConnection", {"version": ""})["version"] != "1.4.4"
 
 
+def test_threads_are_measured(rabbitmq: Broker) -> None:
+    arguments = ("--few", "2", "--many", "5", "--messages", "100", "--rounds", "2")
+    done = run_script("threads.py", *arguments, PIKA_TEST_AMQP_URL=rabbitmq.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "100 messages" in done.stdout and "5 threads publish" in done.stdout
+
+
 def test_a_message_that_is_lost_is_seen(rabbitmq: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker, "SETTLE_SECONDS", 0.1)
     lost = pytest.raises(broker.LostError, match="messages were lost: the queue has 3, not 2")
