@@ -70,6 +70,7 @@ bench: .venv/.installed-test rabbitmq  ## measure the speed, beside other client
 	@tools/ensure_benchmarks
 	$(BIN)/python benchmarks/run.py $(BENCH)
 	$(BIN)/python benchmarks/growth.py $(BENCH)
+	$(BIN)/python benchmarks/threads.py
 
 where: .venv/.installed-bench rabbitmq  ## say where the CPU of a message goes, by a sampling profiler: a quarter of an hour
 	$(BIN)/python benchmarks/where.py $(BENCH)

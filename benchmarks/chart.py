@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from benchmarks.clients import C
+from benchmarks.clients import OWN, C
 from benchmarks.tables import short
 
 #: The workloads that are in it, if they were measured; those with large bodies would stretch the scale.
@@ -84,8 +84,7 @@ def _decades(values: Sequence[float]) -> tuple[int, int]:
 def _colour(client: str) -> str:
     if client == C:
         return _C
-    own = ("BlockingConnection", "SelectConnection", "AsyncioConnection")
-    return _OWN if client.startswith(own) else _OTHER
+    return _OWN if client.startswith(OWN) else _OTHER
 
 
 def _text(x: float, y: float, content: str, attributes: str = "") -> str:

@@ -23,6 +23,9 @@ PATIENCE = 900.0
 #: The clients that the others are compared with.
 REFERENCE = "pika 1.4.4 Blocking"
 C = "rabbitmq-c"
+#: Those of this library.
+THREADS = "pika.Connection"
+OWN = ("BlockingConnection", THREADS, "SelectConnection", "AsyncioConnection")
 
 _SMALL = frozenset(("publish", "consume", "consume-ack", "publish-confirmed", "get"))
 _LARGE = frozenset(("publish-1m", "consume-1m", "publish-64m", "get-64m"))
@@ -32,6 +35,7 @@ _IMPORT = frozenset(("import",))
 _ALONE = frozenset(("encode", "decode"))
 
 _BLOCKING = _SMALL | _LARGE | _OPEN | _ALONE
+_THREADS = _SMALL | _LARGE | _WINDOW | _OPEN
 _LOOP = _SMALL | _LARGE | _WINDOW
 _OTHER = _SMALL | _LARGE | _OPEN
 # Each of its round trips takes 40 ms, in which it does nothing.
@@ -93,8 +97,10 @@ def own(python: str, suffix: str = "", warm_up: int = 0) -> list[Client]:
     """
     loop = str(PROGRAMS / "pika_loop.py")
     blocking = (python, str(PROGRAMS / "pika_blocking.py"))
+    threads = (python, str(PROGRAMS / "pika_threads.py"))
     return [
         Client(f"BlockingConnection{suffix}", blocking, _BLOCKING, ROOT, {}, warm_up),
+        Client(f"{THREADS}{suffix}", threads, _THREADS, ROOT, {}, warm_up),
         Client(f"SelectConnection{suffix}", (python, loop, "select"), _LOOP, ROOT, {}, warm_up),
         Client(f"AsyncioConnection{suffix}", (python, loop, "asyncio"), _LOOP, ROOT, {}, warm_up),
     ]

@@ -21,6 +21,9 @@ from tests.support.rabbitmq import RabbitMQError
 MIB = 1 << 20
 # What the process has grown by when it is not flat any more. The allocator keeps a little more or less at each look.
 MOST_GROWTH = 1.0
+WORKLOADS = (
+    "connections", "channels", "publishes", "gets", "confirmed", "threaded-connections", "threaded-messages",
+)  # fmt: skip
 HEADING = f"{'done':>10}  {'resident MiB':>12}  {'threads':>7}  {'descriptors':>11}"
 
 
@@ -162,20 +165,30 @@ def is_flat(grown: Reading) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write the JSON file; return the exit status, 1 when something grows."""
     options = _parser().parse_args(arguments)
-    workloads: dict[str, tuple[Callable[[str, int], Iterator[int]], int]] = {
-        "connections opened and closed": (connections, options.connections),
-        "channels opened and closed": (channels, options.channels),
-        "publishes": (publishes, options.publishes),
-        "gets": (gets, options.gets),
-        "confirmed publishes": (confirmed_publishes, max(options.publishes // 10, options.looks)),
-        "connections for threads opened and closed": (threaded_connections, options.connections),
-        "messages published and acknowledged by threads": (threaded_messages, options.publishes),
+    confirmed = max(options.publishes // 10, options.looks)
+    workloads: dict[str, tuple[str, Callable[[str, int], Iterator[int]], int]] = {
+        "connections": ("connections opened and closed", connections, options.connections),
+        "channels": ("channels opened and closed", channels, options.channels),
+        "publishes": ("publishes", publishes, options.publishes),
+        "gets": ("gets", gets, options.gets),
+        "confirmed": ("confirmed publishes", confirmed_publishes, confirmed),
+        "threaded-connections": (
+            "connections for threads opened and closed",
+            threaded_connections,
+            options.connections,
+        ),
+        "threaded-messages": (
+            "messages published and acknowledged by threads",
+            threaded_messages,
+            options.publishes,
+        ),
     }
     measured: dict[str, list[Reading]] = {}
     try:
         with broker.running_broker() as running:
-            for name, (workload, count) in workloads.items():
-                measured[name] = _show(name, workload(running.url, count), count, options.looks)
+            for name in options.only:
+                title, workload, count = workloads[name]
+                measured[title] = _show(title, workload(running.url, count), count, options.looks)
     except (RabbitMQError, pika.exceptions.AMQPError) as error:
         print(f"FAILED: {error}", file=sys.stderr)
         return 1
@@ -203,6 +216,9 @@ def _show(name: str, rounds: Iterator[int], count: int, looks: int) -> list[Read
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="See whether memory, threads and descriptors stay flat. Needs Linux.")
+    parser.add_argument(
+        "--only", nargs="+", choices=WORKLOADS, default=WORKLOADS, metavar="NAME", help=f"of {', '.join(WORKLOADS)}"
+    )
     parser.add_argument("--connections", type=positive, default=10_000, metavar="N", help="default %(default)s")
     parser.add_argument("--channels", type=positive, default=1_000_000, metavar="N", help="default %(default)s")
     parser.add_argument("--gets", type=positive, default=1_000_000, metavar="N", help="default %(default)s")

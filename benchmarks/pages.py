@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chart, tables
+from benchmarks import chart, clients, tables
 
 CHART = Path("docs") / "images" / "cpu.svg"
 PERFORMANCE = Path("docs") / "performance.md"
 README = Path("README.md")
 _README_WORKLOADS = ("publish", "consume", "consume-ack", "publish-confirmed", "publish-window", "get")
 _README_CLIENTS = (
-    "BlockingConnection", "SelectConnection", "AsyncioConnection", "pika 1.4.4 Blocking", "pika 1.4.4 Select",
-    "py-amqp", "amqpstorm", "aio-pika", "rabbitmq-c",
+    *clients.OWN, "pika 1.4.4 Blocking", "pika 1.4.4 Select", "py-amqp", "amqpstorm", "aio-pika", "rabbitmq-c",
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from tests.support.rabbitmq import Broker
 pytestmark = pytest.mark.slow
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-OWN = ("BlockingConnection", "SelectConnection", "AsyncioConnection")
+OWN = ("BlockingConnection", "pika.Connection", "SelectConnection", "AsyncioConnection")
 OTHERS = ("py-amqp", "amqpstorm", "aiormq", "aio-pika", C)
 MESSAGES = ("publish", "consume", "consume-ack", "publish-confirmed", "get", "publish-1m", "consume-1m")
 LARGE = ("publish-64m", "get-64m")
@@ -110,6 +110,7 @@ def check_figures(figures: dict[str, Any], compared: set[str]) -> None:
     ("client_name", "has"),
     [
         ("BlockingConnection", {*MESSAGES, "open", "import", "encode", "decode"}),
+        ("pika.Connection", {*MESSAGES, "publish-window", "open"}),
         ("SelectConnection", {*MESSAGES, "publish-window"}),
         ("AsyncioConnection", {*MESSAGES, "publish-window"}),
         ("pika.protocol", {"encode", "decode"}),
@@ -143,6 +144,13 @@ def test_every_workload_runs_on_every_client(rabbitmq: Broker, tmp_path: Path, w
     if REFERENCE in results["clients"]:
         assert results["clients"][REFERENCE]["version"] == "1.4.4"
     assert results["clients"].get("BlockingConnection", {"version": ""})["version"] != "1.4.4"
+
+
+def test_threads_are_measured(rabbitmq: Broker) -> None:
+    arguments = ("--few", "2", "--many", "5", "--messages", "100", "--rounds", "2")
+    done = run_script("threads.py", *arguments, PIKA_TEST_AMQP_URL=rabbitmq.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "100 messages" in done.stdout and "5 threads publish" in done.stdout
 
 
 def test_a_message_that_is_lost_is_seen(rabbitmq: Broker, monkeypatch: pytest.MonkeyPatch) -> None:

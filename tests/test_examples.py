@@ -1,4 +1,4 @@
-"""The examples of the README run as they stand there, with the tests' broker for the one on localhost."""
+"""The examples of the README and of the page on threads run as they stand, with the tests' broker for localhost's."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ from tests.support.rabbitmq import Broker, RabbitMQ
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-EXAMPLES = dict(re.findall(r"<!-- example: (\S+) -->\n```python\n(.*?)```", README, re.DOTALL))
+PAGES = (README, (ROOT / "docs" / "threads.md").read_text(encoding="utf-8"))
+EXAMPLES = dict(re.findall(r"<!-- example: (\S+) -->\n```python\n(.*?)```", "\n".join(PAGES), re.DOTALL))
 QUEUES = ("hello", "orders", "jobs")
 
 
 def program(name: str, url: str) -> str:
-    """Return an example's text that connects to the broker of a URL, and is otherwise as it stands in the README."""
+    """Return an example's text that connects to the broker of a URL, and is otherwise as it stands on its page."""
     broker = Broker(url)
     text = EXAMPLES[name].replace("amqp://guest:guest@localhost/%2F", url)
+    text = text.replace("amqp://localhost/%2F", f"amqp://{broker.host}:{broker.port}/%2F")
     return re.sub(r"([\"'])localhost\1(?!, port=)", f'"{broker.host}", {broker.port}', text)
 
 
@@ -91,6 +93,11 @@ class Child:
         """Press Ctrl-C while it waits for messages, and return its exit status."""
         time.sleep(0.3)
         self._process.send_signal(signal.SIGINT)
+        return self._process.wait(30)
+
+    def terminate(self) -> int:
+        """Have it stopped as a service is, and return its exit status."""
+        self._process.send_signal(signal.SIGTERM)
         return self._process.wait(30)
 
     def rest(self) -> list[str]:
@@ -200,6 +207,31 @@ def check_threads(broker: Broker, folder: Path) -> None:
     assert take_all(broker, "jobs") == []
 
 
+def check_threads_publish(broker: Broker, folder: Path) -> None:
+    assert run("threads-publish", broker, folder) == ["the broker has them all"]
+    assert take_all(broker, "jobs") == [b"job %d" % number for number in range(10)]
+
+
+def check_threads_consume(broker: Broker, folder: Path) -> None:
+    publish(broker, "jobs", b"1", b"2")
+    assert run("threads-consume", broker, folder) == ["working on b'1'", "working on b'2'"]
+    assert take_all(broker, "jobs") == []
+
+
+def check_threads_stop(broker: Broker, folder: Path) -> None:
+    with child("threads-stop", broker.url, folder) as running:
+        assert running.line() == "consuming"
+        publish(broker, "jobs", b"1")
+        assert running.line() == "working on b'1'"
+        assert running.terminate() == 0
+        assert running.rest() == []
+    assert take_all(broker, "jobs") == []
+
+
+def check_threads_credentials(broker: Broker, folder: Path) -> None:
+    assert run("threads-credentials", broker, folder) == ["renewed"]
+
+
 CHECKS: dict[str, Callable[[Broker, Path], None]] = {
     "publish": check_publish,
     "consume": check_consume,
@@ -208,12 +240,16 @@ CHECKS: dict[str, Callable[[Broker, Path], None]] = {
     "broker": check_broker,
     "recover": check_recover,
     "threads": check_threads,
+    "threads-publish": check_threads_publish,
+    "threads-consume": check_threads_consume,
+    "threads-stop": check_threads_stop,
+    "threads-credentials": check_threads_credentials,
 }
 
 
-def test_the_readme_has_the_examples() -> None:
+def test_the_pages_have_the_examples() -> None:
     assert set(CHECKS) <= set(EXAMPLES)
-    assert README.count("```python") == len(EXAMPLES)
+    assert sum(page.count("```python") for page in PAGES) == len(EXAMPLES)
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 LOOPS = {"asyncio", "gevent", "tornado", "trio", "twisted", "uvloop"}
+CALLBACK_API = {"pika.channel", "pika.connection.connection", "pika.connection.callbacks", "pika.adapters"}
 PIKAS_LOOP = {"pika.transport.loop", "pika.transport.pollers", "pika.adapters.select_connection"}
 TLS = {"ssl", "_ssl"}
 # Not `selectors`: the `platform` of Python 3.9 loads it.
@@ -33,7 +34,9 @@ def loaded_by(code: str) -> set[str]:
         ("import pika", LOOPS | PIKAS_LOOP | TLS | NETWORK | {"pika.adapters", "pika.broker", "pika.spec"}),
         ("import pika.adapters", LOOPS | PIKAS_LOOP | TLS | NETWORK),
         ("from pika import ConnectionParameters, URLParameters, PlainCredentials", LOOPS | PIKAS_LOOP | TLS | NETWORK),
-        ("import pika; pika.URLParameters('amqp://localhost')", LOOPS | PIKAS_LOOP | TLS | NETWORK),
+        ("import pika; pika.URLParameters('amqp://localhost')", LOOPS | PIKAS_LOOP | TLS | NETWORK | CALLBACK_API),
+        ("import pika; pika.connect", LOOPS | PIKAS_LOOP | TLS | CALLBACK_API | {"concurrent.futures"}),
+        ("import pika.connection; pika.connection.PRODUCT", LOOPS | PIKAS_LOOP | TLS | NETWORK | CALLBACK_API),
         ("from pika import BlockingConnection", LOOPS | PIKAS_LOOP | TLS | {"pika.adapters.base_connection"}),
         ("import pika.adapters.blocking_connection", LOOPS | PIKAS_LOOP | TLS | {"pika.adapters.base_connection"}),
         ("from pika import SelectConnection", LOOPS | TLS | {"pika.adapters.blocking_connection"}),

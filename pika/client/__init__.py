@@ -1,4 +1,4 @@
-"""The modern clients: ``pika.connect`` for threads. What they say alike lives in modules that never wait."""
+"""The modern client: ``pika.connect``, for threads. What another way of waiting would share never waits by itself."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ make_lazy(
     __name__,
     _HOMES,
     (
+        "io_thread",
         "link",
         "message",
         "opening",
         "publisher",
         "queues",
+        "sending",
         "session",
         "threaded",
         "threaded_channel",

@@ -7,10 +7,9 @@ from typing import Any, Callable, Union
 
 from pika import protocol
 from pika._arguments import ArgumentTypeError
-from pika._version import __version__
-from pika.connection import PRODUCT, ConnectionParameters, Parameters, URLParameters
+from pika.connection.parameters import ConnectionParameters, Parameters, URLParameters
+from pika.connection.settings import settings_for
 from pika.credentials import Credentials
-from pika.transport.dial import describe
 
 Where = Union[str, Parameters, Sequence[Union[str, Parameters]], None]
 Provider = Union[Credentials, Callable[[], Credentials], None]
@@ -54,21 +53,11 @@ def settings(parameters: Parameters, name: str | None, credentials: Provider, co
     :param credentials: in place of those of the parameters: as they are, or a function that returns them
     :param connection: what a function that chooses the heartbeat is given
     """
-    properties: dict[str, Any] = dict(parameters.client_properties or {})
+    settings = settings_for(parameters, connection)
     if name is not None:
-        properties["connection_name"] = name
-    given: Any = parameters.credentials if credentials is None else credentials
-    heartbeat: Any = parameters.heartbeat
-    choose = heartbeat if callable(heartbeat) else None
-    return protocol.Settings(
-        credentials=given if hasattr(given, "response_for") else given(),
-        virtual_host=parameters.virtual_host,
-        locale=parameters.locale,
-        client_properties=properties,
-        channel_max=parameters.channel_max,
-        frame_max=parameters.frame_max,
-        heartbeat=heartbeat if choose is None else lambda proposed: choose(connection, proposed),
-        peer=describe(parameters),
-        product=PRODUCT,
-        version=__version__,
-    )
+        properties: dict[str, Any] = {**(settings.client_properties or {}), "connection_name": name}
+        settings = settings._replace(client_properties=properties)
+    if credentials is not None:
+        given: Any = credentials
+        settings = settings._replace(credentials=given if hasattr(given, "response_for") else given())
+    return settings

@@ -49,9 +49,18 @@ class Confirmation(protocol.Confirmation):
         """Say whether its outcome is known."""
         return self.outcome is not None
 
-    def _failure(self) -> exceptions.AMQPError | None:
-        """Return what to raise over its outcome, None when the broker has taken it."""
-        return gather([self])
+    def require_success(self, where: str) -> None:
+        """Raise unless the broker took the message; its outcome is known.
+
+        :param where: the broker and the channel, for the text
+        :raises pika.exceptions.NackError: when the broker refused it
+        :raises pika.exceptions.UnroutableError: when it came back
+        :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before
+        """
+        if self.outcome is not Outcome.ACKED:
+            error = gather([self], where)
+            assert error is not None
+            raise error
 
 
 C = TypeVar("C", bound=Confirmation)
@@ -69,10 +78,16 @@ def _place(confirmation: Confirmation) -> str:
     return f"exchange {exchange!r}, routing key {routing_key!r}"
 
 
-def gather(confirmations: Sequence[Confirmation]) -> exceptions.AMQPError | None:
+def _words(error: BaseException | None) -> str:
+    """Return an exception's text without where it happened, for the text of another that happened there."""
+    return str(error).removesuffix(f" [{getattr(error, 'context', None)}]")
+
+
+def gather(confirmations: Sequence[Confirmation], where: str) -> exceptions.AMQPError | None:
     """Make one exception of outcomes: that of the worst kind, whose text or cause has those of the other kinds.
 
     :param confirmations: what has ended
+    :param where: the broker and the channel, for the text
     :returns: None when the broker has taken all of them
     """
     sorts: dict[Outcome | None, list[Confirmation]] = {}
@@ -82,13 +97,13 @@ def gather(confirmations: Sequence[Confirmation]) -> exceptions.AMQPError | None
     for outcome, kind in _FAILURES.items():
         if outcome in sorts:
             error = kind([_message(one) for one in sorts[outcome]])
-            error.context = error.context or _place(sorts[outcome][0])
+            error.context = f"{where}; {error.context or _place(sorts[outcome][0])}"
             errors.append(error)
     if not errors:
         return None
     if Outcome.UNKNOWN in sorts:
         reason = errors[0].__cause__ = sorts[Outcome.UNKNOWN][0].error
-        errors[0].context = "; ".join([str(reason), *map(str, errors[1:])])
+        errors[0].context = "; ".join([str(errors[0].context), *map(_words, [reason, *errors[1:]])])
     elif len(errors) > 1:
         errors[0].__cause__ = errors[1]
     return errors[0]
@@ -106,12 +121,14 @@ class Window(abc.ABC, Generic[C]):
     """How many messages are under way, and which of them failed without anybody looking.
 
     :param limit: how many may be under way
+    :param where: the broker and the channel, for errors
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, where: str) -> None:
         if limit < 1:
             raise ValueError(f"max_in_flight must be at least 1, but got {limit!r}")
         self.limit = limit
+        self.where = where
         #: How many are.
         self.in_flight = 0
         # Who waits for room is woken for several messages at once: a wake-up costs more than a message.
@@ -153,4 +170,4 @@ class Window(abc.ABC, Generic[C]):
         """Return what to raise over the failures that nobody has looked at, once."""
         failures = [one for one in self._failures if one.watchers is None]
         self._failures.clear()
-        return gather(failures)
+        return gather(failures, self.where)

@@ -43,6 +43,11 @@ class ChannelBook:
         self.owner: object = None
 
     @property
+    def is_open(self) -> bool:
+        """Whether it can be used."""
+        return self.rules.state is protocol.ChannelState.OPEN
+
+    @property
     def ended_by_program(self) -> bool:
         """Whether it is closed because the program closed it, or its connection."""
         if isinstance(self.error, exceptions.ChannelClosedByClient):
@@ -175,7 +180,9 @@ def _on_cancelled(session: Session, event: protocol.ConsumerCancelled) -> None:
     if consumer is not None and not consumer.stopped:
         # What has arrived is still handed out and can be acknowledged; then there is no more.
         if not consumer.shares:
-            consumer.inbox.end(exceptions.ConsumerCancelled(event.method))
+            error = exceptions.ConsumerCancelled(event.method)
+            error.context = f"{session.rules.settings.peer}; channel {event.channel.number}"
+            consumer.inbox.end(error)
             book.inboxes.pop(consumer.inbox, None)
         session.wake(consumer.inbox)
         book.on_fewer()

@@ -17,7 +17,7 @@ from pika.client.link import REPLY_TIMEOUT, Link
 from pika.client.opening import Provider, Where
 from pika.client.session import ChannelBook
 from pika.client.threaded_channel import Channel
-from pika.client.threads import again, later
+from pika.client.threads import STRETCH, again, later
 from pika.connection import Parameters
 from pika.transport.dial import Address, Destination, describe, dial
 from pika.transport.errors import AMQPConnectorStackTimeout
@@ -27,8 +27,6 @@ from pika.transport.stream import Ready, Stream
 CLOSE_TIMEOUT = 10.0
 # The same at the end of the interpreter, for all connections together; and for threads that are about to end.
 _EXIT_TIMEOUT = 1.0
-# The longest that connecting waits at a stretch: where that cannot be interrupted, Ctrl-C is seen in between.
-_STRETCH = 0.5
 
 OnBlocked = Callable[["Connection", "spec.Connection.Blocked"], object]
 OnUnblocked = Callable[["Connection", "spec.Connection.Unblocked"], object]
@@ -62,7 +60,7 @@ class Connection:
         self._name = name
         self._credentials = credentials
         self._link: Link = dial(opening.destinations(where), self._open)
-        self._link.start()
+        self._link.io.start()
         _living.add(self)
 
     def __repr__(self) -> str:
@@ -86,13 +84,13 @@ class Connection:
             rules = protocol.Connection(settings)
             rules.start(time.monotonic())
             while rules.state is not protocol.ConnectionState.OPEN:
-                remaining = _STRETCH if deadline is None else deadline - time.monotonic()
+                remaining = STRETCH if deadline is None else deadline - time.monotonic()
                 if remaining <= 0:
                     raise AMQPConnectorStackTimeout(
                         f"{describe(destination, address)}: {rules.phase}: no answer within the stack_timeout of "
                         f"{destination.stack_timeout} seconds"
                     )
-                _shake_hands(rules, stream, min(remaining, _STRETCH))
+                _shake_hands(rules, stream, min(remaining, STRETCH))
             return Link(rules, stream, destination.blocked_connection_timeout)
         except BaseException:
             stream.close()
@@ -170,17 +168,19 @@ class Connection:
             opened.append(book)
             return rules.open()
 
-        def late(reply: protocol.Reply[spec.Channel.OpenOk]) -> None:
-            rules = opened[0].rules
-            if reply.error is None and rules.state is protocol.ChannelState.OPEN:
-                # Nobody else could ever close it.
-                rules.close()
-
-        self._ask("channel.open", operation, timeout, late)
-        channel = Channel(self, link, opened[0])
-        if prefetch:
-            channel.basic_qos(prefetch_count=prefetch, timeout=timeout)
-        return channel
+        try:
+            self._ask("channel.open", operation, timeout)
+            channel = Channel(self, link, opened[0])
+            if prefetch:
+                channel.basic_qos(prefetch_count=prefetch, timeout=timeout)
+            return channel
+        except BaseException:
+            with link.lock:
+                for book in opened:
+                    # Nobody else could ever close it; what is unanswered is answered first.
+                    book.rules.close_if_open(200, "Nobody has got the channel")
+                link.flush()
+            raise
 
     def update_secret(self, new_secret: str, reason: str, *, timeout: float | None = None) -> None:
         """Give the broker a new secret before the present one expires (RabbitMQ's connection.update-secret).
@@ -192,16 +192,10 @@ class Connection:
         update = functools.partial(self._link.rules.update_secret, new_secret, reason)
         self._ask("connection.update-secret", update, timeout)
 
-    def _ask(
-        self,
-        what: str,
-        operation: Callable[[], protocol.Reply[Any]],
-        timeout: float | None,
-        late: Callable[[protocol.Reply[Any]], None] | None = None,
-    ) -> None:
+    def _ask(self, what: str, operation: Callable[[], protocol.Reply[Any]], timeout: float | None) -> None:
         link = self._link
         try:
-            link.ask(what, operation, timeout, late)
+            link.ask(what, operation, timeout)
         except exceptions.ConnectionWrongStateError:
             # Of the end of a connection that nobody used at that time, the first call tells.
             if link.error is None or link.told or isinstance(link.error, exceptions.ConnectionClosedByClient):
@@ -266,7 +260,7 @@ class Connection:
             link.begin_close(reply_code, reply_text, seconds)
         if not link.await_end(seconds + _EXIT_TIMEOUT):
             return
-        for thread in (link.thread, link.callbacks.thread):
+        for thread in (link.io.thread, link.callbacks.thread):
             if thread is not None and thread is not threading.current_thread() and thread.is_alive():
                 thread.join(_EXIT_TIMEOUT)
         for channel in channels:

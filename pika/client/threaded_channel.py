@@ -8,13 +8,13 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Callable
 
-from pika import exceptions, spec
+from pika import exceptions, protocol, spec
 from pika._arguments import as_body, require_callable
 from pika.client.link import Link
 from pika.client.publisher import Body, Confirmation
 from pika.client.session import ChannelBook
 from pika.client.threaded_consuming import Consuming
-from pika.client.threaded_publisher import Publisher, settle
+from pika.client.threaded_publisher import Publisher
 from pika.client.threads import Gate
 
 if TYPE_CHECKING:
@@ -53,6 +53,16 @@ class Channel(Consuming):
         self.close()
 
     # State
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used."""
+        return self._book.is_open
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is closed; between the two it is opening or closing."""
+        return self._rules.state is protocol.ChannelState.CLOSED
 
     @property
     def channel_number(self) -> int:
@@ -147,12 +157,17 @@ class Channel(Consuming):
             self._publish_confirmed(exchange, routing_key, body, properties, mandatory, timeout)
             return
         link = self._link
+        # As Sending says.
         try:
             with link.lock:
-                self._rules.basic_publish(exchange, routing_key, body, properties, mandatory)
-                congested = link.flush()
-        except BaseException as error:
-            link.interrupted(error)
+                try:
+                    self._rules.basic_publish(exchange, routing_key, body, properties, mandatory)
+                    congested = link.flush()
+                except BaseException as error:
+                    link.cut_short(error)
+                    raise
+        except BaseException:
+            link.let_go()
             raise
         if congested:
             link.await_room(timeout)
@@ -172,15 +187,12 @@ class Channel(Consuming):
         confirmation.content = (exchange, routing_key, properties, body)
         gate = Gate()
         confirmation.on_done = gate.open
-        try:
-            with link.lock:
-                self._rules.basic_publish(exchange, routing_key, body, properties, mandatory, confirmation)
-                link.flush()
-        except BaseException as error:
-            link.interrupted(error)
-            raise
+        publish = functools.partial(
+            self._rules.basic_publish, exchange, routing_key, body, properties, mandatory, confirmation
+        )
+        link.do(publish, link.flush)
         link.wait(gate, "the publisher confirm", timeout)
-        settle(confirmation)
+        confirmation.require_success(self._where)
 
     def confirm_delivery(self, *, timeout: float | None = None) -> None:
         """Have :meth:`basic_publish` wait until the broker confirms each message (confirm.select).

@@ -48,16 +48,6 @@ class Consuming(Operations):
         book.on_fewer = self._on_fewer_consumers
 
     @property
-    def is_open(self) -> bool:
-        """Whether it can be used."""
-        return self._rules.state is protocol.ChannelState.OPEN
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether it is closed; between the two it is opening or closing."""
-        return self._rules.state is protocol.ChannelState.CLOSED
-
-    @property
     def consumer_tags(self) -> list[str]:
         """The tags of its consumers."""
         with self._link.lock:
@@ -112,15 +102,16 @@ class Consuming(Operations):
                 return self._inbox
             self._rules.require_open()
             inbox = Inbox()
+            self._book.inboxes[inbox] = None
+            crew: Crew | ExecutorCrew
+            if executor is not None:
+                crew = ExecutorCrew(link, inbox, executor, concurrency)
+            else:
+                crew = Crew(link, inbox, f"pika-handlers-{self._rules.number}", concurrency)
+            # Those whose consumers are gone have nothing to do any more.
+            self._crews = [*(one for one in self._crews if not (one.inbox.over and one.is_idle())), crew]
             if shared:
                 self._inbox = inbox
-            self._book.inboxes[inbox] = None
-            # Those whose consumers are gone have nothing to do any more.
-            self._crews = [crew for crew in self._crews if not (crew.inbox.over and crew.is_idle())]
-        if executor is not None:
-            self._crews.append(ExecutorCrew(link, inbox, executor, concurrency))
-        else:
-            self._crews.append(Crew(link, inbox, f"pika-handlers-{self._rules.number}", concurrency))
         return inbox
 
     def _new_tag(self) -> str:
@@ -130,7 +121,7 @@ class Consuming(Operations):
         self, consumer: Consumer, queue: str, exclusive: bool, arguments: Arguments, timeout: float | None
     ) -> None:
         consumers, tag = self._book.consumers, consumer.tag
-        self._receives = True
+        self._receives = self._link.consumes = True
 
         def operation() -> protocol.Reply[spec.Basic.ConsumeOk]:
             reply: protocol.Reply[spec.Basic.ConsumeOk] = self._rules.basic_consume(
@@ -140,18 +131,18 @@ class Consuming(Operations):
             consumers[tag] = consumer
             return reply
 
-        def late(reply: protocol.Reply[spec.Basic.ConsumeOk]) -> None:
-            if reply.error is None and self.is_open:
-                self._rules.basic_cancel(tag, nowait=True)
-
         try:
-            self._ask("basic.consume", operation, timeout, late)
+            self._ask("basic.consume", operation, timeout)
         except BaseException:
             with self._link.lock:
                 if consumers.get(tag) is consumer:
                     del consumers[tag]
                     self._link.stop(self._book, consumer)
                     self._dismiss(consumer)
+                    if self._book.is_open:
+                        # Behind the answer, if that is still to come.
+                        self._rules.basic_cancel(tag, nowait=True)
+                        self._link.flush()
             raise
 
     def _dismiss(self, consumer: Consumer) -> None:
@@ -172,7 +163,7 @@ class Consuming(Operations):
         """
         book, link = self._book, self._link
         consumer = book.consumers.get(consumer_tag)
-        if self.is_open and (consumer is None or consumer.stopped):
+        if self._book.is_open and (consumer is None or consumer.stopped):
             return
 
         def operation() -> protocol.Reply[spec.Basic.CancelOk]:
@@ -231,7 +222,7 @@ class Consuming(Operations):
 
     def _cancel_all(self, tags: list[str], timeout: float | None) -> None:
         for tag in tags:
-            if self.is_open:
+            if self._book.is_open:
                 self.basic_cancel(tag, timeout=timeout)
 
     def _on_fewer_consumers(self) -> None:
@@ -302,7 +293,7 @@ class Consuming(Operations):
     def _leave(self, consumer: Consumer) -> None:
         link, book = self._link, self._book
         try:
-            if not self.is_open or book.consumers.get(consumer.tag) is not consumer:
+            if not self._book.is_open or book.consumers.get(consumer.tag) is not consumer:
                 with link.lock:
                     # Cancelled by the broker: what it had sent is still ours to give back.
                     link.stop(book, consumer)
@@ -333,7 +324,7 @@ class Consuming(Operations):
         self._receives = True
 
         def late(reply: protocol.Reply[Any]) -> None:
-            if reply.content is not None and not auto_ack and self.is_open:
+            if reply.content is not None and not auto_ack and self._book.is_open:
                 self._rules.basic_reject(reply.result().delivery_tag, requeue=True)
 
         reply = self._ask("basic.get", functools.partial(self._rules.basic_get, queue, auto_ack), timeout, late)
@@ -351,12 +342,17 @@ class Consuming(Operations):
         :param multiple: whether everything up to it is acknowledged as well
         """
         link = self._link
+        # As Sending says.
         try:
             with link.lock:
-                self._rules.basic_ack(delivery_tag, multiple)
-                link.flush_soon()
-        except BaseException as error:
-            link.interrupted(error)
+                try:
+                    self._rules.basic_ack(delivery_tag, multiple)
+                    link.flush_soon()
+                except BaseException as error:
+                    link.cut_short(error)
+                    raise
+        except BaseException:
+            link.let_go()
             raise
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
@@ -377,11 +373,8 @@ class Consuming(Operations):
         self._settle(functools.partial(self._rules.basic_reject, delivery_tag, requeue))
 
     def _settle(self, settle: Callable[[], None]) -> None:
-        link = self._link
         try:
-            with link.lock:
-                settle()
-                link.flush_soon()
-        except BaseException as error:
-            link.interrupted(error)
+            self._link.do(settle, self._link.flush_soon)
+        except exceptions.MessageSettledError as error:
+            error.context = self._where
             raise

@@ -59,6 +59,11 @@ class Operations:
         return reply
 
     @property
+    def _where(self) -> str:
+        """How the texts of errors name it."""
+        return f"{self._link.peer}; channel {self._rules.number}"
+
+    @property
     def _ending(self) -> ChannelBook | Link:
         """What has ended: the channel, or the connection, whose end one channel tells for all."""
         return self._link if self._book.error is self._link.error else self._book

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from typing import Callable
 
 from pika import exceptions, protocol, spec
@@ -12,6 +13,9 @@ from pika.client import publisher as shared
 from pika.client.link import REPLY_TIMEOUT, Link
 from pika.client.publisher import Body
 from pika.client.threads import Gate
+
+#: So many threads are woken at a time of those that wait for room.
+_WOKEN_TOGETHER = 32
 
 
 class Confirmation(shared.Confirmation):
@@ -22,9 +26,9 @@ class Confirmation(shared.Confirmation):
     the connection ended before the broker said (:class:`~pika.exceptions.PublishOutcomeUnknown`).
     """
 
-    __slots__ = ("counts", "link")
+    __slots__ = ("counts", "publisher")
 
-    link: Link
+    publisher: Publisher
     # Whether it is among those in flight.
     counts: bool
 
@@ -48,14 +52,15 @@ class Confirmation(shared.Confirmation):
         :raises pika.exceptions.AMQPTimeoutError: when it has not ended in time
         """
         if self.outcome is None:
-            self.link.require_patience("a confirmation's result()")
+            link = self.publisher._link
+            link.require_patience("a confirmation's result()")
             gate = Gate()
-            with self.link.lock:
+            with link.lock:
                 self._watch(gate)
-            self.link.wait(gate, "the publisher confirm", timeout)
+            link.wait(gate, "the publisher confirm", timeout)
         elif self.watchers is None:
             self.watchers = []
-        return self._failure()
+        return shared.gather([self], self.publisher.where)
 
     def add_done_callback(self, callback: Callable[[Confirmation], object]) -> None:
         """Have a function called when it ends, or soon if it has.
@@ -63,12 +68,13 @@ class Confirmation(shared.Confirmation):
         :param callback: called as ``callback(confirmation)``, in the connection's callback thread
         """
         require_callable(callback)
-        with self.link.lock:
+        link = self.publisher._link
+        with link.lock:
             if self.outcome is None:
                 self._watch(callback)
             else:
                 self.watchers = self.watchers or []
-                self.link.callbacks.call(callback, self)
+                link.callbacks.call(callback, self)
 
     def _watch(self, watcher: Gate | Callable[[Confirmation], object]) -> None:
         if self.watchers is None:
@@ -77,13 +83,6 @@ class Confirmation(shared.Confirmation):
             watcher.open()
         else:
             self.watchers.append(watcher)
-
-
-def settle(confirmation: shared.Confirmation) -> None:
-    """Raise unless the broker took the message."""
-    error = confirmation._failure()
-    if error is not None:
-        raise error
 
 
 class Publisher(shared.Window[Confirmation]):
@@ -98,11 +97,13 @@ class Publisher(shared.Window[Confirmation]):
     """
 
     def __init__(self, link: Link, rules: protocol.Channel, max_in_flight: int, mandatory: bool) -> None:
-        super().__init__(max_in_flight)
+        super().__init__(max_in_flight, f"{link.peer}; channel {rules.number}")
         self._link = link
         self._rules = rules
         self._mandatory = mandatory
-        self._gates: list[Gate] = []
+        # Who waits for room, in the order of coming, and who waits for the end of all.
+        self._for_room: deque[Gate] = deque()
+        self._for_end: deque[Gate] = deque()
 
     def __enter__(self) -> Publisher:
         return self
@@ -136,26 +137,32 @@ class Publisher(shared.Window[Confirmation]):
         confirmation = Confirmation()
         confirmation.content = (exchange, routing_key, properties, body)
         confirmation.watchers = None
-        confirmation.link = link
+        confirmation.publisher = self
         confirmation.counts = False
         confirmation.on_done = self._on_done  # type: ignore[assignment]  # it is called with its own
         while True:
+            # As Sending says.
             try:
                 with link.lock:
-                    if self.in_flight < self.limit:
-                        self.in_flight += 1
-                        confirmation.counts = True
-                        self._rules.basic_publish(
-                            exchange, routing_key, body, properties, self._mandatory, confirmation
-                        )
-                        congested = link.flush()
-                        break
-                    self._rules.require_open()
-            except BaseException as error:
-                self._uncount(confirmation)
-                link.interrupted(error)
+                    try:
+                        if self.in_flight < self.limit:
+                            self.in_flight += 1
+                            confirmation.counts = True
+                            self._rules.basic_publish(
+                                exchange, routing_key, body, properties, self._mandatory, confirmation
+                            )
+                            congested = link.flush()
+                            break
+                        self._rules.require_open()
+                    except BaseException as error:
+                        self._uncount(confirmation)
+                        link.cut_short(error)
+                        raise
+            except BaseException:
+                link.let_go()
+                self._pass_on()
                 raise
-            self._await(lambda: self.in_flight < self.limit, self.roomy, "room for a message", timeout)
+            self._await(self._for_room, lambda: self.in_flight < self.limit, "room for a message", timeout)
         if congested:
             link.await_room(timeout)
         return confirmation
@@ -177,15 +184,14 @@ class Publisher(shared.Window[Confirmation]):
 
     def _uncount(self, confirmation: Confirmation) -> None:
         # What was cut short behind the books of the channel is settled with it, and counted there.
-        with self._link.lock:
-            if confirmation.counts and confirmation.outcome is None and not confirmation.delivery_tag:
-                confirmation.counts = False
-                self.in_flight -= 1
+        if confirmation.counts and confirmation.outcome is None and not confirmation.delivery_tag:
+            confirmation.counts = False
+            self.in_flight -= 1
 
     def _await_all(self, timeout: float | None) -> None:
-        self._await(lambda: not self.in_flight, 0, "confirming all messages", timeout)
+        self._await(self._for_end, lambda: not self.in_flight, "confirming all messages", timeout)
 
-    def _await(self, done: Callable[[], bool], threshold: int, what: str, timeout: float | None) -> None:
+    def _await(self, gates: deque[Gate], done: Callable[[], bool], what: str, timeout: float | None) -> None:
         link = self._link
         link.require_patience(what)
         deadline = time.monotonic() + (REPLY_TIMEOUT if timeout is None else timeout)
@@ -194,18 +200,37 @@ class Publisher(shared.Window[Confirmation]):
             with link.lock:
                 if done():
                     return
-                self._gates.append(gate)
-                self.threshold = max(self.threshold, threshold)
+                gates.append(gate)
+                self._set_threshold()
             try:
                 link.wait(gate, what, max(deadline - time.monotonic(), 0))
             except BaseException:
                 with contextlib.suppress(ValueError), link.lock:
-                    self._gates.remove(gate)
+                    gates.remove(gate)
+                self._pass_on()
                 raise
 
+    def _set_threshold(self) -> None:
+        self.threshold = self.roomy if self._for_room else 0 if self._for_end else -1
+
     def _wake(self) -> None:
-        while self._gates:
-            self._gates.pop().open()
+        waiting = self._for_room
+        # Some at a time, which publish more than one each: many more would only take the interpreter from each other.
+        # Each message that one of them publishes wakes others when it is confirmed.
+        count = min(self.limit - self.in_flight, _WOKEN_TOGETHER)
+        if self._rules.state is not protocol.ChannelState.OPEN:
+            count = len(waiting)
+        for _ in range(min(count, len(waiting))):
+            waiting.popleft().open()
+        if not self.in_flight:
+            while self._for_end:
+                self._for_end.popleft().open()
+        self._set_threshold()
+
+    def _pass_on(self) -> None:
+        """Wake somebody else in place of one who was woken and does not publish."""
+        with self._link.lock:
+            self._wake()
 
     def _report(self, confirmation: Confirmation) -> None:
         watchers, confirmation.watchers = confirmation.watchers, []

@@ -22,7 +22,7 @@ LOGGER = logging.getLogger(__name__)
 
 #: The longest that a thread waits at a stretch, in seconds: where waiting for a lock cannot be interrupted, as on
 #: Windows, Ctrl-C is seen in between.
-_STRETCH = 0.5
+STRETCH = 0.5
 
 
 class Gate:
@@ -50,13 +50,17 @@ class Gate:
         :returns: whether it was opened
         """
         if timeout is None:
-            while not self._lock.acquire(timeout=_STRETCH):
+            while not self._lock.acquire(timeout=STRETCH):
                 pass
             return True
-        if timeout <= _STRETCH:
+        if timeout <= STRETCH:
             return self._lock.acquire(timeout=max(timeout, 0))
+        # Most waits are over by now; only the others need a look at the clock.
+        if self._lock.acquire(timeout=STRETCH):
+            return True
+        timeout -= STRETCH
         deadline = time.monotonic() + timeout
-        while not self._lock.acquire(timeout=min(_STRETCH, max(timeout, 0))):
+        while not self._lock.acquire(timeout=min(STRETCH, max(timeout, 0))):
             timeout = deadline - time.monotonic()
             if timeout <= 0:
                 return False
@@ -94,8 +98,7 @@ def later(action: Callable[[], object]) -> None:
 def is_inside(lock: threading.RLock) -> bool:
     """Say whether this thread has a connection's lock because somebody is inside it; if nobody is, release it.
 
-    Python 3.9 may be interrupted between the body of a with statement and its end; then the lock stays taken. Who is
-    inside has a frame of a client's below those of the program that called in just now.
+    Python 3.9 may be interrupted between the body of a with statement and its end; then the lock stays taken.
 
     :param lock: the lock
     """
@@ -103,6 +106,18 @@ def is_inside(lock: threading.RLock) -> bool:
     owned: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
     if not owned():
         return False
+    if is_nested():
+        return True
+    while owned():
+        lock.release()
+    return False
+
+
+def is_nested() -> bool:
+    """Say whether the program has called a client in the middle of a call of a client's, as signal handlers do.
+
+    Who is inside has a frame of a client's below those of the program that called in just now.
+    """
     outside = False
     frame = sys._getframe()
     while frame.f_back is not None:
@@ -111,8 +126,6 @@ def is_inside(lock: threading.RLock) -> bool:
         outside = outside or not name.startswith("pika.")
         if outside and name.startswith("pika.client."):
             return True
-    while owned():
-        lock.release()
     return False
 
 

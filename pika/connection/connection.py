@@ -13,14 +13,13 @@ from pika import channel as channel_module
 from pika import exceptions, frame, protocol, spec
 from pika._arguments import call_each, nowait_unless, require_callable
 from pika._threads import Inside, ignore, one_thread
-from pika._version import __version__
 from pika.amqp_object import Method
 from pika.connection.callbacks import Callbacks
 from pika.connection.channel_events import ChannelEvent
 from pika.connection.parameters import ConnectionParameters, Parameters
+from pika.connection.settings import settings_for
 from pika.protocol import ConnectionState
 from pika.transport import forks
-from pika.transport.errors import host_and_port
 
 LOGGER = logging.getLogger("pika.connection")
 
@@ -31,9 +30,6 @@ _TURNS_TO_READ = 64
 _DELIVERY = protocol.Delivery
 _CONFIRMED = protocol.Confirmed
 _REPLIED = protocol.Replied
-
-#: How this library calls itself in the properties that the broker shows of its clients.
-PRODUCT = "Pika Python Client Library"
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 OnOpen = Callable[["Connection"], object]
@@ -112,7 +108,7 @@ class Connection(abc.ABC):
         #: What is called at which event, of this connection and of its channels.
         self.callbacks = Callbacks()
         self._channels: dict[int, channel_module.Channel] = {}
-        self._protocol = protocol.Connection(self._settings())
+        self._protocol = protocol.Connection(settings_for(self.params, self))
         self._inside = Inside(self._give_up)
         self._was_open = False
         self._processing = False
@@ -136,27 +132,6 @@ class Connection(abc.ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._state.name} params={self.params}>"
-
-    def _settings(self) -> protocol.Settings:
-        params = self.params
-        heartbeat = params.heartbeat
-        if callable(heartbeat):
-            choose = heartbeat
-            heartbeat_setting: int | Callable[[int], int] | None = lambda proposed: choose(self, proposed)  # noqa: E731
-        else:
-            heartbeat_setting = heartbeat
-        return protocol.Settings(
-            credentials=params.credentials,
-            virtual_host=params.virtual_host,
-            locale=params.locale,
-            client_properties=params.client_properties,
-            channel_max=params.channel_max,
-            frame_max=params.frame_max,
-            heartbeat=heartbeat_setting,
-            peer=host_and_port(params.host, params.port),
-            product=PRODUCT,
-            version=__version__,
-        )
 
     # What a subclass writes
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
+import threading
 from collections.abc import Iterator
 from typing import Callable
 
@@ -14,7 +16,7 @@ import pika
 from pika import exceptions
 from pika.broker import Broker
 from pika.client import Channel
-from tests.support.bounded import PATIENCE, eventually
+from tests.support.bounded import PATIENCE, Running, eventually
 from tests.support.interrupt import interrupted_after
 
 # Leaving a loop is what a generator does when it is collected; what is raised there, Python tells as a warning.
@@ -94,6 +96,86 @@ def test_interrupted_at_any_line(operation: Callable[[Channel, str], None], url:
             if not countdown.came:
                 break
             check(connection, channel, queue)
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("operation", [declare, open_and_close])
+def test_others_send_nothing_that_is_half_done(operation: Callable[[Channel, str], None], url: str) -> None:
+    """Threads that wait for the connection when a call is cut short find that it has ended over that."""
+
+    def publish_until_the_end(channel: Channel) -> str:
+        with pytest.raises(exceptions.AMQPError) as raised:
+            while True:
+                channel.basic_publish("", "nowhere", b"message")
+        return str(raised.value)
+
+    for lines in itertools.count(0, STEP):
+        with pika.connect(url) as connection:
+            channel = connection.channel()
+            queue = channel.queue_declare("", exclusive=True).method.queue
+            others = [Running(functools.partial(publish_until_the_end, connection.channel())) for _ in range(2)]
+            interruption = interrupted_after(lines, pause=0.002)
+            with interruption as countdown, contextlib.suppress(exceptions.AMQPConnectionError):
+                operation(channel, queue)
+            if countdown.came:
+                check(connection, channel, queue)
+            ended = not connection.is_open
+        for other in others:
+            assert not ended or "Interruption" in other.result()
+        if not countdown.came:
+            break
+
+
+def test_an_interrupted_consume_leaves_no_consumer_that_is_not_known(url: str) -> None:
+    """Nor does it leave the channel without anybody who calls handlers."""
+
+    def are_known() -> bool:
+        return channel.queue_declare(queue, passive=True).method.consumer_count == len(channel.consumer_tags)
+
+    def consume() -> None:
+        handled = threading.Event()
+        channel.basic_consume(queue, lambda *_: handled.set(), auto_ack=True)
+        channel.basic_publish("", queue, b"message")
+        assert handled.wait(PATIENCE)
+
+    connection = pika.connect(url)
+    try:
+        for lines in itertools.count(0, STEP):
+            if not connection.is_open:
+                connection.close()
+                connection = pika.connect(url)
+            channel = connection.channel()
+            queue = channel.queue_declare("", exclusive=True).method.queue
+            with interrupted_after(lines) as countdown:
+                channel.basic_consume(queue, lambda *_: None)
+            if not countdown.came:
+                break
+            if connection.is_open:
+                eventually(are_known)
+                channel.stop_consuming()
+                consume()
+                channel.close()
+    finally:
+        connection.close()
+
+
+def test_an_interrupted_channel_is_closed(url: str) -> None:
+    connection = pika.connect(url)
+    try:
+        for lines in itertools.count(0, STEP):
+            if not connection.is_open:
+                connection.close()
+                connection = pika.connect(url)
+            with interrupted_after(lines) as countdown:
+                connection.channel(prefetch=1)
+            if not countdown.came:
+                break
+            # Its number is free again.
+            while connection.is_open:
+                with connection.channel() as channel:
+                    if channel.channel_number == 1:
+                        break
     finally:
         connection.close()
 

@@ -67,7 +67,7 @@ def full_inbox(target: Target) -> None:
         def on_message(_channel: object, _method: object, _properties: object, _body: bytes) -> None:
             nonlocal seen
             if not seen:
-                eventually(lambda: connection._link._paused)
+                eventually(lambda: connection._link.io.paused)
                 paused.set()
                 time.sleep(4 * HEARTBEAT)
             seen += 1

@@ -50,7 +50,9 @@ def test_acknowledged_once(channel: Channel, queue: str) -> None:
     message.ack()
     assert [*states, message.is_settled] == [False, True]
     for settle in (message.ack, message.nack, message.reject):
-        with pytest.raises(exceptions.MessageSettledError, match="delivery tag 1 was acknowledged before"):
+        with pytest.raises(
+            exceptions.MessageSettledError, match=r"delivery tag 1 was acknowledged before.* \[\S+:\d+; channel \d+\]$"
+        ):
             settle()
     # Nothing was sent that the broker would close the channel over.
     assert channel.flow(True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import random
+import re
 import threading
 import time
 
@@ -41,6 +44,8 @@ def test_returned(channel: Channel, queue: str) -> None:
     taken.result()
     with pytest.raises(exceptions.UnroutableError, match=f"routing key {NOBODY!r}: 312 NO_ROUTE") as caught:
         lost.result()
+    # The broker, the channel, then the cause: as in every text of the library.
+    assert re.search(rf" \[\S+:\d+; channel {channel.channel_number}; [^\[]*NO_ROUTE\]$", str(caught.value))
     (message,) = caught.value.messages
     assert (message.body, message.properties.message_id, message.method.reply_code) == (b"lost", "m", 312)
     assert isinstance(lost.exception(), exceptions.UnroutableError)
@@ -143,6 +148,7 @@ def test_unknown_when_the_channel_dies(channel: Channel) -> None:
     with pytest.raises(exceptions.PublishOutcomeUnknown, match="no exchange 'no such exchange'") as caught:
         confirmation.result()
     assert isinstance(caught.value.__cause__, exceptions.ChannelClosedByBroker)
+    assert re.search(rf" \[\S+:\d+; channel {channel.channel_number}; [^\[]*404[^\[]*\]$", str(caught.value))
     assert [message.body for message in caught.value.messages] == [b"body"]
     with pytest.raises(exceptions.ChannelWrongStateError):
         publisher.publish(b"")
@@ -188,6 +194,48 @@ def test_the_limit_is_kept_and_time_is_bounded() -> None:
         go_on.set()
         publishing.result().result()
         publisher.wait()
+
+
+@pytest.mark.parametrize("limit", [1, 7, 100])
+def test_many_threads_wait_for_room(channel: Channel, queue: str, limit: int) -> None:
+    """Each gets its turn, whether it publishes once or goes on, and whether or not another one gives up."""
+    publisher = channel.publisher(max_in_flight=limit)
+
+    def publish(number: int) -> None:
+        for _ in range(number % 5):
+            with contextlib.suppress(exceptions.AMQPTimeoutError):
+                publisher.publish(b"body", routing_key=queue, timeout=0.001)
+        publisher.publish(b"body", routing_key=queue)
+
+    def refused(number: int) -> None:
+        with pytest.raises(ValueError, match="frame"):
+            publisher.publish(b"", properties=pika.BasicProperties(headers={"large": "x" * 200_000}))
+        publisher.publish(b"body", routing_key=queue)
+
+    side_by_side([functools.partial(refused if number % 2 else publish, number) for number in range(150)])
+    publisher.wait()
+
+
+def test_all_who_wait_for_room_hear_of_the_end() -> None:
+    waiting = threading.Event()
+
+    def script(session: Session) -> None:
+        number = publish_ok(session)
+        session.expect(spec.Basic.Publish)
+        waiting.wait(PATIENCE)
+        session.send(method(number, spec.Channel.Close(406, "PRECONDITION_FAILED - so", 0, 0)))
+        session.expect(spec.Channel.CloseOk)
+        session.close_politely()
+
+    with scripted_broker(script) as peer, pika.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+        publisher = connection.channel().publisher(max_in_flight=1)
+        publisher.publish(b"never confirmed")
+        threads = [Running(lambda: publisher.publish(b"")) for _ in range(100)]
+        time.sleep(0.2)
+        waiting.set()
+        for thread in threads:
+            with pytest.raises(exceptions.ChannelWrongStateError, match="406"):
+                thread.result()
 
 
 def test_ten_thousand_outcomes_each_of_its_own_message() -> None:

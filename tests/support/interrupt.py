@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,10 +32,11 @@ class Countdown:
 
 
 @contextmanager
-def interrupted_after(lines: int) -> Iterator[Countdown]:
+def interrupted_after(lines: int, pause: float = 0.0) -> Iterator[Countdown]:
     """Raise :class:`Interruption` in this thread before the library runs one more line than `lines`, once.
 
     :param lines: how many lines of the library run before
+    :param pause: seconds that the signal handler takes, in which other threads come to wait for what this one has
     """
     countdown = Countdown(lines)
 
@@ -45,6 +47,7 @@ def interrupted_after(lines: int) -> Iterator[Countdown]:
             countdown.left -= 1
             if countdown.came:
                 sys.settrace(None)
+                time.sleep(pause)
                 raise Interruption
         return on_event
 

@@ -1,0 +1,155 @@
+"""The thread that owns a connection's socket: it waits, reads, sees to what is due. Nothing of a user's runs in it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from pika import exceptions
+from pika.transport.stream import Ready
+from pika.transport.timers import Timer, Timers
+
+if TYPE_CHECKING:
+    from pika.client.link import Link
+
+LOGGER = logging.getLogger(__name__)
+
+# While acknowledgements are held back, they are sent after so many seconds at the latest.
+_ACK_DELAY = 0.001
+# So long nothing is read after something was that nobody waits for, such as confirms: each time that this thread gets
+# going, it takes the interpreter away from one that publishes, and gives it back.
+_REST = 0.001
+
+
+class IOThread:
+    """Waits for a connection's socket, and takes the events of what arrives.
+
+    It reads without the connection's lock, and does all the rest under it. The methods are for others: they are called
+    under the lock.
+
+    :param link: the connection
+    :param blocked_timeout: seconds after which a connection that the broker has blocked is given up; None for never
+    """
+
+    def __init__(self, link: Link, blocked_timeout: float | None) -> None:
+        self.thread = threading.Thread(target=self._run, name=f"pika-io-{link.peer}", daemon=True)
+        #: Whether nothing is read, because inboxes are full and nobody waits for anything.
+        self.paused = False
+        #: Whether nothing is read for a moment: who waits for something now is to wake the stream.
+        self.resting = False
+        self._link = link
+        self._stream = link.stream
+        self._rules = link.rules
+        self._timers = Timers()
+        self._blocked_timeout = blocked_timeout
+        self._blocked_timer: Timer | None = None
+        self._abandoned: BaseException | None = None
+        # How long the next wait may take, and when something is due.
+        self._until: float | None = None
+        self._due: float | None = None
+
+    def start(self) -> None:
+        """Begin to read: the handshake is over."""
+        link = self._link
+        with link.lock:
+            link.take_events()
+            link.flush()
+            self._plan(time.monotonic())
+        self.thread.start()
+
+    def on_alarm(self, blocked: bool) -> None:
+        """Take note that the broker has stopped reading what is published, or goes on."""
+        if self._blocked_timer is not None:
+            self._timers.cancel(self._blocked_timer)
+            self._blocked_timer = None
+        if blocked and self._blocked_timeout is not None:
+            when = time.monotonic() + self._blocked_timeout
+            self._blocked_timer = self._timers.call_at(when, self._on_blocked_too_long)
+
+    def _on_blocked_too_long(self) -> None:
+        self._rules.stream_lost(exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired."))
+
+    def drop_after(self, timeout: float, reply_code: int, reply_text: str) -> None:
+        """Drop the connection, which is closing, if the broker has not answered within some seconds."""
+        drop = functools.partial(self._drop, reply_code, reply_text)
+        self._timers.call_at(time.monotonic() + timeout, drop)
+        self._stream.wake()
+
+    def _drop(self, reply_code: int, reply_text: str) -> None:
+        LOGGER.warning("%s did not answer connection.close in time: dropping the connection", self._link.peer)
+        self._abandoned = exceptions.ConnectionClosedByClient(reply_code, reply_text)
+
+    # The thread
+
+    def _run(self) -> None:
+        link = self._link
+        try:
+            while not link.over:
+                self._turn()
+        except BaseException as error:
+            LOGGER.exception("The thread of the connection to %s has ended", link.peer)
+            with link.lock:
+                self._rules.abandon(error)
+                link.end(error)
+        finally:
+            with link.lock:
+                self._stream.close()
+                link.on_over()
+
+    def _turn(self) -> None:
+        link, stream = self._link, self._stream
+        ready = stream.wait(self._until, not (self.paused or self.resting))
+        self.resting = False
+        now = time.monotonic()
+        due = self._due is not None and now >= self._due
+        data, error = b"", None
+        if ready & Ready.READ or (due and not self.paused):
+            data, error = self._read()
+        with link.lock:
+            if ready & Ready.WRITE:
+                stream.flush()
+            if data:
+                self._rules.receive_data(data, now)
+            if error is not None:
+                self._rules.stream_lost(error)
+            if due:
+                self._tick(now)
+            link.take_events()
+            if self._abandoned is not None:
+                self._rules.abandon(self._abandoned)
+                link.end(self._abandoned)
+            self.paused = link.after_events()
+            self.resting = bool(data) and link.is_unattended
+            self._plan(now)
+
+    def _read(self) -> tuple[bytes, BaseException | None]:
+        try:
+            if self._stream.tls is None:
+                return self._stream.read() or b"", None
+            # TLS reads and writes by the same state.
+            with self._link.lock:
+                return self._stream.read() or b"", None
+        except exceptions.StreamLostError as error:
+            return b"", error
+
+    def _tick(self, now: float) -> None:
+        # What has been read counts. While reading is paused, bytes that wait to be read show that the broker lives.
+        if self.paused and self._stream.wait(0) & Ready.READ:
+            self._rules.receive_data(b"", now)
+        self._rules.tick(now)
+        self._timers.run_due(now)
+
+    def _plan(self, now: float) -> None:
+        """Say how long the next wait may take, and when something is due."""
+        due, timer = self._rules.next_deadline(), self._timers.next_deadline()
+        if due is None or (timer is not None and timer < due):
+            due = timer
+        self._due = due
+        self._until = None if due is None else max(due - now, 0)
+        if self._link.attending:
+            self._until = _ACK_DELAY if self._until is None else min(self._until, _ACK_DELAY)
+        if self.resting:
+            self._until = _REST if self._until is None else min(self._until, _REST)
