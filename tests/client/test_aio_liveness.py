@@ -283,10 +283,10 @@ def test_nothing_is_read_while_nobody_works_it_off(broker: Broker, how: str) -> 
     size, count = 4096, 10 * MESSAGES
 
     async def fill(queue: str) -> None:
-        async with aio.connect(broker.url) as connection, connection.channel() as channel:
-            async with channel.publisher() as publisher:
-                for _ in range(count):
-                    await publisher.send(bytes(size), routing_key=queue)
+        connection = await aio.connect(broker.url)
+        async with connection, connection.channel() as channel, channel.publisher() as publisher:
+            for _ in range(count):
+                await publisher.send(bytes(size), routing_key=queue)
 
     async def program(proxy: Proxy) -> None:
         async with aio.connect(proxy.url + "?heartbeat=0") as connection, connection.channel() as channel:

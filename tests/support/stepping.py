@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-#: When, after a coroutine has begun to wait, it is cancelled: at once; when what it has written is on its way; when what
-#: it waits for has come, but before it has seen it; or at once, and again as soon as it waits for something else.
+#: When, after a coroutine has begun to wait, it is cancelled: at once; when what it has written is on its way; when
+#: what it waits for has come, but before it has seen it; or at once, and again as soon as it waits for something else.
 MOMENTS = ("at once", "on its way", "answered", "twice")
 _TURNS = 3
 
