@@ -42,7 +42,11 @@ async def new_tasks(url: str, count: int) -> None:
             await publisher.publish("task 0", routing_key="tasks", properties=persistent, timeout=30)
             for number in range(1, count):
                 confirmation = await publisher.send(f"task {number}", routing_key="tasks", properties=persistent)
-            await confirmation
+                confirmation.add_done_callback(on_confirmed)
+
+
+def on_confirmed(confirmation: pika.aio.Confirmation) -> None:
+    assert confirmation.done()
 
 
 async def main(url: str) -> list[str]:
