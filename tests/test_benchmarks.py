@@ -332,7 +332,14 @@ def test_growth_with_numbers_runs(rabbitmq: Broker, tmp_path: Path, line: Line) 
     assert measured["many"] == 3
     assert line.title in done.stdout
     assert f"| {line.title} |" in (tmp_path / pages.PERFORMANCE).read_text(encoding="utf-8")
-    assert ("3 idle connections in one asyncio process" in done.stdout) == (line.name == "connections")
+    assert ("3 idle connections of " in done.stdout) == ("connections" in line.name)
+
+
+def test_growth_on_the_embedded_broker_runs() -> None:
+    few = ("--most", "100", "--idle", "0.5", "--rounds", "1")
+    done = run_script("growth.py", "--embedded", "--only", "aio-connections", *few)
+    assert done.returncode == 0, done.stderr
+    assert "100 idle connections of pika.aio in one process: " in done.stdout
 
 
 def test_growth_without_a_peer_is_an_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import uuid
@@ -84,8 +85,10 @@ class Ledger:
     async def look_at_what_was_sent(self) -> None:
         for body, confirmation in self._sent:
             assert confirmation.done()
-            await confirmation
-            self.confirmed.add(body)
+            # Its channel may have been closed before the broker said it.
+            with contextlib.suppress(exceptions.PublishOutcomeUnknown):
+                await confirmation
+                self.confirmed.add(body)
 
     def reconcile(self, left: list[bytes]) -> None:
         """See that what is in the queue is what is to be there, and that nothing is held back."""
@@ -239,7 +242,7 @@ def test_cancelled_wherever_it_waits(program: Program, moment: str, url: str) ->
             except BaseException as error:
                 raise AssertionError(f"cancelled {moment} at the wait number {step}: {error!r}") from error
     # It is cut short in between, and not only at its ends.
-    assert step > 10
+    assert step > 8
 
 
 # On a channel that goes on

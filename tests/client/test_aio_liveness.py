@@ -339,7 +339,7 @@ def test_a_blocked_connection() -> None:
             connection.add_on_connection_unblocked_callback(lambda *_: blocked.append("unblocked"))
             await channel.confirm_delivery()
             embedded.block("low on memory")
-            publishing = asyncio.ensure_future(channel.basic_publish("", "nobody", b""))
+            publishing = asyncio.ensure_future(channel.basic_publish("", "nobody", b"body"))
             await eventually(lambda: blocked)
             assert connection.is_blocked
             assert not publishing.done()
