@@ -31,49 +31,59 @@ async def publish(task: Task, meter: Meter) -> None:
 
 
 async def publish_confirmed(task: Task, meter: Meter) -> None:
-    async with pika.aio.connect(task.url) as connection, connection.channel() as channel:
-        async with channel.publisher() as publisher:
-            send, queue, body = publisher.publish, task.queue, task.body
-            for _ in range(task.warm_up):
-                await send(body, routing_key=queue)
-            meter.start()
-            for _ in range(task.messages):
-                await send(body, routing_key=queue)
-            meter.stop()
+    async with (
+        pika.aio.connect(task.url) as connection,
+        connection.channel() as channel,
+        channel.publisher() as publisher,
+    ):
+        send, queue, body = publisher.publish, task.queue, task.body
+        for _ in range(task.warm_up):
+            await send(body, routing_key=queue)
+        meter.start()
+        for _ in range(task.messages):
+            await send(body, routing_key=queue)
+        meter.stop()
 
 
 async def publish_window(task: Task, meter: Meter) -> None:
-    async with pika.aio.connect(task.url) as connection, connection.channel() as channel:
-        async with channel.publisher(max_in_flight=IN_FLIGHT) as publisher:
-            send, queue, body = publisher.send, task.queue, task.body
-            for _ in range(task.warm_up):
-                await send(body, routing_key=queue)
-            await publisher.wait()
-            meter.start()
-            for _ in range(task.messages):
-                await send(body, routing_key=queue)
-            await publisher.wait()
-            meter.stop()
+    async with (
+        pika.aio.connect(task.url) as connection,
+        connection.channel() as channel,
+        channel.publisher(max_in_flight=IN_FLIGHT) as publisher,
+    ):
+        send, queue, body = publisher.send, task.queue, task.body
+        for _ in range(task.warm_up):
+            await send(body, routing_key=queue)
+        await publisher.wait()
+        meter.start()
+        for _ in range(task.messages):
+            await send(body, routing_key=queue)
+        await publisher.wait()
+        meter.stop()
 
 
 async def consume(task: Task, meter: Meter, acknowledge: bool) -> None:
-    async with pika.aio.connect(task.url) as connection:
-        async with connection.channel(prefetch=PREFETCH if acknowledge else 0) as channel:
-            received, last = 0, None
-            size, first, total = task.body_size, task.warm_up, task.total
-            async for message in channel.consume(task.queue, auto_ack=not acknowledge):
-                received += 1
-                body = message.body
-                if message.delivery_tag != received or len(body) != size:
-                    task.refuse(received, message.delivery_tag, body)
-                if acknowledge:
-                    await message.ack()
-                if received == first:
-                    meter.start()
-                elif received == total:
-                    last = body
-                    break
-            meter.stop()
+    async with (
+        pika.aio.connect(task.url) as connection,
+        connection.channel(prefetch=PREFETCH if acknowledge else 0) as channel,
+    ):
+        received, last = 0, None
+        size, first, total = task.body_size, task.warm_up, task.total
+        async for message in channel.consume(task.queue, auto_ack=not acknowledge):
+            received += 1
+            body = message.body
+            if message.delivery_tag != received or len(body) != size:
+                task.refuse(received, message.delivery_tag, body)
+            if acknowledge:
+                await message.ack()
+            if received == first:
+                meter.start()
+            elif received == total:
+                last = body
+                break
+            # What comes next is put together while this waits: two are not to be held.
+            del message, body
+        meter.stop()
     task.require(received, last)
 
 

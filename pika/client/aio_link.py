@@ -60,8 +60,11 @@ class Link(Session):
         self.full: dict[Inbox, None] = {}
         #: Tasks that drain the connection: their own handlers are not waited for.
         self.draining: dict[asyncio.Task[Any] | None, None] = {}
-        # How many calls wait for something that has to be read.
+        # How many calls wait for something that has to be read; and those whose time is the usual one, with its end: a
+        # timer for each would cost as much as the rest of a wait.
         self._awaiting = 0
+        self._usual: dict[Gate, float] = {}
+        self._usual_timer: asyncio.TimerHandle | None = None
         self._paused = False
         self._finished = False
         self._blocked_timeout = blocked_timeout
@@ -272,18 +275,36 @@ class Link(Session):
         :param timeout: seconds; None for :data:`REPLY_TIMEOUT`
         :raises pika.exceptions.AMQPTimeoutError: when it has not come in time
         """
-        seconds = REPLY_TIMEOUT if timeout is None else timeout
-        timer = self.loop.call_later(seconds, shut_gate, gate)
         self._awaiting += 1
         if self._paused:
             self._choose_to_read()
-        try:
-            opened = await gate
-        finally:
-            self._awaiting -= 1
-            timer.cancel()
+        if timeout is None:
+            self._usual[gate] = self.loop.time() + REPLY_TIMEOUT
+            if self._usual_timer is None:
+                self._usual_timer = self.loop.call_later(REPLY_TIMEOUT, self._on_usual_end)
+            try:
+                opened = await gate
+            finally:
+                self._awaiting -= 1
+                del self._usual[gate]
+        else:
+            timer = self.loop.call_later(timeout, shut_gate, gate)
+            try:
+                opened = await gate
+            finally:
+                self._awaiting -= 1
+                timer.cancel()
         if not opened:
-            raise self._timed_out(what, seconds)
+            raise self._timed_out(what, REPLY_TIMEOUT if timeout is None else timeout)
+
+    def _on_usual_end(self) -> None:
+        self._usual_timer = None
+        for gate, end in self._usual.items():
+            left = end - self.loop.time()
+            if left > 0:
+                self._usual_timer = self.loop.call_later(left, self._on_usual_end)
+                return
+            shut_gate(gate)
 
     def _timed_out(self, what: str, timeout: float) -> exceptions.AMQPTimeoutError:
         blocked = "" if self.rules.blocked is None else f"; the broker has blocked it: {self.rules.blocked}"
@@ -359,7 +380,7 @@ class Link(Session):
         if self.error is not None:
             self._finish()
         elif self.output and not self.flushing:
-            self.flush_soon()
+            self.flush()
 
     def _choose_to_read(self) -> None:
         pause = bool(self.full) and not self._awaiting
@@ -375,7 +396,7 @@ class Link(Session):
         if self._finished:
             return
         self._finished = True
-        for timer in (self._tick_timer, self._blocked_timer, self._end_timer):
+        for timer in (self._tick_timer, self._blocked_timer, self._end_timer, self._usual_timer):
             if timer is not None:
                 timer.cancel()
         if self.output:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from pika import exceptions
 from pika.client.message import BaseMessage
+
+if TYPE_CHECKING:
+    from pika.client.aio_link import Link
 
 LOGGER = logging.getLogger(__name__)
 
@@ -16,6 +20,8 @@ class Message(BaseMessage):
 
     __slots__ = ()
 
+    _settler: Link
+
     async def ack(self, multiple: bool = False) -> None:
         """Acknowledge it (basic.ack).
 
@@ -24,7 +30,15 @@ class Message(BaseMessage):
         :raises pika.exceptions.ChannelWrongStateError: when the channel that it came on is closed; nothing is sent,
             and the broker delivers it again
         """
-        self._settle("acknowledged", "basic_ack", multiple)
+        if self._settled:
+            self._refuse()
+        link = self._settler
+        link.enter()
+        # What BaseMessage._settle_once() does, at a third of the price.
+        self._source.basic_ack(self.method.delivery_tag, multiple)
+        self._settled = "was acknowledged before"
+        if not link.flushing:
+            link.flush_soon()
 
     async def nack(self, multiple: bool = False, requeue: bool = True) -> None:
         """Refuse it (basic.nack, RabbitMQ's extension); raises as :meth:`ack`.

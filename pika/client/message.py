@@ -6,7 +6,7 @@ import functools
 import logging
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Callable, Protocol
+from typing import Any, Callable, NoReturn, Protocol
 
 from pika import exceptions, protocol, spec
 
@@ -99,11 +99,14 @@ class BaseMessage:
     def _settle(self, how: str, method: str, *arguments: Any) -> None:
         self._settler._settle(functools.partial(self._settle_once, how, method, arguments))
 
+    def _refuse(self) -> NoReturn:
+        raise exceptions.MessageSettledError(
+            f"the message with delivery tag {self.delivery_tag} {self._settled}; nothing was sent"
+        )
+
     def _settle_once(self, how: str, method: str, arguments: tuple[Any, ...]) -> None:
         if self._settled:
-            raise exceptions.MessageSettledError(
-                f"the message with delivery tag {self.delivery_tag} {self._settled}; nothing was sent"
-            )
+            self._refuse()
         # Before it is sent: whoever comes in between, such as a signal handler, finds it settled.
         self._settled = f"was {how} before"
         try:
