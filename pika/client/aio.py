@@ -14,6 +14,7 @@ from pika.client.aio_channel import Channel
 from pika.client.aio_link import REPLY_TIMEOUT, Link
 from pika.client.aio_opening import Opening, Provider, ask_for_credentials, dial
 from pika.client.aio_stream import Stream
+from pika.client.aio_tasks import await_all, cancel
 from pika.client.opening import Where
 from pika.client.session import ChannelBook
 from pika.client.threads import again
@@ -23,8 +24,6 @@ from pika.transport.errors import AMQPConnectorStackTimeout
 
 #: Seconds that closing may take unless said otherwise; then the connection is dropped.
 CLOSE_TIMEOUT = 10.0
-# The same for tasks that are about to end.
-_END_TIMEOUT = 1.0
 
 OnBlocked = Callable[["Connection", "spec.Connection.Blocked"], object]
 OnUnblocked = Callable[["Connection", "spec.Connection.Unblocked"], object]
@@ -252,18 +251,15 @@ class Connection:
         :param timeout: seconds it may take; None for :data:`CLOSE_TIMEOUT`
         """
         link = self._link
-        seconds = CLOSE_TIMEOUT if timeout is None else timeout
+        if link.over and not link.handling and not link.calling_back:
+            return
         link.enter()
-        channels = self._channels()
-        link.begin_close(reply_code, reply_text, seconds)
-        running: list[asyncio.Task[Any]] = []
-        for channel in channels:
-            running += channel._cancel_handlers()
+        link.begin_close(reply_code, reply_text, CLOSE_TIMEOUT if timeout is None else timeout)
+        running = cancel(link.handling)
         await link.await_end()
-        # What they were called with is the end.
-        running += link.callbacks.tasks
-        if running:
-            await asyncio.wait(running, timeout=_END_TIMEOUT)
+        # What callbacks were called with may be this end.
+        running += link.calling_back - {asyncio.current_task()}
+        await await_all(running)
 
     def _channels(self) -> list[Channel]:
         return [book.owner for book in self._link.channels.values() if isinstance(book.owner, Channel)]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import weakref
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Callable
 
 from pika import exceptions, protocol, spec
 from pika._arguments import as_body, require_callable
 from pika.client.aio_consuming import Consuming
 from pika.client.aio_link import LARGE, PIECES_TOGETHER, Gate, Link
 from pika.client.aio_publisher import Publisher
-from pika.client.aio_tasks import open_gate
+from pika.client.aio_tasks import await_all, open_gate
 from pika.client.publisher import Body, Confirmation
 from pika.client.session import ChannelBook
 
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from pika.client.aio import Connection
 
 OnReturn = Callable[["Channel", "spec.Basic.Return", "spec.BasicProperties", bytes], object]
-
-# Seconds that handlers which were cancelled, since their channel is closed, may take to end.
-_CANCEL_TIMEOUT = 10.0
 
 
 class Channel(Consuming):
@@ -108,6 +104,8 @@ class Channel(Consuming):
         :param reply_text: for the broker's log
         :param timeout: seconds to wait for the broker's answer
         """
+        if self.is_closed and not self._link.handling:
+            return
         self._link.enter()
         try:
             if self.is_open:
@@ -119,9 +117,8 @@ class Channel(Consuming):
                 ):
                     await self._ask("channel.close", self._begin_close(reply_code, reply_text), timeout)
         finally:
-            running = self._cancel_handlers()
-        if running:
-            await asyncio.wait(running, timeout=_CANCEL_TIMEOUT)
+            running = [] if self.is_open else [task for crew in self._crews for task in crew.cancel()]
+        await await_all(running)
 
     def _begin_close(self, reply_code: int, reply_text: str) -> Callable[[], protocol.Reply[spec.Channel.CloseOk]]:
         def operation() -> protocol.Reply[spec.Channel.CloseOk]:
@@ -131,16 +128,6 @@ class Channel(Consuming):
             return reply
 
         return operation
-
-    def _cancel_handlers(self) -> list[asyncio.Task[Any]]:
-        """Cancel the handlers that run, but for the one that asks, and return their tasks."""
-        running: list[asyncio.Task[Any]] = []
-        for crew in self._crews:
-            if crew.inbox.over or self._rules.state is not protocol.ChannelState.OPEN:
-                running += crew.tasks
-        for task in running:
-            task.cancel()
-        return running
 
     # Publishing
 

@@ -51,7 +51,10 @@ class Link(Session):
         self.stream = stream
         #: What is to be sent; see :attr:`pika.protocol.Connection.output`.
         self.output = rules.output
-        self.callbacks = CallbackTask(self.loop, f"pika-callbacks-{rules.settings.peer}")
+        #: Tasks that run handlers, and the one that runs callbacks, while they do.
+        self.handling: set[asyncio.Task[None]] = set()
+        self.calling_back: set[asyncio.Task[None]] = set()
+        self.callbacks = CallbackTask(self.loop, self.calling_back, f"pika-callbacks-{rules.settings.peer}")
         #: Whether the stream has ended too.
         self.over = False
         #: Whether what is to be sent will be, at the end of the loop's turn.
@@ -440,4 +443,6 @@ class Link(Session):
                 inbox.items.clear()
         self.on_close.clear()
         self.end(error)
+        self.handling.clear()
+        self.calling_back.clear()
         self.over = True

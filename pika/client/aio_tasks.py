@@ -9,6 +9,7 @@ import inspect
 import logging
 import time
 from collections import deque
+from collections.abc import Collection, Iterable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -22,6 +23,8 @@ LOGGER = logging.getLogger(__name__)
 
 #: Whoever works messages off without waiting for anything lets others take their turn after so many seconds.
 TURN = 0.002
+# Seconds that tasks which were cancelled may take to end.
+_END_TIMEOUT = 1.0
 
 
 def open_gate(gate: asyncio.Future[bool], _what: object = None) -> None:
@@ -49,6 +52,21 @@ async def result_of(outcome: Any) -> None:
     """Await what a user's function has returned, if it can be awaited."""
     if inspect.isawaitable(outcome):
         await outcome
+
+
+def cancel(tasks: Iterable[asyncio.Task[None]]) -> list[asyncio.Task[None]]:
+    """Cancel tasks, but for the one that runs, and return them."""
+    current = asyncio.current_task()
+    others = [task for task in tasks if task is not current]
+    for task in others:
+        task.cancel()
+    return others
+
+
+async def await_all(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Wait for the end of tasks that are about to end; what does not is left alone after a while."""
+    if tasks:
+        await asyncio.wait(tasks, timeout=_END_TIMEOUT)
 
 
 class Parking:
@@ -104,12 +122,16 @@ class Workers(abc.ABC):
     """Tasks that work something off, and end when there is nothing left.
 
     :param loop: the event loop
+    :param all_tasks: where those are noted that are at work, of these and of others
     :param name: of the tasks
     :param count: how many of them at a time
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str, count: int = 1) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, all_tasks: set[asyncio.Task[None]], name: str, count: int = 1
+    ) -> None:
         self._loop = loop
+        self._all_tasks = all_tasks
         self._name = name
         self._count = count
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,10 +164,12 @@ class Workers(abc.ABC):
     def _begin(self) -> None:
         task = self._loop.create_task(self._work(), name=self._name)
         self._tasks.add(task)
+        self._all_tasks.add(task)
         task.add_done_callback(self._leave)
 
     def _leave(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._all_tasks.discard(task)
         if task.cancelled():
             self._arriving = False
         else:
@@ -157,11 +181,9 @@ class Workers(abc.ABC):
         """Take note that somebody has ended."""
         return
 
-    @property
-    def tasks(self) -> list[asyncio.Task[None]]:
-        """Those who work, without the one that asks."""
-        current = asyncio.current_task()
-        return [task for task in self._tasks if task is not current]
+    def cancel(self) -> list[asyncio.Task[None]]:
+        """Cancel those who work, but for the one that asks, and return them."""
+        return cancel(self._tasks)
 
 
 class Crew(Workers):
@@ -174,7 +196,7 @@ class Crew(Workers):
     """
 
     def __init__(self, link: Link, inbox: Inbox, name: str, count: int = 1) -> None:
-        super().__init__(link.loop, name, count)
+        super().__init__(link.loop, link.handling, name, count)
         self._link = link
         self.inbox = inbox
         inbox.wake = self.wake
@@ -236,11 +258,12 @@ class Callbacks(Workers):
     """Calls users' callbacks one by one, and awaits what can be awaited. A callback may do anything.
 
     :param loop: the event loop
+    :param all_tasks: where the task is noted when it is at work
     :param name: of the task
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
-        super().__init__(loop, name)
+    def __init__(self, loop: asyncio.AbstractEventLoop, all_tasks: set[asyncio.Task[None]], name: str) -> None:
+        super().__init__(loop, all_tasks, name)
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
 
     def call(self, callback: Callable[..., object], *arguments: Any) -> None:
