@@ -57,6 +57,7 @@ layers: .venv/.installed-dev  ## see whether imports point down
 
 generated: .venv/.installed-dev  ## see whether generated files are fresh
 	$(BIN)/python tools/generate_spec.py --check
+	$(BIN)/python tools/generate_operations.py --check
 	$(BIN)/python tools/draw_states.py --check
 
 docs: .venv/.installed-dev  ## build the documentation into docs/_build/html; a warning is an error

@@ -84,7 +84,7 @@ def _decades(values: Sequence[float]) -> tuple[int, int]:
 def _colour(client: str) -> str:
     if client == C:
         return _C
-    own = ("BlockingConnection", "SelectConnection", "AsyncioConnection")
+    own = ("BlockingConnection", "SelectConnection", "AsyncioConnection", "pika.aio")
     return _OWN if client.startswith(own) else _OTHER
 
 

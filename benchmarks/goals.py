@@ -10,20 +10,21 @@ from benchmarks.workloads import WORKLOADS
 
 BLOCKING = "BlockingConnection"
 SELECT = "SelectConnection"
+AIO = "pika.aio"
 
 #: The cost of a message in the workload's unit on CPython 3.11 and a 2-core machine, by client; and how many times
 #: less that is to be than what pika's BlockingConnection takes, which is told for this library's own.
 COSTS: Mapping[str, tuple[Mapping[str, float], float | None]] = {
-    "publish": ({BLOCKING: 2.5, SELECT: 2.0}, 14),
-    "consume": ({BLOCKING: 3.5, SELECT: 3.5}, 4),
-    "consume-ack": ({BLOCKING: 6, SELECT: 5}, 6),
-    "publish-confirmed": ({BLOCKING: 26}, 3.5),
-    "publish-window": ({SELECT: 4}, None),
-    "get": ({BLOCKING: 28}, 3),
-    "publish-1m": ({BLOCKING: 420, SELECT: 420}, 2.4),
-    "consume-1m": ({BLOCKING: 400, SELECT: 400}, 3.7),
+    "publish": ({BLOCKING: 2.5, SELECT: 2.0, AIO: 4}, 14),
+    "consume": ({BLOCKING: 3.5, SELECT: 3.5, AIO: 6}, 4),
+    "consume-ack": ({BLOCKING: 6, SELECT: 5, AIO: 9}, 6),
+    "publish-confirmed": ({BLOCKING: 26, AIO: 45}, 3.5),
+    "publish-window": ({SELECT: 4, AIO: 12}, None),
+    "get": ({BLOCKING: 28, AIO: 45}, 3),
+    "publish-1m": ({BLOCKING: 420, SELECT: 420, AIO: 450}, 2.4),
+    "consume-1m": ({BLOCKING: 400, SELECT: 400, AIO: 450}, 3.7),
     "get-64m": ({BLOCKING: 0.05}, 4),
-    "open": ({BLOCKING: 0.5}, 3),
+    "open": ({BLOCKING: 0.5, AIO: 0.6}, 3),
     "import": ({BLOCKING: 25}, 3),
 }
 #: The least rate in those of rabbitmq-c; a round trip pays its CPU in latency.

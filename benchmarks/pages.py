@@ -13,8 +13,8 @@ PERFORMANCE = Path("docs") / "performance.md"
 README = Path("README.md")
 _README_WORKLOADS = ("publish", "consume", "consume-ack", "publish-confirmed", "publish-window", "get")
 _README_CLIENTS = (
-    "BlockingConnection", "SelectConnection", "AsyncioConnection", "pika 1.4.4 Blocking", "pika 1.4.4 Select",
-    "py-amqp", "amqpstorm", "aio-pika", "rabbitmq-c",
+    "BlockingConnection", "SelectConnection", "AsyncioConnection", "pika.aio", "pika 1.4.4 Blocking",
+    "pika 1.4.4 Select", "py-amqp", "amqpstorm", "aio-pika", "rabbitmq-c",
 )  # fmt: skip
 
 

@@ -646,7 +646,8 @@ class Channel(ChannelEvents):
             elif not isinstance(properties, spec.BasicProperties):
                 raise ArgumentTypeError(f"properties must be a pika.BasicProperties, but got {properties!r}")
             connection, rules = self.connection, self._protocol
-            connection._require_room()
+            if connection._is_congested:
+                connection._require_room()
             if type(self)._send_method is not _SEND_METHOD or "_send_method" in self.__dict__ or rules.detached:
                 self._publish_tapped(exchange, routing_key, body, properties, mandatory)
                 return

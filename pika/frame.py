@@ -32,9 +32,10 @@ _ACK_PAYLOAD = 13
 # What it has behind the method's index.
 _ACK_ENDS = struct.Struct(">QBB")
 _TAG_AND_BITS = struct.Struct(">QB")
+_MESSAGE_COUNT = struct.Struct(">L")
 # What comes between the opening of a content without properties and its body: the body's size and no flags, which end
 # the content header, and the prefix of the body frame.
-_BARE_MIDDLE = struct.Struct(">QHBBHL")
+BARE_MIDDLE = struct.Struct(">QHBBHL")
 
 _DELIVER = spec.Basic.Deliver.INDEX
 _ACK = spec.Basic.Ack.INDEX
@@ -42,7 +43,7 @@ _GET_OK = spec.Basic.GetOk.INDEX
 _BASIC = spec.Basic.INDEX
 
 _END = spec.FRAME_END
-_FRAME_END = bytes((_END,))
+END_OCTET = bytes((_END,))
 _FRAME_TYPES = frozenset((spec.FRAME_METHOD, spec.FRAME_HEADER, spec.FRAME_BODY, spec.FRAME_HEARTBEAT))
 
 #: Octets of a frame that are not payload: the seven of its prefix and the end octet.
@@ -54,7 +55,7 @@ JOIN_LIMIT = 16 * 1024
 #: The highest channel number: a frame has two octets for it.
 CHANNEL_MAX = 0xFFFF
 
-HEARTBEAT_FRAME = _PREFIX.pack(spec.FRAME_HEARTBEAT, 0, 0) + _FRAME_END
+HEARTBEAT_FRAME = _PREFIX.pack(spec.FRAME_HEARTBEAT, 0, 0) + END_OCTET
 
 
 M = TypeVar("M", bound=amqp_object.Method)
@@ -91,7 +92,7 @@ class Frame(amqp_object.AMQPObject):
     def _marshal(self, pieces: list[bytes]) -> bytes:
         """Return the frame around `pieces`, which are joined to be its payload."""
         payload = b"".join(pieces)
-        return _PREFIX.pack(self.frame_type, self.channel_number, len(payload)) + payload + _FRAME_END
+        return _PREFIX.pack(self.frame_type, self.channel_number, len(payload)) + payload + END_OCTET
 
     def marshal(self) -> bytes:
         """Return the frame as bytes.
@@ -202,7 +203,7 @@ def encode_method(channel_number: int, method: amqp_object.Method) -> bytes:
     index = method.INDEX
     assert index is not None
     prefix = _METHOD_PREFIX.pack(spec.FRAME_METHOD, channel_number, len(arguments) + 4, index)
-    return prefix + arguments + _FRAME_END
+    return prefix + arguments + END_OCTET
 
 
 def encode_header(channel_number: int, body_size: int, properties: spec.BasicProperties) -> bytes:
@@ -216,7 +217,7 @@ def encode_header(channel_number: int, body_size: int, properties: spec.BasicPro
     prefix = _HEADER_PREFIX.pack(
         spec.FRAME_HEADER, channel_number, len(encoded) + 12, spec.BasicProperties.INDEX, 0, body_size
     )
-    return prefix + encoded + _FRAME_END
+    return prefix + encoded + END_OCTET
 
 
 def encode_ack(channel_number: int, delivery_tag: int, multiple: bool) -> bytes:
@@ -283,12 +284,12 @@ def encode_content(
         return (method + header,)
     if size <= limit and size <= JOIN_LIMIT:
         prefix = _PREFIX.pack(spec.FRAME_BODY, channel_number, size)
-        return (b"".join((method, header, prefix, body, _FRAME_END)),)
+        return (b"".join((method, header, prefix, body, END_OCTET)),)
     view = memoryview(body)
     pieces: list[bytes | memoryview] = [method + header]
     for start in range(0, size, limit):
         fragment = view[start : start + limit]
-        pieces += (_PREFIX.pack(spec.FRAME_BODY, channel_number, len(fragment)), fragment, _FRAME_END)
+        pieces += (_PREFIX.pack(spec.FRAME_BODY, channel_number, len(fragment)), fragment, END_OCTET)
     return tuple(pieces)
 
 
@@ -299,20 +300,6 @@ def bare_opening(channel_number: int, method: bytes) -> bytes:
     :param method: the frame of its method
     """
     return method + _HEADER_PREFIX.pack(spec.FRAME_HEADER, channel_number, 14, _BASIC, 0, 0)[:-8]
-
-
-def encode_bare(opening: bytes, channel_number: int, body: bytes) -> bytes:
-    """Return a message without properties, whose body is not empty and fits into a frame.
-
-    The hot path of publishing: what does not change is prepared, the rest is one pack and one join.
-
-    :param opening: of :func:`bare_opening`
-    :param channel_number: the channel that the message is on
-    :param body: the message's body
-    """
-    size = len(body)
-    middle = _BARE_MIDDLE.pack(size, 0, _END, spec.FRAME_BODY, channel_number, size)
-    return b"".join((opening, middle, body, _FRAME_END))
 
 
 def decode_method(payload: bytes) -> amqp_object.Method:
@@ -532,7 +519,11 @@ class FrameReader:
                     _decoded[buffer[position + 11 : tag_end]], delivery_tag, bits & 1 != 0, exchange, routing_key
                 )
             else:
-                method = spec.Basic.GetOk().decode(buffer[position + 11 : header])
+                # In the same way.
+                delivery_tag, bits = _TAG_AND_BITS.unpack_from(buffer, position + 11)
+                exchange, routing_key = _routes[buffer[position + 20 : header - 4]]
+                (message_count,) = _MESSAGE_COUNT.unpack_from(buffer, header - 4)
+                method = spec.Basic.GetOk(delivery_tag, bits & 1 != 0, exchange, routing_key, message_count)
         except (struct.error, IndexError):
             return None
         properties = _new_properties(spec.BasicProperties)

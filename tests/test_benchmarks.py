@@ -24,7 +24,7 @@ from tests.support.rabbitmq import Broker
 pytestmark = pytest.mark.slow
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-OWN = ("BlockingConnection", "SelectConnection", "AsyncioConnection")
+OWN = ("BlockingConnection", "SelectConnection", "AsyncioConnection", "pika.aio")
 OTHERS = ("py-amqp", "amqpstorm", "aiormq", "aio-pika", C)
 MESSAGES = ("publish", "consume", "consume-ack", "publish-confirmed", "get", "publish-1m", "consume-1m")
 LARGE = ("publish-64m", "get-64m")
@@ -112,6 +112,7 @@ def check_figures(figures: dict[str, Any], compared: set[str]) -> None:
         ("BlockingConnection", {*MESSAGES, "open", "import", "encode", "decode"}),
         ("SelectConnection", {*MESSAGES, "publish-window"}),
         ("AsyncioConnection", {*MESSAGES, "publish-window"}),
+        ("pika.aio", {*MESSAGES, "publish-window", "open"}),
         ("pika.protocol", {"encode", "decode"}),
         (C, {*MESSAGES, "publish-window", "open"}),
     ],

@@ -249,8 +249,12 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         """
         self._outflow.add(self._outflow.on_resumed, callback)
 
+    @property
+    def _is_congested(self) -> bool:
+        return self._outflow.paused
+
     def _require_room(self) -> None:
-        if self._outflow.paused and self.unsent_bytes > self.OUTPUT_LIMIT:
+        if self.unsent_bytes > self.OUTPUT_LIMIT:
             raise OutputLimitExceeded(
                 f"{self.unsent_bytes} bytes wait to be sent to {self._protocol.settings.peer}, which is more than "
                 f"OUTPUT_LIMIT ({self.OUTPUT_LIMIT}), so this message was not taken; publish less while the broker "

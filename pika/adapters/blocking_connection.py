@@ -400,16 +400,24 @@ class BlockingConnection:
                 f"stop_consuming() and close() can be called there, and add_callback_threadsafe() does the rest"
             )
 
-    def _wait_until(self, done: Callable[[], bool], what: str, channel: BlockingChannel | None = None) -> None:
+    def _wait_until(
+        self,
+        done: Callable[[], bool],
+        what: str,
+        channel: BlockingChannel | None = None,
+        began: float | None = None,
+    ) -> None:
         """Pump until something holds. The caller has looked with :meth:`_require_calm` before it sent anything.
 
         :param done: says whether it holds
         :param what: what is awaited, for the error's text
         :param channel: on which channel, for that too
+        :param began: since when, on ``time.monotonic()``; None for now
         :raises pika.exceptions.AMQPConnectionError: of the class that says why, when the connection ends before
         """
         impl = self._impl
-        began = time.monotonic()
+        if began is None:
+            began = time.monotonic()
         while True:
             # What an alarm has held up has the whole time again after it.
             deadline = max(began, impl.unblocked_at) + self.REPLY_TIMEOUT

@@ -43,7 +43,9 @@ class Deliveries:
         self._impl = channel_impl
         self._connection = connection
         # Of the connection's, for what is done with every message. A stand-in for one may lack them.
-        self._glance: Callable[[], bool] = getattr(getattr(connection, "_impl", None), "glance", bool)
+        pumped = getattr(connection, "_impl", None)
+        self._glance: Callable[[], bool] = getattr(pumped, "glance", bool)
+        self._pump: Callable[[float], object] = getattr(pumped, "_pump", bool)
         self._deferred: Collection[object] = getattr(connection, "_deferred", ())
         self._ready_events: Collection[object] = getattr(connection, "_ready_events", ())
         self._consumer_infos: dict[str, _ConsumerInfo] = {}

@@ -429,8 +429,13 @@ class Connection(abc.ABC):
         if pieces:
             self._emit_pieces(pieces)
 
-    def _require_room(self) -> None:  # noqa: B027  # nothing to do where nothing is kept
-        """Called before a message is published: a subclass raises when too much waits to be sent already."""
+    @property
+    def _is_congested(self) -> bool:
+        """Whether so much waits to be sent that :meth:`_require_room` is to be asked before a message is published."""
+        return False
+
+    def _require_room(self) -> None:  # noqa: B027
+        """Raise when too much waits to be sent already."""
 
     def _emit_pieces(self, pieces: list[bytes | memoryview]) -> None:
         self._adapter_emit_data(pieces[0] if len(pieces) == 1 and isinstance(pieces[0], bytes) else b"".join(pieces))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Callable, Generic, TypeVar, cast
+from typing import Any, Callable, Generic, TypeVar
 
 from pika import spec
 from pika.amqp_object import Method
 from pika.protocol import states
 
 M = TypeVar("M", bound=Method)
+
+_BY_CONSUMER_TAG = states.MATCHED_BY_CONSUMER_TAG
 
 
 class Reply(Generic[M]):
@@ -35,7 +37,7 @@ class Reply(Generic[M]):
         self.error: BaseException | None = None
         self.content: tuple[spec.BasicProperties, bytes] | None = None
         self.on_done: Callable[[Reply[M]], None] | None = None
-        self._answer: Method | None = None
+        self._answer: Any = None
 
     def __repr__(self) -> str:
         outcome = "pending" if not self.done else f"failed: {self.error!r}" if self.error else repr(self._answer)
@@ -51,7 +53,8 @@ class Reply(Generic[M]):
             raise self.error
         if not self.done:
             raise RuntimeError(f"{self.request.NAME} has not been answered yet")
-        return cast(M, self._answer)
+        answer: M = self._answer
+        return answer
 
     def succeed(self, answer: Method) -> None:
         """End the reply with the broker's answer."""
@@ -96,9 +99,10 @@ class Expectations:
     def take(self, answer: Method) -> Reply[Any] | None:
         """Remove and return the oldest expectation that accepts an answer, or return None."""
         kind = type(answer)
-        for index, reply in enumerate(self._owed):
-            if kind in reply.accepts and _names_same_consumer(reply.request, answer):
-                del self._owed[index]
+        owed = self._owed
+        for index, reply in enumerate(owed):
+            if kind in reply.accepts and (kind not in _BY_CONSUMER_TAG or _names_same_consumer(reply.request, answer)):
+                del owed[index]
                 return reply
         return None
 
@@ -110,8 +114,6 @@ class Expectations:
 
 
 def _names_same_consumer(request: Method, answer: Method) -> bool:
-    if type(answer) not in states.MATCHED_BY_CONSUMER_TAG:
-        return True
     # A consume that left the tag to the broker learns it from the answer.
     asked: str = getattr(request, "consumer_tag", "")
     return not asked or asked == getattr(answer, "consumer_tag", None)
