@@ -200,6 +200,12 @@ def check_threads(broker: Broker, folder: Path) -> None:
     assert take_all(broker, "jobs") == []
 
 
+def check_asyncio(broker: Broker, folder: Path) -> None:
+    expected = ["working on b'...'", "working on b'and'", "working on b'another one'"]
+    assert run("asyncio", broker, folder) == expected
+    assert take_all(broker, "jobs") == []
+
+
 CHECKS: dict[str, Callable[[Broker, Path], None]] = {
     "publish": check_publish,
     "consume": check_consume,
@@ -208,6 +214,7 @@ CHECKS: dict[str, Callable[[Broker, Path], None]] = {
     "broker": check_broker,
     "recover": check_recover,
     "threads": check_threads,
+    "asyncio": check_asyncio,
 }
 
 
@@ -226,9 +233,12 @@ def test_an_example(name: str, broker: Broker, tmp_path: Path) -> None:
         run(name, broker, tmp_path)
 
 
-def test_threads_on_the_embedded_broker(tmp_path: Path) -> None:
+@pytest.mark.parametrize("check", [check_threads, check_asyncio])
+def test_those_of_the_modern_clients_on_the_embedded_broker(
+    check: Callable[[Broker, Path], None], tmp_path: Path
+) -> None:
     with EmbeddedBroker() as embedded:
-        check_threads(Broker(embedded.url), tmp_path)
+        check(Broker(embedded.url), tmp_path)
 
 
 def test_recover_when_the_broker_closes(start_rabbitmq: Callable[..., RabbitMQ], tmp_path: Path) -> None:

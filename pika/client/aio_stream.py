@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections import deque
 from collections.abc import Awaitable, Sequence
@@ -357,6 +358,12 @@ async def _connect_tcp(destination: Destination, address: Address, deadline: flo
         raise AMQPConnectorStackTimeout(
             f"no answer within the stack_timeout of {destination.stack_timeout} seconds"
         ) from None
+    except OSError as error:
+        sock.close()
+        if error.errno is None:
+            raise
+        # Some loops put a text of their own in the place of the system's.
+        raise OSError(error.errno, os.strerror(error.errno)) from error
     except BaseException:
         sock.close()
         raise
