@@ -17,7 +17,9 @@ from pika import aio, exceptions, spec
 from pika.broker import Broker as EmbeddedBroker
 from tests.support.aio import eventually, run, settle
 from tests.support.bounded import PATIENCE, bounded
+from tests.support.encoding import content, method
 from tests.support.rabbitmq import Broker
+from tests.support.scripted_broker import Session, delivery, scripted_broker
 from tests.support.stepping import MOMENTS, Stepped
 
 # In `make torture` RabbitMQ is asked too.
@@ -227,7 +229,7 @@ async def cut_short(program: Program, step: int, moment: str, url: str, witness:
     return stepped.came
 
 
-async def _finish(stepped: Stepped[None]) -> None:
+async def _finish(stepped: Stepped[Any]) -> None:
     await stepped
 
 
@@ -335,6 +337,47 @@ def test_connecting_is_cut_short(url: str, moment: str) -> None:
         except BaseException as error:
             raise AssertionError(f"cancelled {moment} at the wait number {step}: {error!r}") from error
     assert step > 2
+
+
+@pytest.mark.parametrize("how", ["loop", "handler", "get"])
+def test_what_came_together_with_the_answer_goes_back(how: str) -> None:
+    """The task is cancelled when answer and messages are there, and it has seen neither."""
+    rejected: list[tuple[int, bool]] = []
+
+    def script(session: Session) -> None:
+        session.open()
+        number = session.open_channel()
+        if how == "get":
+            session.expect(spec.Basic.Get)
+            session.send(content(number, spec.Basic.GetOk(1, False, "", "queue", 0), b"body"))
+        else:
+            asked = session.expect(spec.Basic.Consume)
+            messages = [delivery(number, "tag", tag, b"body") for tag in (1, 2)]
+            session.send(method(number, spec.Basic.ConsumeOk("tag")), *messages)
+            assert asked.method.consumer_tag == "tag"
+        for _ in range(1 if how == "get" else 2):
+            back = session.expect(spec.Basic.Reject).method
+            rejected.append((back.delivery_tag, back.requeue))
+        session.close_politely()
+
+    async def program() -> None:
+        async with aio.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+            channel = await connection.channel()
+            handled: list[object] = []
+            calls: dict[str, Callable[[], Any]] = {
+                "loop": lambda: channel.consume("queue", consumer_tag="tag").__anext__(),
+                "handler": lambda: channel.basic_consume("queue", lambda *_: handled.append(1), consumer_tag="tag"),
+                "get": lambda: channel.basic_get("queue"),
+            }
+            task = asyncio.ensure_future(_finish(Stepped(calls[how](), 0, "answered")))
+            await asyncio.wait([task], timeout=PATIENCE)
+            assert task.cancelled()
+            await eventually(lambda: len(rejected) == (1 if how == "get" else 2))
+            assert handled == []
+
+    with scripted_broker(script) as peer:
+        run(program)
+    assert rejected == [(1, True), (2, True)][: len(rejected)]
 
 
 # Others

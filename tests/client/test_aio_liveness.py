@@ -279,11 +279,12 @@ def test_publishing_waits_when_the_network_takes_no_more(broker: Broker) -> None
 
 
 @pytest.mark.parametrize("how", ["handler", "loop"])
-def test_nothing_is_read_while_nobody_works_it_off(broker: Broker, how: str) -> None:
-    size, count = 4096, 10 * MESSAGES
+def test_nothing_is_read_while_nobody_works_it_off(how: str) -> None:
+    # More than a kernel holds, even where it is generous.
+    size, count = 4096, 16 * MESSAGES
 
     async def fill(queue: str) -> None:
-        connection = await aio.connect(broker.url)
+        connection = await aio.connect(embedded.url)
         async with connection, connection.channel() as channel, channel.publisher() as publisher:
             for _ in range(count):
                 await publisher.send(bytes(size), routing_key=queue)
@@ -313,14 +314,14 @@ def test_nothing_is_read_while_nobody_works_it_off(broker: Broker, how: str) -> 
                 before = len(proxy.record("to_client"))
                 await asyncio.sleep(0.3)
             # What the inbox, the kernel and the proxy hold, and no more.
-            assert before < count * size // 2
+            assert before < count * size * 3 // 4
             assert not seen
             ready.set()
             await eventually(lambda: seen == count)
             if working is not None:
                 await working
 
-    with Proxy(broker.port, broker.host) as proxy:
+    with EmbeddedBroker() as embedded, Proxy(embedded.port, embedded.host) as proxy:
         run(lambda: program(proxy))
 
 
@@ -352,7 +353,7 @@ def test_a_blocked_connection() -> None:
         run(program)
 
 
-def test_a_large_message_in_small_pieces() -> None:
+def test_a_message_in_small_pieces() -> None:
     """A message that arrives piece by piece is put together."""
     body = bytes(range(256)) * 40
 
