@@ -95,7 +95,7 @@ async def get(task: Task, meter: Meter) -> None:
             message = None
             message = await fetch(queue, auto_ack=True)
             if message is None or message.delivery_tag != number or len(message.body) != size:
-                task.refuse(number, message and message.delivery_tag, message and message.body)
+                task.refuse(number, message and message.delivery_tag, None if message is None else message.body)
             if number == task.warm_up:
                 message = None
                 meter.start()

@@ -232,8 +232,8 @@ def test_what_a_handler_may_not_do_to_others(broker: Broker, caplog: pytest.LogC
         async with opened(broker) as (channel, queue):
             await channel.basic_consume(queue, on_message)
             await fill(channel, queue, 3)
-            # Where the second one's cannot be told from a cancellation of the task, it costs that, and the next delivery
-            # has another.
+            # Where the second one's cannot be told from a cancellation of the task, it costs that: what comes next has
+            # another.
             await eventually(lambda: len(bodies) >= 2)
             await channel.basic_publish("", queue, b"last")
             await eventually(lambda: len(bodies) == 4)
