@@ -154,6 +154,9 @@ class Stream(asyncio.BufferedProtocol):
         data = view[:nbytes].tobytes()
         if len(_buffers) < _BUFFERS_KEPT:
             _buffers.append(view)
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
         if self._tls is not None:
             self._tls.receive(data)
             self._go_on_with_tls()
@@ -248,7 +251,7 @@ class Stream(asyncio.BufferedProtocol):
             transport.write(b"".join(pieces))
         else:
             queue: deque[Buffer] = deque(piece for piece in pieces if piece)
-            while queue:
+            while queue and not transport.is_closing():
                 transport.write(take_next(queue))
 
     def pause_writing(self) -> None:
@@ -293,9 +296,11 @@ class Stream(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """What asyncio calls last."""
-        self.lost = True
         self.congested = False
         self._view = None
+        if isinstance(exc, OSError) and not self._closing:
+            self._read_the_rest()
+        self.lost = True
         error = self._lost(exc)
         established, self._transport = self._established, None
         if established is not None and not established.done():
@@ -304,6 +309,14 @@ class Stream(asyncio.BufferedProtocol):
             self._owner.on_lost(error)
         else:
             self._early_end = error
+
+    def _read_the_rest(self) -> None:
+        """Read what arrived before sending failed: the peer may have said why, and the loop reads no more."""
+        with suppress(OSError):
+            data = self._socket.recv(READ_LIMIT)
+            while data:
+                self._take(data)
+                data = self._socket.recv(READ_LIMIT)
 
     def _lost(self, cause: Exception | None) -> StreamLostError:
         tls = self._tls

@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 
 import pika
-from pika import exceptions
+from pika import exceptions, spec
 from pika.aio import Channel, Connection, connect
 from pika.broker import Broker as EmbeddedBroker
 from pika.client import threaded_channel
 from pika.credentials import PlainCredentials
 from tests.support.aio import eventually, run
+from tests.support.encoding import method
 from tests.support.ports import free_ports
 from tests.support.rabbitmq import Broker
+from tests.support.scripted_broker import Session, scripted_broker
 
 
 def test_awaited_or_entered(broker: Broker) -> None:
@@ -269,6 +271,29 @@ def test_a_channel_that_is_opened_late_is_closed(broker: Broker) -> None:
         return await connection.channel(prefetch=prefetch)
 
     run(main)
+
+
+def forced(session: Session) -> None:
+    """Close the connection, and hang up over what the client goes on sending."""
+    session.open()
+    session.open_channel()
+    session.expect(spec.Basic.Publish)
+    session.send(method(0, spec.Connection.Close(320, "CONNECTION_FORCED", 0, 0)))
+
+
+def test_the_reason_of_the_broker_is_told_though_sending_failed(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        connection = await connect(pika.ConnectionParameters("127.0.0.1", peer.port))
+        channel = await connection.channel()
+        with pytest.raises(exceptions.ChannelWrongStateError) as caught:
+            while True:
+                await channel.basic_publish("", "queue", bytes(30_000))
+        assert isinstance(caught.value.__cause__, exceptions.ConnectionClosedByBroker)
+        await connection.close()
+
+    with scripted_broker(forced) as peer:
+        run(main)
+    assert caplog.text == ""
 
 
 def test_from_the_garbage_of_another_thread(broker: Broker) -> None:
