@@ -433,7 +433,8 @@ class BlockingChannel(Deliveries):
             self._require_open()
         if self._get is not None:
             self._finish_interrupted_get(*self._get)
-        self._connection._require_calm("basic.get")
+        if self._inside.busy:
+            self._connection._require_calm("basic.get")
         answer = _CallbackResult()
         self._get = (answer, auto_ack)
         try:
@@ -562,7 +563,8 @@ class BlockingChannel(Deliveries):
         if type(body) is not bytes:
             body = as_body(body)
         # Nothing is looked at before: what the broker has to say to what was sent before comes with its answer.
-        self._connection._require_calm("basic.publish with a confirm")
+        if self._inside.busy:
+            self._connection._require_calm("basic.publish with a confirm")
         confirmation = Confirmation()
         # Handed over beside the arguments: their number is what tracers wrap.
         self._impl._confirmation = confirmation

@@ -12,6 +12,7 @@ from pika import exceptions, frame, spec
 from pika._arguments import ArgumentTypeError, NegativeTimeError, require_callable
 from pika._threads import one_thread
 from pika.adapters.blocking_channel import BlockingChannel, close_after
+from pika.adapters.blocking_deliveries import Deliveries
 from pika.adapters.blocking_events import (
     LOGGER,
     ReturnedMessage,
@@ -82,7 +83,7 @@ class BlockingConnection:
     ) -> None:
         # What waits to be handed to the user's callbacks.
         self._ready_events: deque[Callable[[], object]] = deque()
-        self._channels_pending: dict[BlockingChannel, None] = {}
+        self._channels_pending: dict[Deliveries, None] = {}
         self._in_dispatch = False
         self._awaiting_events = False
         # What signal handlers asked for that could not be done then.
@@ -455,10 +456,10 @@ class BlockingConnection:
                 f"{what} may not be called from inside a callback of this connection: it would wait for itself"
             )
 
-    def _request_dispatch(self, channel: BlockingChannel) -> None:
+    def _request_dispatch(self, channel: Deliveries) -> None:
         self._channels_pending[channel] = None
 
-    def _forget(self, channel: BlockingChannel) -> None:
+    def _forget(self, channel: Deliveries) -> None:
         """A channel is over, and nothing of it is left to hand out."""
         self._channels_pending.pop(channel, None)
 
@@ -475,7 +476,7 @@ class BlockingConnection:
         if self._deferred and not self._impl.interrupted:
             self._run_deferred()
 
-    def _interrupt_wait(self, channel: BlockingChannel) -> None:
+    def _interrupt_wait(self, channel: Deliveries) -> None:
         self._request_dispatch(channel)
         self._impl.stream.wake()
 
@@ -493,11 +494,11 @@ class BlockingConnection:
                     self._ready_events.clear()
                     break
                 self._ready_events.popleft()()
-            pending: dict[BlockingChannel, None] = {}
+            pending: dict[Deliveries, None] = {}
             try:
                 pending, self._channels_pending = self._channels_pending, {}
                 if len(pending) > 1:
-                    pending = dict.fromkeys(sorted(pending, key=int))
+                    pending = dict.fromkeys(sorted(pending, key=lambda channel: channel._impl.channel_number))
                 while pending:
                     channel = next(iter(pending))
                     channel._dispatch_events()

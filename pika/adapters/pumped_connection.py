@@ -116,7 +116,7 @@ class PumpedConnection(Connection):
             ready = stream.wait(timeout)
         finally:
             inside.busy = busy
-        self._act(ready)
+        self._act(ready, self._soon or (deadline is not None and time.monotonic() >= deadline))
 
     def receive(self) -> None:
         """Take what has arrived, without waiting, and run no timer.
@@ -149,7 +149,7 @@ class PumpedConnection(Connection):
         finally:
             self._inside.release()
 
-    def _act(self, ready: int, run_due: bool = True) -> None:
+    def _act(self, ready: int, run_due: object = True) -> None:
         inside = self._inside
         busy, acts = inside.busy, self._acts
         try:
@@ -242,10 +242,7 @@ class PumpedConnection(Connection):
                 self._writing = True
                 inside.busy = busy + 1
                 pieces = rules.data_to_send()
-                if len(pieces) == 1:
-                    through = stream.write(pieces[0])
-                else:
-                    through = stream.write_pieces(pieces)
+                through = stream.write(pieces[0]) if len(pieces) == 1 else stream.write_pieces(pieces)
                 self._writing = False
                 inside.busy = busy
             except BaseException as error:
@@ -255,6 +252,8 @@ class PumpedConnection(Connection):
                 raise
         if not (through or self._pushing or self._acts or self._writing) and stream.pending_output:
             self._push_out()
+
+    _flush_now = _flush
 
     def _tick(self) -> None:
         # However the turns of the loop went: silence is judged once everything that has arrived was read.

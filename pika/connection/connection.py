@@ -30,6 +30,7 @@ _TURNS_TO_READ = 64
 
 _DELIVERY = protocol.Delivery
 _CONFIRMED = protocol.Confirmed
+_REPLIED = protocol.Replied
 
 #: How this library calls itself in the properties that the broker shows of its clients.
 PRODUCT = "Pika Python Client Library"
@@ -425,6 +426,10 @@ class Connection(abc.ABC):
         self._channels[channel_number]._send_method(method, content)
 
     def _flush(self) -> None:
+        """Send what is to be sent, now or soon."""
+        self._flush_now()
+
+    def _flush_now(self) -> None:
         pieces = self._protocol.data_to_send()
         if pieces:
             self._emit_pieces(pieces)
@@ -497,7 +502,7 @@ class Connection(abc.ABC):
             self._processing = False
             inside.busy = busy
             if self._protocol.output:
-                self._flush()
+                self._flush_now()
             if self._heartbeat_timer is None and self._protocol.heartbeat_interval:
                 # The broker expects heartbeats from tune-ok on, however long it takes to open the connection.
                 self._arm_heartbeat()
@@ -523,6 +528,8 @@ class Connection(abc.ABC):
                     channels[channel.number]._deliver(method, properties, body)
                 elif type(event) is _CONFIRMED:
                     channels[event.channel.number]._process(event.method)
+                elif type(event) is _REPLIED and event.channel is not None:
+                    channels[event.channel.number]._on_replied(event.reply)
                 else:
                     _HANDLERS[type(event)](self, event)
         except BaseException as error:
@@ -599,9 +606,7 @@ class Connection(abc.ABC):
             self._blocked_timer = None
 
     def _on_replied(self, event: protocol.Replied) -> None:
-        if event.channel is not None:
-            self._channels[event.channel.number]._on_replied(event.reply)
-            return
+        """The broker answered an operation of the connection's own."""
         method = event.reply.result()
         callbacks = [callback for _, callback in self.callbacks.take(0, method, self, method)]
         if event.reply in self._callbacks_by_reply:

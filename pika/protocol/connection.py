@@ -286,7 +286,7 @@ class Connection:
         frame.require_fit("the new secret takes", encoded, self.frame_max)
         reply: Reply[spec.Connection.UpdateSecretOk] = Reply(method, spec.replies[spec.Connection.UpdateSecret])
         self.output.append(encoded)
-        self._owed.add(reply)
+        self._owed.append(reply)
         return reply
 
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from typing import Any, Callable, Generic, TypeVar
 
 from pika import spec
@@ -59,57 +58,41 @@ class Reply(Generic[M]):
     def succeed(self, answer: Method) -> None:
         """End the reply with the broker's answer."""
         self._answer = answer
-        self._end()
+        self.done = True
+        if self.on_done is not None:
+            self._tell()
 
     def fail(self, error: BaseException) -> None:
         """End the reply with the reason why no answer will come."""
         self.error = error
-        self._end()
-
-    def _end(self) -> None:
         self.done = True
+        if self.on_done is not None:
+            self._tell()
+
+    def _tell(self) -> None:
         on_done, self.on_done = self.on_done, None
         if on_done is not None:
             on_done(self)
 
 
-class Expectations:
+class Expectations(deque[Reply[Any]]):
     """The replies that a channel is owed, in the order of asking."""
 
-    __slots__ = ("_owed",)
-
-    def __init__(self) -> None:
-        self._owed: deque[Reply[Any]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._owed)
-
-    def __iter__(self) -> Iterator[Reply[Any]]:
-        return iter(self._owed)
-
-    @property
-    def oldest(self) -> Reply[Any]:
-        """The reply that was asked for first."""
-        return self._owed[0]
-
-    def add(self, reply: Reply[Any]) -> None:
-        """Expect a reply behind those expected already."""
-        self._owed.append(reply)
+    __slots__ = ()
 
     def take(self, answer: Method) -> Reply[Any] | None:
         """Remove and return the oldest expectation that accepts an answer, or return None."""
         kind = type(answer)
-        owed = self._owed
-        for index, reply in enumerate(owed):
+        for index, reply in enumerate(self):
             if kind in reply.accepts and (kind not in _BY_CONSUMER_TAG or _names_same_consumer(reply.request, answer)):
-                del owed[index]
+                del self[index]
                 return reply
         return None
 
     def take_all(self) -> list[Reply[Any]]:
         """Remove and return everything that is expected."""
-        owed = list(self._owed)
-        self._owed.clear()
+        owed = list(self)
+        self.clear()
         return owed
 
 
