@@ -236,6 +236,8 @@ class Connection:
                 await channel._drain(deadline)
         finally:
             link.draining.pop(task, None)
+        # Closing it ends the handlers too.
+        link.rules.require_open()
 
     async def close(
         self, reply_code: int = 200, reply_text: str = "Normal shutdown", *, timeout: float | None = None

@@ -1,42 +1,18 @@
-"""Closing and draining from anywhere; programs of pika.aio that end, fork or get signals with a connection open."""
+"""Closing and draining from anywhere, and what is left behind: nothing."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
+import contextlib
 import threading
-import time
-from collections.abc import Coroutine
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 
 from pika import aio, exceptions, spec
-from tests.support.aio import eventually, run, settle
+from tests.support.aio import becomes_ready, eventually, fill, run, settle, use
 from tests.support.bounded import PATIENCE
-from tests.support.programs import run as run_program
-from tests.support.programs import running
-from tests.support.proxy import Proxy
 from tests.support.rabbitmq import Broker
-
-#: Seconds for what nothing should wait for.
-AT_ONCE = 5.0
-
-Program = Callable[[aio.Connection, aio.Channel, str], Coroutine[Any, Any, None]]
-
-
-def with_a_queue(url: str, program: Program) -> None:
-    """Run a program with a connection, a channel and a queue."""
-
-    async def main() -> None:
-        async with aio.connect(url) as connection, connection.channel() as channel:
-            queue = (await channel.queue_declare("", exclusive=True)).method.queue
-            await program(connection, channel, queue)
-
-    run(main)
-
 
 # From anywhere
 
@@ -66,7 +42,7 @@ def test_closing_in_a_handler(broker: Broker, what: str, concurrency: int) -> No
             async with connection.channel() as other:
                 assert (await other.queue_declare(queue, passive=True)).method.message_count == 0
 
-    with_a_queue(broker.url, program)
+    use(broker.url, program)
 
 
 def test_closing_in_callbacks(broker: Broker) -> None:
@@ -88,7 +64,7 @@ def test_closing_in_callbacks(broker: Broker) -> None:
         await asyncio.wait_for(done.wait(), PATIENCE)
         assert connection.is_closed
 
-    with_a_queue(broker.url, program)
+    use(broker.url, program)
 
 
 def test_closing_while_others_publish_and_wait(broker: Broker) -> None:
@@ -119,7 +95,7 @@ def test_closing_while_others_publish_and_wait(broker: Broker) -> None:
         # Whatever was not confirmed is known as that.
         assert publisher.in_flight == 0
 
-    with_a_queue(broker.url, program)
+    use(broker.url, program)
 
 
 def test_the_program_learns_once_what_nobody_waited_for(broker: Broker) -> None:
@@ -134,7 +110,7 @@ def test_the_program_learns_once_what_nobody_waited_for(broker: Broker) -> None:
             await channel.queue_declare(queue)
         assert connection.is_open
 
-    with_a_queue(broker.url, program)
+    use(broker.url, program)
 
 
 def test_what_a_handler_raises_is_logged_once(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
@@ -160,9 +136,70 @@ def test_what_a_handler_raises_is_logged_once(broker: Broker, caplog: pytest.Log
             # Neither was acknowledged.
             assert (await other.queue_declare(queue, passive=True)).method.message_count == 2
 
-    with_a_queue(broker.url, program)
+    use(broker.url, program)
     for text in ("this is no task", "in a callback"):
         assert [text in str(record.exc_info) for record in caplog.records].count(True) == 1
+
+
+@pytest.mark.parametrize("what", ["close", "channel", "block"])
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_handlers_that_run_when_it_is_closed_are_cancelled(broker: Broker, what: str, concurrency: int) -> None:
+    async def program(connection: aio.Connection, channel: aio.Channel, queue: str) -> None:
+        ends: list[str] = []
+
+        async def on_message(*_: Any) -> None:
+            try:
+                await asyncio.sleep(PATIENCE)
+            except asyncio.CancelledError:
+                # A last word, which may take its time.
+                await asyncio.sleep(0.01)
+                ends.append("cancelled")
+                raise
+
+        await fill(connection, queue, 5)
+        other = await connection.channel()
+        tag = await other.basic_consume(queue, on_message, concurrency=concurrency)
+        begun = asyncio.all_tasks()
+        await becomes_ready(channel, queue, 0)
+        await settle()
+        if what == "close":
+            await connection.close()
+        elif what == "channel":
+            await other.close()
+        else:
+            async with other:
+                assert other.consumer_tags == [tag]
+        # They have ended when it returns.
+        assert ends == ["cancelled"] * concurrency
+        assert len(asyncio.all_tasks()) <= len(begun)
+        if what != "close":
+            await becomes_ready(channel, queue, 5)
+
+    use(broker.url, program)
+
+
+def test_a_handler_that_does_not_end(broker: Broker) -> None:
+    """Closing does not wait for ever for one that takes no cancellation."""
+
+    async def program(connection: aio.Connection, channel: aio.Channel, queue: str) -> None:
+        begun, go_on, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def on_message(*_: Any) -> None:
+            begun.set()
+            while not go_on.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await go_on.wait()
+            ended.set()
+
+        await fill(connection, queue, 1)
+        await channel.basic_consume(queue, on_message)
+        await begun.wait()
+        await asyncio.wait_for(connection.close(), PATIENCE)
+        assert connection.is_closed
+        go_on.set()
+        await ended.wait()
+
+    use(broker.url, program)
 
 
 # Draining
@@ -200,7 +237,51 @@ def test_draining_lets_handlers_finish(broker: Broker, concurrency: int) -> None
         assert not channel.consumer_tags
         assert (await channel.queue_declare(queue, passive=True)).method.message_count == 11 - concurrency
 
-    with_a_queue(broker.url, program)
+    use(broker.url, program)
+
+
+def test_draining_in_handlers(broker: Broker) -> None:
+    """Two handlers drain at the same time: neither waits for the other for ever."""
+
+    async def program(connection: aio.Connection, channel: aio.Channel, _queue: str) -> None:
+        drained: list[bool] = []
+        both: list[aio.Channel] = []
+
+        async def on_message(own: aio.Channel, method: spec.Basic.Deliver, _properties: Any, _body: bytes) -> None:
+            both.append(own)
+            await eventually(lambda: len(both) == 2)
+            await own.basic_ack(method.delivery_tag)
+            await connection.drain(timeout=PATIENCE)
+            drained.append(True)
+
+        for _ in range(2):
+            other = await connection.channel()
+            queue = (await other.queue_declare("", exclusive=True)).method.queue
+            await other.basic_consume(queue, on_message)
+            await other.basic_publish("", queue, b"")
+        await eventually(lambda: len(drained) == 2)
+
+    use(broker.url, program)
+
+
+def test_draining_while_the_connection_ends(broker: Broker) -> None:
+    async def program(connection: aio.Connection, channel: aio.Channel, queue: str) -> None:
+        begun = asyncio.Event()
+
+        async def on_message(*_: Any) -> None:
+            begun.set()
+            await asyncio.sleep(PATIENCE)
+
+        await channel.basic_consume(queue, on_message)
+        await channel.basic_publish("", queue, b"")
+        await begun.wait()
+        draining = asyncio.ensure_future(connection.drain())
+        await eventually(lambda: not channel.consumer_tags)
+        await connection.close()
+        with pytest.raises(exceptions.AMQPError):
+            await draining
+
+    use(broker.url, program)
 
 
 def test_draining_on_a_connection_that_is_closed(broker: Broker) -> None:
@@ -209,7 +290,7 @@ def test_draining_on_a_connection_that_is_closed(broker: Broker) -> None:
         with pytest.raises(exceptions.ConnectionWrongStateError):
             await connection.drain()
 
-    with_a_queue(broker.url, program)
+    use(broker.url, program)
 
 
 # Loops and threads
@@ -242,210 +323,13 @@ def test_another_thread_is_told_what_to_use(broker: Broker) -> None:
         # Nothing was sent.
         assert (await channel.queue_declare(queue, passive=True)).method.message_count == 0
 
-    with_a_queue(broker.url, program)
+    use(broker.url, program)
 
 
 def test_it_needs_a_loop_that_runs(broker: Broker) -> None:
     connecting = aio.connect(broker.url)
     with pytest.raises(RuntimeError, match="no running event loop"):
         connecting.__await__().send(None)
-
-
-# Programs
-
-OPENED = """
-import asyncio, os, signal, sys, threading, time
-from pika import aio, exceptions
-
-async def opened():
-    connection = await aio.connect(sys.argv[1])
-    channel = await connection.channel()
-    queue = (await channel.queue_declare("", exclusive=True)).method.queue
-    for number in range(100):
-        await channel.basic_publish("", queue, b"body")
-    return connection, channel, queue
-
-def last_word():
-    print(time.time())
-"""
-
-PROGRAMS = {
-    "idle": ("last_word()", 0),
-    "deleted": ("del channel, connection\n    last_word()", 0),
-    "in a handler": (
-        """
-    begun = asyncio.Event()
-    async def on_message(*_):
-        begun.set()
-        await asyncio.sleep(30)
-    await channel.basic_consume(queue, on_message, concurrency=2)
-    await begun.wait()
-    last_word()""",
-        0,
-    ),
-    "in a loop": ("\n    async for message in channel.consume(queue):\n        last_word()\n        sys.exit(4)", 4),
-    "a loop that nobody has left": (
-        "messages = channel.consume(queue)\n    await messages.__anext__()\n    last_word()",
-        0,
-    ),
-    "with confirms outstanding": (
-        """
-    publisher = channel.publisher(max_in_flight=100000)
-    for number in range(10000):
-        (await publisher.send(b"body", routing_key=queue)).add_done_callback(lambda confirmation: None)
-    last_word()""",
-        0,
-    ),
-    "while tasks wait": (
-        """
-    tasks = [asyncio.ensure_future(one) for one in (channel.start_consuming(), channel.consume("").__anext__())]
-    await channel.basic_consume(queue, lambda *_: None)
-    await asyncio.sleep(0.05)
-    last_word()""",
-        0,
-    ),
-    "an exception": ("last_word()\n    sys.exit(5)", 5),
-    "in a with block that is left by an exception": (
-        """
-    async with connection, channel:
-        last_word()
-        sys.exit(6)""",
-        6,
-    ),
-}
-
-
-def main_of(text: str, frozen: bool = False) -> str:
-    """Return the text of a program whose main function goes on like that."""
-    hold = "\n    print(1)\n    input()" if frozen else ""
-    body = f"connection, channel, queue = await opened(){hold}\n    {text}"
-    return f"{OPENED}\nasync def main():\n    {body}\n\nasyncio.run(main())\n"
-
-
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_programs_that_end_with_a_connection_open(broker: Broker, name: str) -> None:
-    text, status = PROGRAMS[name]
-    code, out, err = run_program(main_of(text), broker.url)
-    assert (code, err) == (status, "")
-    assert time.time() - float(out) < AT_ONCE + 10
-
-
-def test_a_broker_that_is_frozen_when_the_program_ends(broker: Broker) -> None:
-    with Proxy(broker.port, broker.host) as proxy, running(main_of("pass", frozen=True), proxy.url) as program:
-        program.read()
-        proxy.freeze()
-        program.say()
-        assert program.finish() == (0, "", "")
-
-
-FORKING = """
-    import warnings
-    warnings.simplefilter("ignore", DeprecationWarning)
-    await channel.basic_consume(queue, lambda *_: None, auto_ack=True)
-    publisher = channel.publisher()
-    await publisher.publish(b"before", routing_key=queue)
-    child = os.fork()
-    if not child:
-        status = 1
-        try:
-            assert connection.is_closed and channel.is_closed
-            for call in (
-                lambda: channel.queue_declare(""),
-                lambda: channel.basic_publish("", queue, b""),
-                lambda: publisher.publish(b"", routing_key=queue),
-                lambda: channel.basic_ack(1),
-                lambda: channel.consume(queue).__anext__(),
-            ):
-                try:
-                    await call()
-                    raise AssertionError("nothing was raised")
-                except (exceptions.ChannelWrongStateError, exceptions.ConnectionWrongStateError) as error:
-                    assert "belongs to process" in str(error), error
-            await connection.close()
-            await channel.close()
-            sys.stdout.write("child\\n")
-            sys.stdout.flush()
-            status = 0
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-        os._exit(status)
-    _, status = os.waitpid(child, 0)
-    assert status == 0, status
-    await publisher.publish(b"after", routing_key=queue)
-    await channel.queue_declare("", exclusive=True)
-    await connection.close()
-    print("parent")
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-def test_after_a_fork(broker: Broker) -> None:
-    with Proxy(broker.port, broker.host) as proxy:
-        assert run_program(main_of(FORKING), proxy.url) == (0, "child\nparent\n", "")
-
-
-SERVING = """
-async def main():
-    connection, channel, queue = await opened()
-    await channel.basic_qos(prefetch_count=10)
-    stopped, handled = asyncio.Event(), []
-
-    async def on_message(own, method, properties, body):
-        await asyncio.sleep(0.05)
-        await own.basic_ack(method.delivery_tag)
-        if not handled:
-            print("serving")
-        handled.append(body)
-
-    async def stop():
-        await connection.drain(timeout=30)
-        left = (await channel.queue_declare(queue, passive=True)).method.message_count
-        await connection.close()
-        print(left + len(handled))
-        stopped.set()
-
-    tasks = []
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: tasks.append(asyncio.ensure_future(stop())))
-    await channel.basic_consume(queue, on_message, concurrency=3)
-    await stopped.wait()
-    await asyncio.gather(*tasks)
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="loops have no signal handlers there")
-def test_draining_in_the_task_of_a_signal_handler(broker: Broker) -> None:
-    with running(OPENED + SERVING, broker.url) as program:
-        assert program.read() == "serving"
-        os.kill(program.pid, signal.SIGTERM)
-        assert program.finish() == (0, "100\n", "")
-
-
-WAITS = {
-    "messages": "async for _ in other.consume(idle): pass",
-    "no consumers": "await other.basic_consume(idle, lambda *_: None)\n        await other.start_consuming()",
-}
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for another process there")
-@pytest.mark.parametrize("wait", WAITS)
-def test_ctrl_c_ends_a_program(broker: Broker, wait: str) -> None:
-    text = f"""
-    idle = (await channel.queue_declare("", exclusive=True)).method.queue
-    print("waiting")
-    async with connection, connection.channel() as other:
-        {WAITS[wait]}"""
-    with running(main_of(text), broker.url) as program:
-        assert program.read() == "waiting"
-        time.sleep(0.3)
-        os.kill(program.pid, signal.SIGINT)
-        code, out, err = program.finish()
-        assert (code, out) == (-signal.SIGINT, "")
-        # Python's own traceback, and nothing beside it.
-        assert err.rstrip().endswith("KeyboardInterrupt")
-        assert "never retrieved" not in err and "destroyed" not in err
 
 
 def test_no_thread_is_needed(broker: Broker) -> None:
@@ -458,5 +342,5 @@ def test_no_thread_is_needed(broker: Broker) -> None:
         names = [thread.name for thread in threading.enumerate()]
         assert not [name for name in names if name.startswith("pika-io")]
 
-    with_a_queue(broker.url, program)
+    use(broker.url, program)
     assert threading.active_count() <= before + 2

@@ -12,6 +12,7 @@ from typing import Any, Callable, TypeVar
 
 import pytest
 
+from pika import aio
 from tests.support.bounded import PATIENCE, bounded, stacks
 
 T = TypeVar("T")
@@ -89,6 +90,40 @@ def run_in(loop: asyncio.AbstractEventLoop, program: Callable[[], Coroutine[Any,
         return result
     finally:
         asyncio.set_event_loop(None)
+
+
+def use(url: str, program: Callable[[aio.Connection, aio.Channel, str], Coroutine[Any, Any, None]]) -> None:
+    """Run a program as :func:`run` does, and give it a connection, a channel of it, and an exclusive queue."""
+
+    async def main() -> None:
+        async with aio.connect(url) as connection, connection.channel() as channel:
+            queue = (await channel.queue_declare("", exclusive=True)).method.queue
+            await program(connection, channel, queue)
+
+    run(main)
+
+
+async def fill(connection: aio.Connection, queue: str, count: int, size: int = 0) -> None:
+    """Publish messages whose bodies are their numbers, and wait until the broker has them."""
+    async with connection.channel() as channel, channel.publisher() as publisher:
+        for number in range(count):
+            await publisher.send(b"%d" % number + b" " * size, routing_key=queue)
+
+
+async def ready(channel: aio.Channel, queue: str) -> int:
+    """Return how many messages are in a queue that nobody has got."""
+    return (await channel.queue_declare(queue, passive=True)).method.message_count
+
+
+async def becomes_ready(channel: aio.Channel, queue: str, count: int) -> None:
+    """Wait until so many messages are in a queue that nobody has got."""
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    while True:
+        found = await ready(channel, queue)
+        if found == count:
+            return
+        assert asyncio.get_running_loop().time() < deadline, f"{found}, not {count} messages"
+        await asyncio.sleep(0.01)
 
 
 def leftovers(loop: asyncio.AbstractEventLoop) -> list[str]:
