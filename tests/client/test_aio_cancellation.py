@@ -267,12 +267,8 @@ async def one(channel: aio.Channel, ledger: Ledger) -> None:
     await ledger.work(message)
 
 
-async def handlers(channel: aio.Channel, ledger: Ledger) -> None:
-    await handle(channel, ledger)
-
-
 @pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("part", [the_loop, the_object, one, handlers])
+@pytest.mark.parametrize("part", [the_loop, the_object, one, handle])
 def test_what_is_cut_short_goes_back_while_the_channel_goes_on(
     part: Callable[[aio.Channel, Ledger], Any], moment: str, url: str
 ) -> None:

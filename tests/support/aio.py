@@ -110,6 +110,11 @@ async def fill(connection: aio.Connection, queue: str, count: int, size: int = 0
             await publisher.send(b"%d" % number + b" " * size, routing_key=queue)
 
 
+def numbers(count: int) -> list[bytes]:
+    """Return the bodies of so many messages of :func:`fill`."""
+    return [b"%d" % number for number in range(count)]
+
+
 async def ready(channel: aio.Channel, queue: str) -> int:
     """Return how many messages are in a queue that nobody has got."""
     return (await channel.queue_declare(queue, passive=True)).method.message_count
