@@ -206,9 +206,9 @@ def test_the_end_is_told(broker: Broker, kind: str) -> None:
         for _, reason in told:
             assert isinstance(reason, (exceptions.ConnectionClosedByClient, exceptions.ChannelClosedByClient))
             assert (reason.reply_code, reason.reply_text) == (320, "enough")
-        for call in (lambda: _open(connection), lambda: connection.update_secret("", ""), connection.drain):
+        for call in (_open(connection), connection.update_secret("", ""), connection.drain()):
             with pytest.raises(exceptions.ConnectionWrongStateError):
-                await call()
+                await call
 
     use(broker.url, program)
 

@@ -369,9 +369,9 @@ def test_what_a_message_tells(broker: Broker) -> None:
 def test_a_message_is_settled_once(broker: Broker) -> None:
     async def program(_connection: aio.Connection, channel: aio.Channel, queue: str) -> None:
         message = await received(channel, queue)
-        assert not message.is_settled
+        states = [message.is_settled]
         await message.ack()
-        assert message.is_settled
+        assert [*states, message.is_settled] == [False, True]
         for settle_again in (message.ack, message.nack, message.reject):
             with pytest.raises(exceptions.MessageSettledError, match="delivery tag 1 was acknowledged before"):
                 await settle_again()
