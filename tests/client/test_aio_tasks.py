@@ -90,6 +90,29 @@ def test_closing_cancels_handlers_and_gives_back_their_messages(broker: Broker, 
     run(main)
 
 
+def test_a_message_that_comes_later_is_handled_at_the_same_time(broker: Broker) -> None:
+    async def main() -> None:
+        released = asyncio.Event()
+        begun: list[bytes] = []
+
+        async def on_message(_channel: Channel, _method: Any, _properties: Any, body: bytes) -> None:
+            begun.append(body)
+            await released.wait()
+
+        async with opened(broker) as (channel, queue):
+            await channel.basic_consume(queue, on_message, auto_ack=True, concurrency=3)
+            for count in range(1, 4):
+                await channel.basic_publish("", queue, b"%d" % count)
+                await eventually(lambda: len(begun) >= count)  # noqa: B023  # it is called in this round
+            await channel.basic_publish("", queue, b"4")
+            await ready(channel, queue, 0)
+            assert len(begun) == 3
+            released.set()
+            await eventually(lambda: len(begun) == 4)
+
+    run(main)
+
+
 def test_others_have_their_turn_while_messages_are_worked_off(broker: Broker) -> None:
     """Also when whoever works them off waits for nothing."""
 
