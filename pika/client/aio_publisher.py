@@ -29,13 +29,9 @@ class Confirmation(shared.Confirmation):
     link: Link
 
     def __await__(self) -> Generator[Any, None, None]:
-        return self.settle(None).__await__()
+        return self._settle().__await__()
 
-    async def settle(self, timeout: float | None) -> None:
-        """Wait for its end, and raise unless the broker took the message; awaiting it does the same.
-
-        :param timeout: seconds; None for :data:`pika.client.aio_link.REPLY_TIMEOUT`
-        """
+    async def _settle(self) -> None:
         if self.outcome is None:
             link = self.link
             link.enter()
@@ -44,7 +40,7 @@ class Confirmation(shared.Confirmation):
                 self.watchers = [gate]
             else:
                 self.watchers.append(gate)
-            await link.wait(gate, "the publisher confirm", timeout)
+            await link.wait(gate, "the publisher confirm", None)
         error = self.exception()
         if error is not None:
             raise error

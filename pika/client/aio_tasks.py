@@ -148,7 +148,7 @@ class Workers(abc.ABC):
 
     def wake(self) -> None:
         """Have somebody work, if there is something to do; more join in as long as there is something for them."""
-        if not self._tasks and self._has_work():
+        if len(self._tasks) < self._count and self._has_work():
             self._join()
 
     def _join(self) -> None:
@@ -172,7 +172,7 @@ class Workers(abc.ABC):
         self._all_tasks.discard(task)
         if task.cancelled():
             self._arriving = False
-        else:
+        elif task.exception() is None:
             # What has come since found somebody at work, and woke nobody.
             self.wake()
         self._on_rest()
