@@ -129,7 +129,7 @@ class AioSessions(Sessions):
         return outcome(self._thread, self.peer.port, None)
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
+@pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=pytest.mark.slow)])
 def thread(request: pytest.FixtureRequest) -> Iterator[LoopThread]:
     """A loop in a thread, in which nothing may be left."""
     with loop_thread(request.param) as thread:

@@ -109,6 +109,7 @@ def test_a_connection_that_is_busy_is_alive(target: Target, kind: str) -> None:
     run(all_of_them, kind=kind)
 
 
+@pytest.mark.slow
 def test_a_loop_that_was_held_up_does_not_take_the_broker_for_dead() -> None:
     over = threading.Event()
 
