@@ -307,6 +307,7 @@ class Stream(asyncio.BufferedProtocol):
         """What asyncio calls last."""
         self.congested = False
         self._view = None
+        self._output.clear()
         if isinstance(exc, OSError) and not self._closing:
             self._read_the_rest()
         self.lost = True
