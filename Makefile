@@ -57,6 +57,7 @@ layers: .venv/.installed-dev  ## see whether imports point down
 
 generated: .venv/.installed-dev  ## see whether generated files are fresh
 	$(BIN)/python tools/generate_spec.py --check
+	$(BIN)/python tools/generate_operations.py --check
 	$(BIN)/python tools/draw_states.py --check
 
 docs: .venv/.installed-dev  ## build the documentation into docs/_build/html; a warning is an error
@@ -79,7 +80,7 @@ fuzz: .venv/.installed-test rabbitmq  ## run the property tests with many more e
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q -m hypothesis --timeout=3600
 
 torture: .venv/.installed-test rabbitmq  ## interrupt the library at every line it runs, use it from all sides: long
-	PIKA_TEST_EVERY_LINE=1 $(BIN)/python -m pytest -q tests/adapters/test_blocking_ctrl_c.py tests/client/test_threads.py tests/client/test_interruptions.py --timeout=1800 -o faulthandler_timeout=1790
+	PIKA_TEST_EVERY_LINE=1 $(BIN)/python -m pytest -q tests/adapters/test_blocking_ctrl_c.py tests/client/test_threads.py tests/client/test_interruptions.py tests/client/test_aio_cancellation.py tests/client/test_aio_cuts.py --timeout=1800 -o faulthandler_timeout=1790
 
 flatness: .venv/.installed-test rabbitmq  ## see that memory, threads and descriptors stay flat: long
 	$(BIN)/python benchmarks/flatness.py

@@ -118,6 +118,9 @@ class Session(abc.ABC):
                     inbox = consumer.inbox
                     inbox.put(consumer, event)
                     filled[inbox] = None
+                elif event.channel.consumers.get(event.method.consumer_tag) is False:
+                    # Nobody waits for the answer to basic.consume any more, and this is ahead of it.
+                    self.give_back(event)
             else:
                 handler = _HANDLERS.get(type(event))
                 if handler is not None:
@@ -152,6 +155,13 @@ class Session(abc.ABC):
             self.give_back(delivery)
         # Who looked for something while all was out has found nothing.
         self.wake(consumer.inbox)
+
+    def dismiss(self, book: ChannelBook, consumer: Consumer) -> None:
+        """Let those go who work for a consumer alone, once they have nothing left to do."""
+        if not consumer.shares:
+            consumer.inbox.end(None)
+            book.inboxes.pop(consumer.inbox, None)
+            self.wake(consumer.inbox)
 
     def give_back(self, delivery: protocol.Delivery) -> None:
         """Give a delivery back to its queue, unless its channel is dead: then the broker does."""

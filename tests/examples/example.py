@@ -74,9 +74,10 @@ class Example:
             lines.append(self.line())
         return lines
 
-    def interrupt(self) -> None:
-        """Press Ctrl-C, where it waits for messages."""
-        time.sleep(0.3)
+    def interrupt(self, at_once: bool = False) -> None:
+        """Press Ctrl-C, where it waits for messages, or wherever it is."""
+        if not at_once:
+            time.sleep(0.3)
         self._process.send_signal(signal.SIGINT)
 
     def finish(self, status: int = 0) -> tuple[list[str], str]:

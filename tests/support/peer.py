@@ -6,8 +6,8 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 
 from tests.support.bounded import PATIENCE
@@ -166,3 +166,17 @@ class Peer:
 def free_port() -> int:
     """A port where nobody listens: connecting to it is refused."""
     return free_ports(1)[0]
+
+
+@contextmanager
+def unanswering() -> Iterator[int]:
+    """A port where connecting is neither accepted nor refused: its queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
