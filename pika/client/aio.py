@@ -15,8 +15,7 @@ from pika.client.aio_opening import Opening, Provider, ask_for_credentials, dial
 from pika.client.aio_stream import Stream
 from pika.client.aio_tasks import await_all, cancel, worker
 from pika.client.opening import Where
-from pika.client.session import ChannelBook
-from pika.client.threads import again
+from pika.client.session import ChannelBook, again
 from pika.connection import Parameters
 from pika.transport.dial import Address, Destination, describe
 from pika.transport.errors import AMQPConnectorStackTimeout

@@ -17,8 +17,7 @@ from pika.client.aio_message import Message
 from pika.client.aio_operations import Arguments, Operations
 from pika.client.aio_tasks import TURN, Crew, Parking, open_gate, shut_gate
 from pika.client.queues import Consumer, Inbox
-from pika.client.session import ChannelBook
-from pika.client.threads import again
+from pika.client.session import ChannelBook, again
 
 if TYPE_CHECKING:
     from pika.client.aio_channel import Channel

@@ -14,8 +14,7 @@ from pika.client.aio_stream import Stream
 from pika.client.aio_tasks import Callbacks as CallbackTask
 from pika.client.aio_tasks import foreign, open_gate, shut_gate
 from pika.client.queues import Inbox
-from pika.client.session import Callbacks, ChannelBook, Session
-from pika.client.threads import again
+from pika.client.session import Callbacks, ChannelBook, Session, again
 from pika.protocol import Reply
 from pika.transport import forks
 
@@ -49,14 +48,12 @@ class Link(Session):
         super().__init__(rules)
         self.loop = asyncio.get_running_loop()
         self.stream = stream
-        #: How the texts of errors name the broker.
-        self.peer = rules.settings.peer
         #: What is to be sent; see :attr:`pika.protocol.Connection.output`.
         self.output = rules.output
         #: Tasks that run handlers, and the one that runs callbacks, while they do.
         self.handling: set[asyncio.Task[None]] = set()
         self.calling_back: set[asyncio.Task[None]] = set()
-        self.callbacks = CallbackTask(self.loop, self.calling_back, f"pika-callbacks-{rules.settings.peer}")
+        self.callbacks = CallbackTask(self.loop, self.calling_back, f"pika-callbacks-{self.peer}")
         #: Whether the stream has ended too.
         self.over = False
         #: Whether what is to be sent will be, at the end of the loop's turn.
@@ -306,7 +303,7 @@ class Link(Session):
                 self._awaiting -= 1
                 timer.cancel()
         if not opened:
-            raise self._timed_out(what, REPLY_TIMEOUT if timeout is None else timeout)
+            raise self.timed_out(what, REPLY_TIMEOUT if timeout is None else timeout)
 
     def _on_usual_end(self) -> None:
         self._usual_timer = None
@@ -316,12 +313,6 @@ class Link(Session):
                 self._usual_timer = self.loop.call_later(left, self._on_usual_end)
                 return
             shut_gate(gate)
-
-    def _timed_out(self, what: str, timeout: float) -> exceptions.AMQPTimeoutError:
-        error = exceptions.AMQPTimeoutError(f"{what} was not over within {timeout:g} seconds")
-        blocked = self.rules.blocked
-        error.context = self.peer if blocked is None else f"{self.peer}; the broker has blocked it: {blocked}"
-        return error
 
     async def await_rest(self, done: Callable[[], bool], what: str, deadline: float) -> None:
         """Wait until something holds that is looked at whenever somebody has worked off what there was for him.

@@ -9,8 +9,7 @@ from typing import Any, Callable, Optional, TypeVar
 from pika import exceptions, frame, protocol, spec
 from pika.amqp_object import Method
 from pika.client.link import Link
-from pika.client.session import ChannelBook
-from pika.client.threads import again
+from pika.client.session import ChannelBook, again
 from pika.protocol import Reply
 
 Arguments = Optional[Mapping[str, Any]]
