@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pika import exceptions
-from pika.transport.stream import Ready
+from pika.transport.stream import READ_LIMIT, Ready
 from pika.transport.timers import Timer, Timers
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ _ACK_DELAY = 0.001
 # So long nothing is read after something was that nobody waits for, such as confirms: each time that this thread gets
 # going, it takes the interpreter away from one that publishes, and gives it back.
 _REST = 0.001
+# What one read takes at most, as long as less arrives: large buffers that are mostly empty scatter the memory that the
+# program's threads allocate meanwhile.
+_LEAST_READ = 16 * 1024
 
 
 class IOThread:
@@ -47,6 +50,7 @@ class IOThread:
         self._blocked_timeout = blocked_timeout
         self._blocked_timer: Timer | None = None
         self._abandoned: BaseException | None = None
+        self._read_limit = _LEAST_READ
         # How long the next wait may take, and when something is due.
         self._until: float | None = None
         self._due: float | None = None
@@ -126,14 +130,21 @@ class IOThread:
             self._plan(now)
 
     def _read(self) -> tuple[bytes, BaseException | None]:
+        limit = self._read_limit
         try:
             if self._stream.tls is None:
-                return self._stream.read() or b"", None
-            # TLS reads and writes by the same state.
-            with self._link.lock:
-                return self._stream.read() or b"", None
+                data = self._stream.read(limit) or b""
+            else:
+                # TLS reads and writes by the same state.
+                with self._link.lock:
+                    data = self._stream.read(limit) or b""
         except exceptions.StreamLostError as error:
             return b"", error
+        if len(data) >= limit:
+            self._read_limit = min(2 * limit, READ_LIMIT)
+        elif 4 * len(data) < limit:
+            self._read_limit = max(limit // 2, _LEAST_READ)
+        return data, None
 
     def _tick(self, now: float) -> None:
         # What has been read counts. While reading is paused, bytes that wait to be read show that the broker lives.
