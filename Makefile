@@ -20,7 +20,7 @@ BENCH ?=
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help test test-main test-others rabbitmq check lint types pyright layers generated docs format bench flatness fuzz torture programs clean
+.PHONY: help test test-main test-others rabbitmq check lint types pyright layers generated docs format bench where flatness fuzz torture programs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -72,6 +72,9 @@ bench: .venv/.installed-test rabbitmq  ## measure the speed, beside other client
 	$(BIN)/python benchmarks/run.py $(BENCH)
 	$(BIN)/python benchmarks/growth.py $(BENCH)
 
+where: .venv/.installed-bench rabbitmq  ## say where the CPU of a message goes, by a sampling profiler: a quarter of an hour
+	$(BIN)/python benchmarks/where.py $(BENCH)
+
 fuzz: .venv/.installed-test rabbitmq  ## run the property tests with many more examples: long
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q -m hypothesis --timeout=3600
 
@@ -94,6 +97,10 @@ clean:  ## remove everything that is made, the virtual environments too
 
 .venv/.installed-dev: .venv/.installed-test
 	@tools/bootstrap .venv $(PYTHON) --group dev
+	@touch $@
+
+.venv/.installed-bench: .venv/.installed-test
+	@tools/bootstrap .venv $(PYTHON) --group bench
 	@touch $@
 
 .venv-pyright/.installed: pyproject.toml tools/bootstrap

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from types import TracebackType
 from typing import Any, Callable
@@ -14,7 +13,7 @@ from pika.client.aio_channel import Channel
 from pika.client.aio_link import REPLY_TIMEOUT, Link
 from pika.client.aio_opening import Opening, Provider, ask_for_credentials, dial
 from pika.client.aio_stream import Stream
-from pika.client.aio_tasks import await_all, cancel
+from pika.client.aio_tasks import await_all, cancel, worker
 from pika.client.opening import Where
 from pika.client.session import ChannelBook
 from pika.client.threads import again
@@ -224,7 +223,7 @@ class Connection:
         :raises pika.exceptions.AMQPTimeoutError: when it takes longer
         :raises pika.exceptions.AMQPError: the reason, when the connection ends meanwhile
         """
-        link, task = self._link, asyncio.current_task()
+        link, task = self._link, worker()
         link.enter()
         deadline = link.loop.time() + (REPLY_TIMEOUT if timeout is None else timeout)
         link.rules.require_open()
@@ -244,7 +243,8 @@ class Connection:
     ) -> None:
         """Close the connection and its channels; one that is closed already is left alone.
 
-        Handlers that run are cancelled, but for the one that calls this: to let them finish, call :meth:`drain` before.
+        Handlers that run are cancelled, but for the one that calls this, and no other is called: to let them finish,
+        call :meth:`drain` before.
         A broker that does not answer in time is left without a goodbye. When this is cancelled, the connection is
         closed all the same.
 
@@ -260,7 +260,7 @@ class Connection:
         running = cancel(link.handling)
         await link.await_end()
         # What callbacks were called with may be this end.
-        running += link.calling_back - {asyncio.current_task()}
+        running += link.calling_back - {worker()}
         await await_all(running)
 
     def _channels(self) -> list[Channel]:

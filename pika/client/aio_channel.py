@@ -98,7 +98,7 @@ class Channel(Consuming):
         """Close the channel; one that is closed or closing already is left alone.
 
         What was delivered and not acknowledged goes back to its queue. Handlers that run are cancelled, but for the one
-        that calls this.
+        that calls this, and no other is called.
 
         :param reply_code: for the broker's log
         :param reply_text: for the broker's log
@@ -123,8 +123,7 @@ class Channel(Consuming):
     def _begin_close(self, reply_code: int, reply_text: str) -> Callable[[], protocol.Reply[spec.Channel.CloseOk]]:
         def operation() -> protocol.Reply[spec.Channel.CloseOk]:
             reply = self._rules.close(reply_code, reply_text)
-            for consumer in self._book.consumers.values():
-                consumer.stopped = True
+            self._link.silence(self._book)
             return reply
 
         return operation

@@ -14,7 +14,7 @@ from pika.client.aio_stream import Stream
 from pika.client.aio_tasks import Callbacks as CallbackTask
 from pika.client.aio_tasks import foreign, open_gate, shut_gate
 from pika.client.queues import Inbox
-from pika.client.session import Callbacks, Session
+from pika.client.session import Callbacks, ChannelBook, Session
 from pika.client.threads import again
 from pika.protocol import Reply
 from pika.transport import forks
@@ -176,14 +176,20 @@ class Link(Session):
         if self.error is not None:
             return
         for book in self.channels.values():
-            for consumer in book.consumers.values():
-                consumer.stopped = True
+            self.silence(book)
         if self.rules.state is protocol.ConnectionState.OPEN:
             self.rules.close(reply_code, reply_text)
             self.flush_soon()
         if self._end_timer is not None:
             self._end_timer.cancel()
         self._end_timer = self.loop.call_later(timeout, self._drop, reply_code, reply_text)
+
+    def silence(self, book: ChannelBook) -> None:
+        """Hand out nothing more to handlers of a channel, which is about to be closed."""
+        for consumer in book.consumers.values():
+            consumer.stopped = True
+            if consumer.handler is not None:
+                consumer.inbox.items.clear()
 
     def _drop(self, reply_code: int, reply_text: str) -> None:
         LOGGER.warning("%s did not answer connection.close in time: dropping the connection", self.rules.settings.peer)

@@ -69,6 +69,8 @@ class Stream(asyncio.BufferedProtocol):
         self._early: list[bytes] = []
         self._early_end: StreamLostError | None = None
         self._transport: asyncio.Transport | None = None
+        # What waits for room in it. With TLS it waits there.
+        self._output: deque[Buffer] = deque()
         self._view: memoryview | None = None
         self._closing = False
         self._eof = False
@@ -220,18 +222,6 @@ class Stream(asyncio.BufferedProtocol):
             else:
                 self._owner.receive(data)
 
-    def _push(self) -> None:
-        """Encrypt what waits, as long as the transport takes it."""
-        tls, transport = self._tls, self._transport
-        assert tls is not None
-        with suppress(OSError):
-            # What breaks here, reading tells.
-            while not self.congested and transport is not None and not transport.is_closing():
-                ciphertext = tls.take_output()
-                if not ciphertext:
-                    return
-                transport.write(ciphertext)
-
     # Writing
 
     def write(self, pieces: Sequence[Buffer]) -> None:
@@ -245,14 +235,30 @@ class Stream(asyncio.BufferedProtocol):
         if self._tls is not None:
             self._tls.plaintext.extend(filter(None, pieces))
             self._push()
-        elif len(pieces) == 1:
-            transport.write(pieces[0])
-        elif sum(map(len, pieces)) <= _JOIN_LIMIT * len(pieces):
-            transport.write(b"".join(pieces))
+        elif self._output or sum(map(len, pieces)) > _JOIN_LIMIT * len(pieces):
+            self._output.extend(filter(None, pieces))
+            self._push()
         else:
-            queue: deque[Buffer] = deque(piece for piece in pieces if piece)
-            while queue and not transport.is_closing():
-                transport.write(take_next(queue))
+            transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    def _push(self) -> None:
+        """Hand on what waits, as long as the transport takes it: it would copy what it cannot send at once."""
+        transport = self._transport
+        while not self.congested and transport is not None and not transport.is_closing():
+            data = self._next()
+            if not data:
+                return
+            transport.write(data)
+
+    def _next(self) -> Buffer:
+        """Take what is to be sent next, b"" when there is nothing."""
+        if self._tls is None:
+            return take_next(self._output) if self._output else b""
+        try:
+            return self._tls.take_output()
+        except OSError:
+            # What is broken, reading tells.
+            return b""
 
     def pause_writing(self) -> None:
         """What asyncio calls when it has enough to send."""
@@ -261,8 +267,7 @@ class Stream(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """What asyncio calls when most of that was sent."""
         self.congested = False
-        if self._tls is not None:
-            self._push()
+        self._push()
         if not self.congested and self._owner is not None:
             self._owner.on_room()
 
@@ -273,11 +278,15 @@ class Stream(asyncio.BufferedProtocol):
         self._closing = True
         if self._transport is None or self._transport.is_closing():
             return
+        self._write_all(self._transport)
         if self._tls is not None:
-            self.congested = False
             self._tls.shutdown()
-            self._push()
+            self._write_all(self._transport)
         self._transport.close()
+
+    def _write_all(self, transport: asyncio.Transport) -> None:
+        while data := self._next():
+            transport.write(data)
 
     def abort(self) -> None:
         """Hang up, whatever was not sent."""
@@ -298,6 +307,7 @@ class Stream(asyncio.BufferedProtocol):
         """What asyncio calls last."""
         self.congested = False
         self._view = None
+        self._output.clear()
         if isinstance(exc, OSError) and not self._closing:
             self._read_the_rest()
         self.lost = True

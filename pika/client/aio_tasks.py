@@ -10,6 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Collection, Iterable
+from contextvars import ContextVar
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -25,6 +26,10 @@ LOGGER = logging.getLogger(__name__)
 TURN = 0.002
 # Seconds that tasks which were cancelled may take to end.
 _END_TIMEOUT = 1.0
+
+
+# The task of a handler or a callback, also in those that it starts, as asyncio.wait_for() does.
+_worker: ContextVar[asyncio.Task[Any] | None] = ContextVar("pika-worker", default=None)
 
 
 def open_gate(gate: asyncio.Future[bool], _what: object = None) -> None:
@@ -55,9 +60,9 @@ async def result_of(outcome: Any) -> None:
 
 
 def cancel(tasks: Iterable[asyncio.Task[None]]) -> list[asyncio.Task[None]]:
-    """Cancel tasks, but for the one that runs, and return them."""
-    current = asyncio.current_task()
-    others = [task for task in tasks if task is not current]
+    """Cancel tasks, but for the one that runs, or for which it does, and return them."""
+    own = (worker(), asyncio.current_task())
+    others = [task for task in tasks if task not in own]
     for task in others:
         task.cancel()
     return others
@@ -67,6 +72,11 @@ async def await_all(tasks: Collection[asyncio.Task[None]]) -> None:
     """Wait for the end of tasks that are about to end; what does not is left alone after a while."""
     if tasks:
         await asyncio.wait(tasks, timeout=_END_TIMEOUT)
+
+
+def worker() -> asyncio.Task[Any] | None:
+    """Return the task that runs the handler or the callback which has called, perhaps in a task of its own."""
+    return _worker.get() or asyncio.current_task()
 
 
 class Parking:
@@ -167,6 +177,11 @@ class Workers(abc.ABC):
         self._all_tasks.add(task)
         task.add_done_callback(self._leave)
 
+    def _begun(self) -> None:
+        """Take note that a task has begun, which calls this."""
+        self._arriving = False
+        _worker.set(asyncio.current_task())
+
     def _leave(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._all_tasks.discard(task)
@@ -212,7 +227,7 @@ class Crew(Workers):
         self._link.on_rest()
 
     async def _work(self) -> None:
-        self._arriving = False
+        self._begun()
         link, items, several, clock = self._link, self.inbox.items, self._count > 1, time.monotonic
         end = clock() + TURN
         while items:
@@ -275,7 +290,7 @@ class Callbacks(Workers):
         return bool(self._calls)
 
     async def _work(self) -> None:
-        self._arriving = False
+        self._begun()
         while self._calls:
             callback, arguments = self._calls.popleft()
             try:

@@ -12,12 +12,10 @@ import pytest
 import pika
 from pika import exceptions, spec
 from pika.transport.errors import DialError
-from tests.support.bounded import bounded
+from tests.support.bounded import PATIENCE, bounded
 from tests.support.encoding import method
 from tests.support.peer import Peer, PeerSocket
 from tests.support.scripted_broker import START, TUNE, ClientGone, Session, delivery
-
-PATIENCE = 60.0
 
 
 class Cut(Exception):

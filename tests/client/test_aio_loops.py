@@ -20,7 +20,7 @@ def test_a_loop(broker: Broker) -> None:
     async def program(connection: aio.Connection, channel: aio.Channel, queue: str) -> None:
         await fill(connection, queue, 2000)
         bodies = []
-        async for message in channel.consume(queue, timeout=0.2):
+        async for message in channel.consume(queue, timeout=3):
             await message.ack()
             bodies.append(message.body)
         assert bodies == numbers(2000)

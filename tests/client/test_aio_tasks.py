@@ -163,3 +163,49 @@ def test_a_message_that_comes_when_nobody_waits_for_it_any_more(broker: Broker) 
             await ready(channel, queue, 3)
 
     run(main)
+
+
+@pytest.mark.parametrize("what", ["close", "drain"])
+def test_handlers_that_close_and_drain_within_a_time(broker: Broker, what: str) -> None:
+    """It may be another task that does it for them."""
+
+    async def main() -> None:
+        ended = asyncio.Event()
+        async with connect(broker.url) as connection, connection.channel() as channel:
+            queue = (await channel.queue_declare("", exclusive=True)).method.queue
+
+            async def on_message(_channel: Channel, method: Any, _properties: Any, _body: bytes) -> None:
+                await channel.basic_ack(method.delivery_tag)
+                await asyncio.gather(
+                    asyncio.wait_for(connection.drain() if what == "drain" else connection.close(), 20)
+                )
+                ended.set()
+
+            await channel.basic_consume(queue, on_message)
+            await channel.basic_publish("", queue, b"")
+            await asyncio.wait_for(ended.wait(), 30)
+
+    run(main)
+
+
+def test_what_needs_no_acknowledgement_is_not_handed_out_after_a_close(broker: Broker) -> None:
+    async def main() -> None:
+        begun: list[bytes] = []
+
+        async def on_message(_channel: Channel, _method: Any, _properties: Any, body: bytes) -> None:
+            begun.append(body)
+            await asyncio.sleep(3600)
+
+        async with connect(broker.url) as connection:
+            for whole in (False, True):
+                begun.clear()
+                channel = await connection.channel()
+                queue = (await channel.queue_declare("", exclusive=True)).method.queue
+                await channel.basic_consume(queue, on_message, auto_ack=True)
+                await fill(channel, queue, 3)
+                await ready(channel, queue, 0)
+                await eventually(lambda: begun)
+                await (connection if whole else channel).close()
+                assert begun == [b"0"]
+
+    run(main)

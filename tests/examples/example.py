@@ -11,9 +11,10 @@ import threading
 import time
 from pathlib import Path
 
+from tests.support.bounded import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-PATIENCE = 60.0
 
 
 class Example:

@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 
+from tests.support.bounded import PATIENCE
 from tests.support.ports import free_ports
-
-# Nothing a script waits for takes longer than this.
-_PATIENCE = 60.0
 
 
 class PeerSocket:
@@ -120,12 +118,12 @@ class Peer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         # accept() in the thread does not notice that its socket is closed, and connections may still be in its queue.
-        self._waker.settimeout(_PATIENCE)
+        self._waker.settimeout(PATIENCE)
         with self._waker, suppress(OSError):
             self._waker.connect((self.host, self.port))
         # The first thread is the one that accepts, and adds the others.
         for thread in self._threads:
-            thread.join(_PATIENCE + 5)
+            thread.join(PATIENCE + 5)
         alive = [thread.name for thread in self._threads if thread.is_alive()]
         self._listener.close()
         if error is None:
@@ -141,7 +139,7 @@ class Peer:
                 sock.close()
                 return
             self.accepted += 1
-            sock.settimeout(_PATIENCE)
+            sock.settimeout(PATIENCE)
             # What a script sends has left when it hangs up or resets.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             thread = threading.Thread(target=self._run, args=(sock,), name=f"peer-{self.accepted}", daemon=True)
