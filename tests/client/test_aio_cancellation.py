@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import os
 import uuid
@@ -137,13 +138,15 @@ async def _finish(stepped: Stepped[Any]) -> None:
     await stepped
 
 
+@pytest.mark.parametrize("kind", ["asyncio", pytest.param("uvloop", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_cancelled_wherever_it_waits(program: Program, moment: str, url: str) -> None:
+def test_cancelled_wherever_it_waits(program: Program, moment: str, kind: str, url: str) -> None:
     with Witness(url) as witness:
         for step in itertools.count():
             try:
-                if not run(lambda step=step: cut_short(program, step, moment, url, witness)):  # type: ignore[misc]
+                attempt = functools.partial(cut_short, program, step, moment, url, witness)
+                if not run(attempt, kind=kind):
                     break
             except BaseException as error:
                 raise AssertionError(f"cancelled {moment} at the wait number {step}: {error!r}") from error

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 from collections.abc import Coroutine, Iterator
 from typing import Any, Callable
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,6 +17,7 @@ from pika.broker import Broker as EmbeddedBroker
 from tests.support.aio import run, settle
 from tests.support.bounded import PATIENCE
 from tests.support.ledger import LARGE, Ledger, Witness
+from tests.support.proxy import Proxy
 
 EVERYWHERE = "PIKA_TEST_EVERY_LINE" in os.environ
 SEEDS = 1000 if EVERYWHERE else 25
@@ -183,5 +186,42 @@ def test_a_storm_whose_channel_dies(url: str) -> None:
         for seed in range(SEEDS):
             try:
                 run(lambda seed=seed: program(seed))  # type: ignore[misc]
+            except BaseException as error:
+                raise AssertionError(f"seed {seed}: {error!r}") from error
+
+
+@pytest.mark.parametrize("how", ["cut", "reset"])
+def test_a_storm_whose_connection_is_lost(url: str, how: str) -> None:
+    """All who wait learn it, and whoever comes later; what was confirmed is there."""
+
+    async def program(proxy: Proxy, seed: int) -> None:
+        chance = random.Random(seed)
+        ledger = Ledger(witness.new_queue())
+        ended: list[BaseException] = []
+        async with aio.connect(proxy.url) as connection:
+            connection.add_on_close_callback(lambda _connection, reason: ended.append(reason))
+            channels = [await connection.channel() for _ in range(2)]
+            storm = Storm(connection, channels, ledger, chance)
+            tasks = [asyncio.ensure_future(storm.work()) for _ in range(TASKS)]
+            await settle(chance.randrange(100))
+            getattr(proxy, how)()
+            ends = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE)
+            for end in ends:
+                assert isinstance(end, exceptions.AMQPError), end
+            assert connection.is_closed
+            assert all(publisher.in_flight == 0 for publisher in storm.publishers)
+            # Whoever has published without looking may look now.
+            for publisher in storm.publishers:
+                with contextlib.suppress(exceptions.PublishOutcomeUnknown):
+                    await publisher.wait(timeout=PATIENCE)
+        assert len(ended) == 1
+        await ledger.look_at_what_was_sent()
+        left = witness.take_all_eventually(ledger)
+        assert len(set(left)) == len(left)
+
+    with Proxy(urlsplit(url).port or 5672) as proxy, Witness(url) as witness:
+        for seed in range(SEEDS):
+            try:
+                run(lambda seed=seed: program(proxy, seed))  # type: ignore[misc]
             except BaseException as error:
                 raise AssertionError(f"seed {seed}: {error!r}") from error

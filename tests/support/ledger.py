@@ -9,6 +9,7 @@ import uuid
 
 import pika
 from pika import aio, exceptions, spec
+from tests.support.bounded import eventually
 
 #: The body of messages that are not counted.
 LARGE = bytes(300_000)
@@ -107,3 +108,16 @@ class Witness:
         self.channel.queue_delete(queue)
         self.channel.queue_purge("nothing comes")
         return bodies
+
+    def take_all_eventually(self, ledger: Ledger) -> list[bytes]:
+        """Do the same when a connection was lost: its end may be news to the broker for a moment."""
+        missing = ledger.confirmed - ledger.settling
+        bodies: list[bytes] = []
+
+        def complete() -> bool:
+            for message in iter(lambda: self.channel.basic_get(ledger.queue, auto_ack=True), None):
+                bodies.append(message.body)
+            return missing <= set(bodies)
+
+        eventually(complete)
+        return bodies + self.take_all(ledger.queue)
