@@ -749,7 +749,7 @@ def test_what_answers_nothing_is_a_violation(broker: Broker, answer: Any) -> Non
 
 @pytest.mark.parametrize("together", [True, False])
 def test_deliveries_behind_the_brokers_close_of_a_channel_are_passed_over(broker: Broker, together: bool) -> None:
-    """What RabbitMQ has under way to a consumer comes behind its channel.close, up to the next opening of the number."""
+    """What RabbitMQ has under way comes behind its channel.close, up to the next opening of the number."""
     channel = open_channel(broker)
     channel.basic_consume("queue", "tag")
     broker.send(method(1, spec.Basic.ConsumeOk("tag")))
