@@ -6,8 +6,8 @@ OTHERS ?= 3.9 3.11 3.13
 EXTRAS := tornado,twisted,gevent
 BIN := .venv/bin
 # What the rest stands on, and its tests; at least so many of its branches and lines are covered, in per cent.
-CORE := pika/spec.py,pika/data.py,pika/frame.py,pika/protocol/*
-CORE_TESTS := tests/protocol tests/test_data.py tests/test_frame.py tests/test_spec.py
+CORE := pika/spec.py,pika/data.py,pika/frame.py,pika/_shape.py,pika/protocol/*
+CORE_TESTS := tests/protocol tests/test_data.py tests/test_frame.py tests/test_shape.py tests/test_spec.py
 CORE_COVERAGE := 97
 # How many tests run at once: most of them wait for something most of the time. A file's tests share its brokers, and
 # the files are taken in their order, in which the longest ones come early.
@@ -20,7 +20,7 @@ BENCH ?=
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help test test-main test-others rabbitmq check lint types pyright layers generated docs format bench flatness fuzz torture programs clean
+.PHONY: help test test-main test-others rabbitmq check lint types pyright layers generated docs format bench where flatness fuzz torture programs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -57,6 +57,7 @@ layers: .venv/.installed-dev  ## see whether imports point down
 
 generated: .venv/.installed-dev  ## see whether generated files are fresh
 	$(BIN)/python tools/generate_spec.py --check
+	$(BIN)/python tools/generate_operations.py --check
 	$(BIN)/python tools/draw_states.py --check
 
 docs: .venv/.installed-dev  ## build the documentation into docs/_build/html; a warning is an error
@@ -72,11 +73,14 @@ bench: .venv/.installed-test rabbitmq  ## measure the speed, beside other client
 	$(BIN)/python benchmarks/growth.py $(BENCH)
 	$(BIN)/python benchmarks/threads.py
 
+where: .venv/.installed-bench rabbitmq  ## say where the CPU of a message goes, by a sampling profiler: a quarter of an hour
+	$(BIN)/python benchmarks/where.py $(BENCH)
+
 fuzz: .venv/.installed-test rabbitmq  ## run the property tests with many more examples: long
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q -m hypothesis --timeout=3600
 
 torture: .venv/.installed-test rabbitmq  ## interrupt the library at every line it runs, use it from all sides: long
-	PIKA_TEST_EVERY_LINE=1 $(BIN)/python -m pytest -q tests/adapters/test_blocking_ctrl_c.py tests/client/test_threads.py tests/client/test_interruptions.py --timeout=1800 -o faulthandler_timeout=1790
+	PIKA_TEST_EVERY_LINE=1 $(BIN)/python -m pytest -q tests/adapters/test_blocking_ctrl_c.py tests/client/test_threads.py tests/client/test_interruptions.py tests/client/test_aio_cancellation.py tests/client/test_aio_cuts.py tests/client/test_aio_storm.py --timeout=1800 -o faulthandler_timeout=1790
 
 flatness: .venv/.installed-test rabbitmq  ## see that memory, threads and descriptors stay flat: long
 	$(BIN)/python benchmarks/flatness.py
@@ -94,6 +98,10 @@ clean:  ## remove everything that is made, the virtual environments too
 
 .venv/.installed-dev: .venv/.installed-test
 	@tools/bootstrap .venv $(PYTHON) --group dev
+	@touch $@
+
+.venv/.installed-bench: .venv/.installed-test
+	@tools/bootstrap .venv $(PYTHON) --group bench
 	@touch $@
 
 .venv-pyright/.installed: pyproject.toml tools/bootstrap

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pika
+from benchmarks.programs.meter import body_of
+from benchmarks.workloads import Workload
 from pika import frame, spec
 from pika.adapters.blocking_connection import BlockingChannel
 from tests.support.rabbitmq import PROTOCOL_HEADER, Broker, RabbitMQ, RabbitMQError
@@ -77,6 +79,23 @@ def queue(url: str, body: bytes, filled: int, left: int) -> Iterator[str]:
         _with_channel(url, lambda channel: _expect(channel, name, left))
     finally:
         _with_channel(url, lambda channel: channel.queue_delete(name))
+
+
+@contextmanager
+def queue_for(workload: Workload, total: int, url: str) -> Iterator[str]:
+    """Have the queue that a workload needs, if it does; without one, the name is empty.
+
+    :param workload: what is measured
+    :param total: how many messages its program takes or publishes
+    :param url: the broker
+    :raises LostError: when other messages are left than are to be
+    """
+    if workload.queue is None:
+        yield ""
+        return
+    filled, left = (total, 0) if workload.queue else (0, total)
+    with queue(url, body_of(workload.body_size), filled, left) as name:
+        yield name
 
 
 class LostError(Exception):

@@ -25,7 +25,8 @@ REFERENCE = "pika 1.4.4 Blocking"
 C = "rabbitmq-c"
 #: Those of this library.
 THREADS = "pika.Connection"
-OWN = ("BlockingConnection", THREADS, "SelectConnection", "AsyncioConnection")
+AIO = "pika.aio"
+OWN = ("BlockingConnection", THREADS, "SelectConnection", "AsyncioConnection", AIO)
 
 _SMALL = frozenset(("publish", "consume", "consume-ack", "publish-confirmed", "get"))
 _LARGE = frozenset(("publish-1m", "consume-1m", "publish-64m", "get-64m"))
@@ -38,6 +39,7 @@ _BLOCKING = _SMALL | _LARGE | _OPEN | _ALONE
 _THREADS = _SMALL | _LARGE | _WINDOW | _OPEN
 _LOOP = _SMALL | _LARGE | _WINDOW
 _OTHER = _SMALL | _LARGE | _OPEN
+_AIO = _OTHER | _WINDOW
 # Each of its round trips takes 40 ms, in which it does nothing.
 _SLOW_ROUND_TRIPS = {"publish-confirmed": 50, "get": 50, "open": 20}
 # A compiler that learns as it runs is to have learned.
@@ -103,6 +105,7 @@ def own(python: str, suffix: str = "", warm_up: int = 0) -> list[Client]:
         Client(f"{THREADS}{suffix}", threads, _THREADS, ROOT, {}, warm_up),
         Client(f"SelectConnection{suffix}", (python, loop, "select"), _LOOP, ROOT, {}, warm_up),
         Client(f"AsyncioConnection{suffix}", (python, loop, "asyncio"), _LOOP, ROOT, {}, warm_up),
+        Client(f"{AIO}{suffix}", (python, str(PROGRAMS / "pika_aio.py")), _AIO, ROOT, {}, warm_up),
     ]
 
 
@@ -197,9 +200,9 @@ def _aio() -> list[Client] | str:
         return _unmade("aio-pika, and aiormq with it,", "AIO_PIKA")
     program = str(PROGRAMS / "aio.py")
     return [
-        Client("aiormq", (str(python), program, "aiormq"), _OTHER | _WINDOW),
+        Client("aiormq", (str(python), program, "aiormq"), _AIO),
         importing("aiormq", str(python), "aiormq"),
-        Client("aio-pika", (str(python), program, "aio-pika"), _OTHER | _WINDOW),
+        Client("aio-pika", (str(python), program, "aio-pika"), _AIO),
         importing("aio-pika", str(python), "aio_pika"),
     ]
 
@@ -221,7 +224,7 @@ def _c(folder: Path | None) -> list[Client] | str:
     if done.returncode != 0:
         reason = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip())
         return f"{C} is not measured: {reason} (on Debian: apt-get install gcc libc6-dev librabbitmq-dev)"
-    return [Client(C, (str(program),), _OTHER | _WINDOW)]
+    return [Client(C, (str(program),), _AIO)]
 
 
 def _version_of(python: str) -> str | None:

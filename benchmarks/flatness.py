@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -16,13 +18,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pika
 from benchmarks import broker
 from benchmarks.options import positive
+from pika import aio
 from tests.support.rabbitmq import RabbitMQError
 
 MIB = 1 << 20
+# Rounds that are done each time the loop runs.
+BATCH = 100
 # What the process has grown by when it is not flat any more. The allocator keeps a little more or less at each look.
 MOST_GROWTH = 1.0
 WORKLOADS = (
     "connections", "channels", "publishes", "gets", "confirmed", "threaded-connections", "threaded-messages",
+    "awaited-connections", "awaited-messages",
 )  # fmt: skip
 HEADING = f"{'done':>10}  {'resident MiB':>12}  {'threads':>7}  {'descriptors':>11}"
 
@@ -125,6 +131,49 @@ def threaded_messages(url: str, count: int) -> Iterator[int]:
             yield number
 
 
+def awaited_connections(url: str, count: int) -> Iterator[int]:
+    """Open and close connections of pika.aio, each with a channel, a handler and a confirmed message."""
+
+    async def use() -> None:
+        async with aio.connect(url) as connection, connection.channel(prefetch=1) as channel:
+            queue = (await channel.queue_declare("", exclusive=True)).method.queue
+            handled = asyncio.Event()
+            await channel.basic_consume(queue, lambda *_: handled.set(), auto_ack=True, consumer_tag="consumer")
+            await channel.publisher().publish(bytes(100), routing_key=queue)
+            await handled.wait()
+
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        for number in range(1, count + 1):
+            loop.run_until_complete(use())
+            yield number
+
+
+def awaited_messages(url: str, count: int) -> Iterator[int]:
+    """Publish messages of 100 octets with confirms, up to 1000 at a time, and acknowledge each in a loop."""
+
+    async def open_all() -> tuple[aio.Connection, aio.Publisher, aio.Messages, str]:
+        connection = await aio.connect(url)
+        channel = await connection.channel(prefetch=200)
+        queue = (await channel.queue_declare("", exclusive=True)).method.queue
+        publisher = (await connection.channel()).publisher(max_in_flight=1000)
+        return connection, publisher, channel.consume(queue), queue
+
+    async def use(first: int, last: int) -> None:
+        for number in range(first, last):
+            await publisher.send(bytes(100), routing_key=queue, properties=properties)
+            if number > 500:
+                await (await messages.__anext__()).ack()
+
+    properties = pika.BasicProperties(headers={"key": "value"})
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        connection, publisher, messages, queue = loop.run_until_complete(open_all())
+        for first in range(1, count + 1, BATCH):
+            last = min(first + BATCH, count + 1)
+            loop.run_until_complete(use(first, last))
+            yield from range(first, last)
+        loop.run_until_complete(connection.close())
+
+
 def read(done: int) -> Reading:
     """Look at this process."""
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -180,6 +229,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "threaded-messages": (
             "messages published and acknowledged by threads",
             threaded_messages,
+            options.publishes,
+        ),
+        "awaited-connections": (
+            "connections of pika.aio opened and closed",
+            awaited_connections,
+            options.connections,
+        ),
+        "awaited-messages": (
+            "messages published and acknowledged with pika.aio",
+            awaited_messages,
             options.publishes,
         ),
     }

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import broker, clients, pages, scale, tables
 from benchmarks.options import positive
+from pika.broker import Broker as EmbeddedBroker
 from tests.support.rabbitmq import RabbitMQError
 
 MIB = 1 << 20
@@ -65,7 +66,7 @@ def _measure_bodies(options: argparse.Namespace, measured: dict[str, Any]) -> No
 
 
 def _measure_scale(lines: Sequence[scale.Line], options: argparse.Namespace, measured: dict[str, Any]) -> None:
-    with broker.running_broker() as running:
+    with EmbeddedBroker() if options.embedded else broker.running_broker() as running:
         rows = scale.measure(lines, running.url, options.rounds, options.operations, options.idle, options.most)
     measured["scale"] = rows
     print(f"\nAn operation when there is much else (to be: growth below {scale.TOLERANCE:g})")
@@ -154,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--idle", type=float, default=35.0, metavar="SECONDS", help="of connections; by default heartbeats are in it"
     )
+    parser.add_argument("--embedded", action="store_true", help="on the embedded broker, not on RabbitMQ")
     parser.add_argument("--rounds", type=positive, default=3, help="how often each is measured; default 3")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
     parser.add_argument(

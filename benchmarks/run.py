@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import broker, chart, clients, machine, pages, report, tables
 from benchmarks.options import positive
-from benchmarks.programs.meter import body_of
 from benchmarks.workloads import WORKLOADS, Workload
 from tests.support.rabbitmq import RabbitMQError
 
@@ -99,18 +97,8 @@ def once(client: clients.Client, workload: Workload, messages: int | None, url: 
     :raises benchmarks.broker.LostError: when other messages are left than are to be
     """
     count, warm_up = clients.measured_messages(client, workload, messages)
-    with _queue(workload, count + warm_up, url) as queue:
+    with broker.queue_for(workload, count + warm_up, url) as queue:
         return clients.run(client, workload, count, warm_up, url, queue)
-
-
-@contextlib.contextmanager
-def _queue(workload: Workload, total: int, url: str) -> Iterator[str]:
-    if workload.queue is None:
-        yield ""
-        return
-    filled, left = (total, 0) if workload.queue else (0, total)
-    with broker.queue(url, body_of(workload.body_size), filled, left) as name:
-        yield name
 
 
 def _say(progress: str) -> None:

@@ -38,7 +38,10 @@ LINES = (
     Line("consumers-in-turn", "a delivery to N consumers in turn", 1, 10_000),
     Line("unacked", "an ack while N messages are not", 1, 60_000),
     Line("connections", "opening one of N connections on asyncio", 100, 1000),
+    Line("aio-connections", "opening one of N connections of pika.aio", 100, 1000),
 )
+# Lines whose connections are left alone for a while, and what they are called.
+_IDLE = {"connections": "connections of AsyncioConnection", "aio-connections": "connections of pika.aio"}
 
 
 def measure(
@@ -73,7 +76,7 @@ def _measure(line: Line, url: str, rounds: int, operations: int, idle_seconds: f
         "factor": many / few,
         "flat": many / few < TOLERANCE,
     }
-    if line.name == "connections":
+    if line.name in _IDLE:
         row.update(_idle(samples[numbers[1]], samples[numbers[0]]))
     return row
 
@@ -109,7 +112,7 @@ def idle_text(measured: Iterable[dict[str, Any]]) -> str:
                 "" if one["kib_each"] is None else f"{one['kib_each']:.1f} KiB each (to be: {MOST_KIB:g} at most) and "
             )
             lines.append(
-                f"{one['many']:,} idle connections in one asyncio process: {kib}{one['idle_cpu']:.3%} of a processor "
+                f"{one['many']:,} idle {_IDLE[one['name']]} in one process: {kib}{one['idle_cpu']:.3%} of a processor "
                 f"for all (to be: {MOST_IDLE_CPU:.0%} at most)"
             )
     return "\n".join(lines)

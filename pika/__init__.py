@@ -12,6 +12,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
     from pika import adapters
+    from pika import aio as aio
     from pika import amqp_object as amqp_object
     from pika import broker as broker
     from pika import channel as channel
@@ -75,6 +76,7 @@ _HOMES = {
 
 _MODULES = (
     "adapters",
+    "aio",
     "amqp_object",
     "broker",
     "channel",

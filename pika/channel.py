@@ -520,13 +520,16 @@ class Channel(ChannelEvents):
         :raises pika.exceptions.DuplicateGetOkCallback: when an earlier get is not answered yet
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
-        require_text("queue", queue)
+        if type(queue) is not str:
+            require_text("queue", queue)
         require_callable(callback)
         if self._on_getok_callback is not None:
             raise exceptions.DuplicateGetOkCallback
-        self._protocol.basic_get(queue, auto_ack)
+        rules = self._protocol
+        rules.basic_get(queue, auto_ack)
         self._on_getok_callback = callback
-        self._flush()
+        if not rules.detached:
+            self.connection._flush()
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """Acknowledge a delivery (basic.ack).
@@ -646,7 +649,8 @@ class Channel(ChannelEvents):
             elif not isinstance(properties, spec.BasicProperties):
                 raise ArgumentTypeError(f"properties must be a pika.BasicProperties, but got {properties!r}")
             connection, rules = self.connection, self._protocol
-            connection._require_room()
+            if connection._is_congested:
+                connection._require_room()
             if type(self)._send_method is not _SEND_METHOD or "_send_method" in self.__dict__ or rules.detached:
                 self._publish_tapped(exchange, routing_key, body, properties, mandatory)
                 return
@@ -789,7 +793,8 @@ class Channel(ChannelEvents):
     def _rpc(self, reply: protocol.Reply[Any] | None, callback: OnMethod | None) -> None:
         if reply is not None and callback is not None:
             self._callbacks_by_reply[reply] = self.callbacks.next_order(), callback
-        self._flush()
+        if not self._protocol.detached:
+            self.connection._flush()
 
     def _flush(self) -> None:
         if not self._protocol.detached:

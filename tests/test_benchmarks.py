@@ -24,7 +24,7 @@ from tests.support.rabbitmq import Broker
 pytestmark = pytest.mark.slow
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-OWN = ("BlockingConnection", "pika.Connection", "SelectConnection", "AsyncioConnection")
+OWN = ("BlockingConnection", "pika.Connection", "SelectConnection", "AsyncioConnection", "pika.aio")
 OTHERS = ("py-amqp", "amqpstorm", "aiormq", "aio-pika", C)
 MESSAGES = ("publish", "consume", "consume-ack", "publish-confirmed", "get", "publish-1m", "consume-1m")
 LARGE = ("publish-64m", "get-64m")
@@ -113,6 +113,7 @@ def check_figures(figures: dict[str, Any], compared: set[str]) -> None:
         ("pika.Connection", {*MESSAGES, "publish-window", "open"}),
         ("SelectConnection", {*MESSAGES, "publish-window"}),
         ("AsyncioConnection", {*MESSAGES, "publish-window"}),
+        ("pika.aio", {*MESSAGES, "publish-window", "open"}),
         ("pika.protocol", {"encode", "decode"}),
         (C, {*MESSAGES, "publish-window", "open"}),
     ],
@@ -340,7 +341,14 @@ def test_growth_with_numbers_runs(rabbitmq: Broker, tmp_path: Path, line: Line) 
     assert measured["many"] == 3
     assert line.title in done.stdout
     assert f"| {line.title} |" in (tmp_path / pages.PERFORMANCE).read_text(encoding="utf-8")
-    assert ("3 idle connections in one asyncio process" in done.stdout) == (line.name == "connections")
+    assert ("3 idle connections of " in done.stdout) == ("connections" in line.name)
+
+
+def test_growth_on_the_embedded_broker_runs() -> None:
+    few = ("--most", "100", "--idle", "0.5", "--rounds", "1")
+    done = run_script("growth.py", "--embedded", "--only", "aio-connections", *few)
+    assert done.returncode == 0, done.stderr
+    assert "100 idle connections of pika.aio in one process: " in done.stdout
 
 
 def test_growth_without_a_peer_is_an_error() -> None:

@@ -232,6 +232,12 @@ def check_threads_credentials(broker: Broker, folder: Path) -> None:
     assert run("threads-credentials", broker, folder) == ["renewed"]
 
 
+def check_asyncio(broker: Broker, folder: Path) -> None:
+    expected = ["working on b'...'", "working on b'and'", "working on b'another one'"]
+    assert run("asyncio", broker, folder) == expected
+    assert take_all(broker, "jobs") == []
+
+
 CHECKS: dict[str, Callable[[Broker, Path], None]] = {
     "publish": check_publish,
     "consume": check_consume,
@@ -244,6 +250,7 @@ CHECKS: dict[str, Callable[[Broker, Path], None]] = {
     "threads-consume": check_threads_consume,
     "threads-stop": check_threads_stop,
     "threads-credentials": check_threads_credentials,
+    "asyncio": check_asyncio,
 }
 
 
@@ -262,9 +269,12 @@ def test_an_example(name: str, broker: Broker, tmp_path: Path) -> None:
         run(name, broker, tmp_path)
 
 
-def test_threads_on_the_embedded_broker(tmp_path: Path) -> None:
+@pytest.mark.parametrize("check", [check_threads, check_asyncio])
+def test_those_of_the_modern_clients_on_the_embedded_broker(
+    check: Callable[[Broker, Path], None], tmp_path: Path
+) -> None:
     with EmbeddedBroker() as embedded:
-        check_threads(Broker(embedded.url), tmp_path)
+        check(Broker(embedded.url), tmp_path)
 
 
 def test_recover_when_the_broker_closes(start_rabbitmq: Callable[..., RabbitMQ], tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ def loaded_by(code: str) -> set[str]:
             "import pika.adapters.asyncio_connection, pika; dir(pika.adapters), vars(pika), vars(pika.adapters)",
             LOOPS - {"asyncio"},
         ),
+        ("import pika; pika.connect, pika.Connection", LOOPS | PIKAS_LOOP | TLS | {"pika.adapters", "pika.client.aio"}),
+        ("import pika.aio", (LOOPS - {"asyncio"}) | PIKAS_LOOP | {"pika.adapters", "pika.client.threaded"}),
         ("import pika.protocol", LOOPS | PIKAS_LOOP | TLS | NETWORK | {"pika.transport", "pika.adapters"}),
     ],
 )

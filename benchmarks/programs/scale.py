@@ -137,8 +137,12 @@ def _fetched(channel: Any, queue: str, count: int) -> Iterator[list[int]]:
         yield [channel.basic_get(queue)[0].delivery_tag for _ in range(ACKS)]
 
 
-def connections(count: int, idle_seconds: float, url: str) -> dict[str, Any]:
-    """Hold so many connections in one asyncio process."""
+def connections(count: int, idle_seconds: float, url: str, awaited: bool) -> dict[str, Any]:
+    """Hold so many connections in one asyncio process.
+
+    :param awaited: those of pika.aio; else AsyncioConnection
+    """
+    _open, _close = (_open_awaited, _close_awaited) if awaited else (_open_with_callbacks, _close_with_callbacks)
 
     async def hold() -> dict[str, Any]:
         # What is imported and allocated once is no connection's.
@@ -164,7 +168,7 @@ def connections(count: int, idle_seconds: float, url: str) -> dict[str, Any]:
     return asyncio.run(hold())
 
 
-async def _open(url: str) -> Any:
+async def _open_with_callbacks(url: str) -> Any:
     opened = asyncio.get_running_loop().create_future()
     AsyncioConnection(
         pika.URLParameters(url),
@@ -178,11 +182,21 @@ def _as_exception(error: Any) -> BaseException:
     return error if isinstance(error, BaseException) else RuntimeError(str(error))
 
 
-async def _close(connection: Any) -> None:
+async def _close_with_callbacks(connection: Any) -> None:
     closed = asyncio.get_running_loop().create_future()
     connection.add_on_close_callback(lambda *_: closed.set_result(None))
     connection.close()
     await closed
+
+
+async def _open_awaited(url: str) -> Any:
+    from pika import aio
+
+    return await aio.connect(url)
+
+
+async def _close_awaited(connection: Any) -> None:
+    await connection.close()
 
 
 def main() -> None:
@@ -195,7 +209,7 @@ def main() -> None:
     elif line == "unacked":
         report(unacked(number, repeated, url))
     else:
-        report(connections(number, float(idle_seconds), url))
+        report(connections(number, float(idle_seconds), url, awaited=line == "aio-connections"))
 
 
 if __name__ == "__main__":

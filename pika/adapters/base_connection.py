@@ -108,6 +108,8 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         self._linger_until: float | None = None
         self._close_timer: AbstractTimerReference | None = None
         self._writing = False
+        # Whether something was sent since the loop went on, so that what comes now may wait until it goes on again.
+        self._bursting = False
         self._forked = False
         super().__init__(parameters, on_open_callback, on_open_error_callback, on_close_callback, False)
         guard = getattr(nbio, "thread_guard", None)
@@ -249,8 +251,12 @@ class BaseConnection(Connection, AbstractStreamProtocol):
         """
         self._outflow.add(self._outflow.on_resumed, callback)
 
+    @property
+    def _is_congested(self) -> bool:
+        return self._outflow.paused
+
     def _require_room(self) -> None:
-        if self._outflow.paused and self.unsent_bytes > self.OUTPUT_LIMIT:
+        if self.unsent_bytes > self.OUTPUT_LIMIT:
             raise OutputLimitExceeded(
                 f"{self.unsent_bytes} bytes wait to be sent to {self._protocol.settings.peer}, which is more than "
                 f"OUTPUT_LIMIT ({self.OUTPUT_LIMIT}), so this message was not taken; publish less while the broker "
@@ -382,11 +388,24 @@ class BaseConnection(Connection, AbstractStreamProtocol):
             self._transport.write(data)
 
     def _flush(self) -> None:
+        output = self._protocol.output
+        # What is large, and so ends in an end octet by itself, does not wait.
+        if len(output) < _HELD_PIECES and (not output or len(output[-1]) > 1):
+            if self._processing or self._bursting:
+                # More may come while an event is dealt with, or in what is left of a burst: it goes out in one go.
+                return
+            if output and self._was_open:
+                # The first of what may become a burst goes at once; what comes before the loop goes on, behind it.
+                self._bursting = True
+                self._adapter_call_later(0, self._end_burst)
+        self._flush_now()
+
+    def _end_burst(self) -> None:
+        self._bursting = False
+        self._flush_now()
+
+    def _flush_now(self) -> None:
         rules, output = self._protocol, self._protocol.output
-        if self._processing and (not output or (len(output) < _HELD_PIECES and len(output[-1]) > 1)):
-            # While an event is dealt with more may come, and all of it goes out in one go. What is large, and so ends
-            # in an end octet by itself, does not wait.
-            return
         inside = self._inside
         busy = inside.busy
         # A signal handler that comes in between leaves its output to the loop that it interrupts: none overtakes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, Union
 
@@ -46,8 +47,8 @@ class BlockingChannel(Deliveries):
     def __init__(self, channel_impl: channel_module.Channel, connection: BlockingConnection) -> None:
         super().__init__(channel_impl, connection)
         self._inside = getattr(connection, "_inside", None) or Inside()
-        # The get whose answer is awaited: what is told of a message, of an empty queue, and whether it acknowledges.
-        self._get: tuple[_CallbackResult, _CallbackResult, bool] | None = None
+        # The get whose answer is awaited: what is told of a message or of an empty queue, and whether it acknowledges.
+        self._get: tuple[_CallbackResult, bool] | None = None
         channel_impl.add_callback(self._on_get_empty, [spec.Basic.GetEmpty], one_shot=False)
 
     @property
@@ -426,35 +427,37 @@ class BlockingChannel(Deliveries):
         :param auto_ack: whether the message needs no acknowledgement
         :returns: method, properties and body; three Nones when the queue is empty
         """
-        if self._connection.is_closed is True:
-            raise self._connection._impl._wrong_state("basic_get: the connection is closed")
-        self._require_open()
+        if self._ending.reason is not None:
+            if self._connection.is_closed is True:
+                raise self._connection._impl._wrong_state("basic_get: the connection is closed")
+            self._require_open()
         if self._get is not None:
             self._finish_interrupted_get(*self._get)
-        self._connection._require_calm("basic.get")
-        message, empty = _CallbackResult(), _CallbackResult()
-        self._get = (message, empty, auto_ack)
+        if self._inside.busy:
+            self._connection._require_calm("basic.get")
+        answer = _CallbackResult()
+        self._get = (answer, auto_ack)
         try:
-            self._impl.basic_get(queue=queue, auto_ack=auto_ack, callback=message.set_value_once)
-            self._wait(lambda: message.ready or empty.ready, "basic.get")
+            self._impl.basic_get(queue=queue, auto_ack=auto_ack, callback=answer.set_value_once)
+            self._wait(answer.is_ready, "basic.get")
         except exceptions.AMQPError:
             self._get = None
             raise
         self._get = None
-        if message.ready:
-            _channel, method, properties, body = message.value
+        if type(answer.value) is tuple:
+            _channel, method, properties, body = answer.value
             return method, properties, body
         return None, None, None
 
-    def _finish_interrupted_get(self, message: _CallbackResult, empty: _CallbackResult, auto_ack: bool) -> None:
+    def _finish_interrupted_get(self, answer: _CallbackResult, auto_ack: bool) -> None:
         """Await the answer that a signal handler kept the last get from awaiting, and put its message back."""
         if self._impl._on_getok_callback is not None:
             self._connection._require_calm("basic.get")
-            self._wait(lambda: message.ready or empty.ready, "basic.get")
+            self._wait(answer.is_ready, "basic.get")
         self._get = None
-        if not message.ready:
+        if type(answer.value) is not tuple:
             return
-        method = message.value[1]
+        method = answer.value[1]
         if auto_ack:
             LOGGER.warning("basic_get was interrupted: the message that it took from its queue is lost: %r", method)
         else:
@@ -466,24 +469,14 @@ class BlockingChannel(Deliveries):
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is acknowledged as well
         """
-        # As one_thread does it, without the calls.
-        inside = self._inside
-        if not inside.acquire(False):
-            inside.refuse(self, "basic_ack")
-        busy = inside.busy
-        try:
-            if self._ending.reason is not None:
-                self._require_open()
-            if self._glance():
-                self._require_alive()
-            self._impl.basic_ack(delivery_tag=delivery_tag, multiple=multiple)
-            if self._ending.reason is not None or self._deferred:
-                self._sent()
-        except BaseException as error:
-            inside.require_order(busy, error)
-            raise
-        finally:
-            inside.release()
+        # What it stands on refuses other threads, and is all or nothing.
+        if self._ending.reason is not None:
+            self._require_open()
+        if self._glance():
+            self._require_alive()
+        self._impl.basic_ack(delivery_tag=delivery_tag, multiple=multiple)
+        if self._ending.reason is not None or self._deferred:
+            self._sent()
 
     @one_thread
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
@@ -543,37 +536,35 @@ class BlockingChannel(Deliveries):
         :raises pika.exceptions.ShortStringTooLong: when exchange or routing key have over 255 octets
         :raises ValueError: when the properties do not fit into a frame
         """
-        # As one_thread does it, without the calls.
-        inside = self._inside
-        if not inside.acquire(False):
-            inside.refuse(self, "basic_publish")
-        busy = inside.busy
-        try:
-            if self._ending.reason is not None:
-                self._require_open()
-            if self._glance():
-                self._require_alive()
-            if self._delivery_confirmation:
-                if type(body) is not bytes:
-                    body = as_body(body)
-                self._publish_confirmed(exchange, routing_key, body, properties, mandatory)
-                return
-            self._impl.basic_publish(
-                exchange=exchange, routing_key=routing_key, body=body, properties=properties, mandatory=mandatory
-            )
-            if self._ending.reason is not None or self._deferred:
-                self._sent()
-        except BaseException as error:
-            inside.require_order(busy, error)
-            raise
-        finally:
-            inside.release()
+        # What it stands on refuses other threads, and is all or nothing.
+        if self._ending.reason is not None:
+            self._require_open()
+        if self._delivery_confirmation:
+            self._publish_confirmed(exchange, routing_key, body, properties, mandatory)
+            return
+        if self._glance():
+            self._require_alive()
+        # By name: tests of programs look for it.
+        self._impl.basic_publish(
+            exchange=exchange, routing_key=routing_key, body=body, properties=properties, mandatory=mandatory
+        )
+        if self._ending.reason is not None or self._deferred:
+            self._sent()
 
     @one_thread
     def _publish_confirmed(
-        self, exchange: str, routing_key: str, body: bytes, properties: spec.BasicProperties | None, mandatory: bool
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes | bytearray | memoryview | str,
+        properties: spec.BasicProperties | None,
+        mandatory: bool,
     ) -> None:
-        self._connection._require_calm("basic.publish with a confirm")
+        if type(body) is not bytes:
+            body = as_body(body)
+        # Nothing is looked at before: what the broker has to say to what was sent before comes with its answer.
+        if self._inside.busy:
+            self._connection._require_calm("basic.publish with a confirm")
         confirmation = Confirmation()
         # Handed over beside the arguments: their number is what tracers wrap.
         self._impl._confirmation = confirmation
@@ -633,7 +624,13 @@ class BlockingChannel(Deliveries):
         return answer
 
     def _wait(self, done: Callable[[], bool], what: str) -> None:
-        self._connection._wait_until(lambda: done() or self._is_over, what, self)
+        began = time.monotonic()
+        if not done():
+            # Nearly every answer comes with the first bytes that do. The rest is for those that do not.
+            self._pump(self._connection.REPLY_TIMEOUT)
+            if done():
+                return
+        self._connection._wait_until(lambda: done() or self._is_over, what, self, began)
         if not done() and self._is_over:
             self._raise_closed()
 
@@ -677,8 +674,7 @@ class BlockingChannel(Deliveries):
 
     def _on_get_empty(self, method_frame: frame.Method[spec.Basic.GetEmpty]) -> None:
         if self._get is not None:
-            _message, empty, _auto_ack = self._get
-            empty.set_value_once(method_frame)
+            self._get[0].set_value_once(method_frame)
 
 
 def close_after(close: Callable[[], object], exc_type: object) -> None:

@@ -12,6 +12,7 @@ from pika import exceptions, frame, spec
 from pika._arguments import ArgumentTypeError, NegativeTimeError, require_callable
 from pika._threads import one_thread
 from pika.adapters.blocking_channel import BlockingChannel, close_after
+from pika.adapters.blocking_deliveries import Deliveries
 from pika.adapters.blocking_events import (
     LOGGER,
     ReturnedMessage,
@@ -82,7 +83,7 @@ class BlockingConnection:
     ) -> None:
         # What waits to be handed to the user's callbacks.
         self._ready_events: deque[Callable[[], object]] = deque()
-        self._channels_pending: dict[BlockingChannel, None] = {}
+        self._channels_pending: dict[Deliveries, None] = {}
         self._in_dispatch = False
         self._awaiting_events = False
         # What signal handlers asked for that could not be done then.
@@ -400,16 +401,24 @@ class BlockingConnection:
                 f"stop_consuming() and close() can be called there, and add_callback_threadsafe() does the rest"
             )
 
-    def _wait_until(self, done: Callable[[], bool], what: str, channel: BlockingChannel | None = None) -> None:
+    def _wait_until(
+        self,
+        done: Callable[[], bool],
+        what: str,
+        channel: BlockingChannel | None = None,
+        began: float | None = None,
+    ) -> None:
         """Pump until something holds. The caller has looked with :meth:`_require_calm` before it sent anything.
 
         :param done: says whether it holds
         :param what: what is awaited, for the error's text
         :param channel: on which channel, for that too
+        :param began: since when, on ``time.monotonic()``; None for now
         :raises pika.exceptions.AMQPConnectionError: of the class that says why, when the connection ends before
         """
         impl = self._impl
-        began = time.monotonic()
+        if began is None:
+            began = time.monotonic()
         while True:
             # What an alarm has held up has the whole time again after it.
             deadline = max(began, impl.unblocked_at) + self.REPLY_TIMEOUT
@@ -447,10 +456,10 @@ class BlockingConnection:
                 f"{what} may not be called from inside a callback of this connection: it would wait for itself"
             )
 
-    def _request_dispatch(self, channel: BlockingChannel) -> None:
+    def _request_dispatch(self, channel: Deliveries) -> None:
         self._channels_pending[channel] = None
 
-    def _forget(self, channel: BlockingChannel) -> None:
+    def _forget(self, channel: Deliveries) -> None:
         """A channel is over, and nothing of it is left to hand out."""
         self._channels_pending.pop(channel, None)
 
@@ -467,7 +476,7 @@ class BlockingConnection:
         if self._deferred and not self._impl.interrupted:
             self._run_deferred()
 
-    def _interrupt_wait(self, channel: BlockingChannel) -> None:
+    def _interrupt_wait(self, channel: Deliveries) -> None:
         self._request_dispatch(channel)
         self._impl.stream.wake()
 
@@ -485,11 +494,11 @@ class BlockingConnection:
                     self._ready_events.clear()
                     break
                 self._ready_events.popleft()()
-            pending: dict[BlockingChannel, None] = {}
+            pending: dict[Deliveries, None] = {}
             try:
                 pending, self._channels_pending = self._channels_pending, {}
                 if len(pending) > 1:
-                    pending = dict.fromkeys(sorted(pending, key=int))
+                    pending = dict.fromkeys(sorted(pending, key=lambda channel: channel._impl.channel_number))
                 while pending:
                     channel = next(iter(pending))
                     channel._dispatch_events()

@@ -43,7 +43,9 @@ class Deliveries:
         self._impl = channel_impl
         self._connection = connection
         # Of the connection's, for what is done with every message. A stand-in for one may lack them.
-        self._glance: Callable[[], bool] = getattr(getattr(connection, "_impl", None), "glance", bool)
+        pumped = getattr(connection, "_impl", None)
+        self._glance: Callable[[], bool] = getattr(pumped, "glance", bool)
+        self._pump: Callable[[float], object] = getattr(pumped, "_pump", bool)
         self._deferred: Collection[object] = getattr(connection, "_deferred", ())
         self._ready_events: Collection[object] = getattr(connection, "_ready_events", ())
         self._consumer_infos: dict[str, _ConsumerInfo] = {}
@@ -64,8 +66,8 @@ class Deliveries:
         # Exactly True: tests of tracers put mocks below, of which every attribute is true.
         return self._impl.is_closed is True
 
-    @property
-    def _channel(self) -> BlockingChannel:
+    def _as_channel(self) -> BlockingChannel:
+        """What callbacks are given."""
         return cast("BlockingChannel", self)
 
     def _place(self) -> str:
@@ -85,7 +87,7 @@ class Deliveries:
         info = self._consumer_infos.get(method.consumer_tag)
         if info is None or info.alternate_event_sink is None:
             self._pending_events.append(event)
-            self._connection._request_dispatch(self._channel)
+            self._connection._request_dispatch(self)
         else:
             info.alternate_event_sink(event)
 
@@ -130,19 +132,19 @@ class Deliveries:
         )
         if self._pending_events or self._connection._awaiting_events:
             # Whoever waits for this channel's events is to look up, also when it was a signal handler that closed it.
-            self._connection._interrupt_wait(self._channel)
+            self._connection._interrupt_wait(self)
         else:
-            self._connection._forget(self._channel)
+            self._connection._forget(self)
 
     def _add_pending_event(self, evt: PendingEvent) -> None:
         self._pending_events.append(evt)
-        self._connection._request_dispatch(self._channel)
+        self._connection._request_dispatch(self)
 
     # Leaving
 
     def _dispatch_events(self) -> None:
         """Hand what is pending to its callbacks; a callback that cancels its consumer takes the rest back."""
-        connection, channel = self._connection, self._channel
+        connection, channel = self._connection, self._as_channel()
         # What was there before is handed out in one go. What callbacks that acknowledge bring in may have no end.
         waiting = len(self._pending_events)
         while True:
@@ -162,7 +164,7 @@ class Deliveries:
             waiting -= 1
             # Room for what signal handlers asked for, and, once it has had its turn, for other callbacks.
             if self._deferred or (waiting <= 0 and self._ready_events):
-                connection._request_dispatch(channel)
+                connection._request_dispatch(self)
                 break
         if self._is_over:
             self._consumer_infos.clear()
@@ -173,7 +175,7 @@ class Deliveries:
             self._dispatch_cancellation(event.method_frame)
         else:
             message = event.message
-            event.callback(self._channel, message.method, message.properties, message.body)
+            event.callback(self._as_channel(), message.method, message.properties, message.body)
 
     def _dispatch_cancellation(self, method_frame: frame.Method[spec.Basic.Cancel]) -> None:
         for _, callback in self._callbacks.take(self._impl.channel_number, ON_CANCEL, self, method_frame):
@@ -195,7 +197,7 @@ class Deliveries:
                 self._impl.basic_reject(event.method.delivery_tag, requeue=True)
             return
         if info.on_message_callback is not None:
-            info.on_message_callback(self._channel, event.method, event.properties, event.body)
+            info.on_message_callback(self._as_channel(), event.method, event.properties, event.body)
 
     def _take_pending(self, consumer_tag: str) -> list[_ConsumerDeliveryEvt]:
         taken: list[_ConsumerDeliveryEvt] = []

@@ -19,6 +19,8 @@ from pika.transport.timers import Timer, Timers
 #: A publisher that only writes looks this often, in seconds, whether the broker has said anything.
 GLANCE_INTERVAL = 0.001
 
+_READ, _WRITE = Ready.READ, Ready.WRITE
+
 
 class _Transport:
     """Where programs written for pika 1.x look for the socket.
@@ -94,7 +96,8 @@ class PumpedConnection(Connection):
         self._pump(timeout)
 
     def _pump(self, timeout: float | None) -> None:
-        if self.stream.closed:
+        stream = self.stream
+        if stream.closed:
             # An exception may have cut the report of the end short.
             if self._closed is not None:
                 self._on_stream_terminated(None)
@@ -102,17 +105,18 @@ class PumpedConnection(Connection):
             return
         deadline = self._timers.next_deadline()
         if deadline is not None:
-            until_timer = max(deadline - time.monotonic(), 0)
-            timeout = until_timer if timeout is None else min(timeout, until_timer)
+            until_timer = deadline - time.monotonic()
+            if timeout is None or until_timer < timeout:
+                timeout = until_timer
         inside = self._inside
         busy = inside.busy
         try:
             # While it waits, a signal handler may do all that a program may do, unless an event is half dealt with.
             inside.busy = self._acts
-            ready = self.stream.wait(timeout)
+            ready = stream.wait(timeout)
         finally:
             inside.busy = busy
-        self._act(ready)
+        self._act(ready, self._soon or (deadline is not None and time.monotonic() >= deadline))
 
     def receive(self) -> None:
         """Take what has arrived, without waiting, and run no timer.
@@ -133,22 +137,27 @@ class PumpedConnection(Connection):
         self._look(now)
         return True
 
-    @one_thread
     def _look(self, now: float) -> None:
-        # Not for a signal handler that interrupts it.
-        if not self.interrupted and not self.stream.closed:
-            self._glanced_at = now
-            self._act(Ready.READ)
+        if not self._inside.acquire(False):
+            # What another thread does this for refuses it, by its own name.
+            return
+        try:
+            # Not for a signal handler that interrupts it.
+            if not self.interrupted and not self.stream.closed:
+                self._glanced_at = now
+                self._act(Ready.READ)
+        finally:
+            self._inside.release()
 
-    def _act(self, ready: int, run_due: bool = True) -> None:
+    def _act(self, ready: int, run_due: object = True) -> None:
         inside = self._inside
         busy, acts = inside.busy, self._acts
         try:
             self._acts = acts + 1
             inside.busy = busy + 1
-            if ready & Ready.WRITE:
+            if ready & _WRITE:
                 self.stream.flush()
-            if ready & Ready.READ:
+            if ready & _READ:
                 self._receive()
             if run_due:
                 self._run_due()
@@ -204,7 +213,9 @@ class PumpedConnection(Connection):
             self._on_stream_terminated(error)
             return
         if data is not None:
-            self._on_data_available(data)
+            # As _on_data_available() does it: whoever is here is inside already.
+            self._protocol.receive_data(data, time.monotonic())
+            self._act_on_events()
 
     def _run_due(self) -> None:
         deadline = self._timers.next_deadline()
@@ -225,15 +236,13 @@ class PumpedConnection(Connection):
         busy = inside.busy
         # A signal handler that comes in between leaves its output to the loop that it interrupts: none overtakes.
         stream, output = self.stream, rules.output
+        through = bool(output) or not stream.has_output
         while output and not self._writing:
             try:
                 self._writing = True
                 inside.busy = busy + 1
                 pieces = rules.data_to_send()
-                if len(pieces) == 1:
-                    stream.write(pieces[0])
-                else:
-                    stream.write_pieces(pieces)
+                through = stream.write(pieces[0]) if len(pieces) == 1 else stream.write_pieces(pieces)
                 self._writing = False
                 inside.busy = busy
             except BaseException as error:
@@ -241,8 +250,10 @@ class PumpedConnection(Connection):
                 inside.busy = busy
                 self._give_up(error)
                 raise
-        if stream.has_output and not (self._pushing or self._acts or self._writing) and stream.pending_output:
+        if not (through or self._pushing or self._acts or self._writing) and stream.pending_output:
             self._push_out()
+
+    _flush_now = _flush
 
     def _tick(self) -> None:
         # However the turns of the loop went: silence is judged once everything that has arrived was read.

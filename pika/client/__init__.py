@@ -1,4 +1,7 @@
-"""The modern client: ``pika.connect``, for threads. What another way of waiting would share never waits by itself."""
+"""The modern clients: ``pika.connect`` for threads, and ``pika.aio``.
+
+What they say alike lives in modules that never wait.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,16 @@ make_lazy(
     __name__,
     _HOMES,
     (
+        "aio",
+        "aio_channel",
+        "aio_consuming",
+        "aio_link",
+        "aio_message",
+        "aio_opening",
+        "aio_operations",
+        "aio_publisher",
+        "aio_stream",
+        "aio_tasks",
         "io_thread",
         "link",
         "message",

@@ -11,8 +11,8 @@ from pika.amqp_object import Method
 from pika.client.io_thread import IOThread
 from pika.client.queues import Inbox
 from pika.client.sending import Sending
-from pika.client.session import Callbacks
-from pika.client.threads import CallbackThread, Gate, again, is_inside
+from pika.client.session import Callbacks, again
+from pika.client.threads import CallbackThread, Gate, is_inside
 from pika.protocol import Reply
 from pika.transport import forks
 from pika.transport.stream import Stream
@@ -156,13 +156,6 @@ class Link(Sending):
                 raise self.timed_out(what, seconds)
         finally:
             self._awaiting.pop(gate, None)
-
-    def timed_out(self, what: str, timeout: float) -> exceptions.AMQPTimeoutError:
-        """Return what to raise when something took too long."""
-        error = exceptions.AMQPTimeoutError(f"{what} was not over within {timeout:g} seconds")
-        blocked = self.rules.blocked
-        error.context = self.peer if blocked is None else f"{self.peer}; the broker has blocked it: {blocked}"
-        return error
 
     def await_room(self, timeout: float | None) -> None:
         """Wait until the kernel has taken what was written, if this thread can wait.

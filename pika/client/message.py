@@ -6,7 +6,7 @@ import functools
 import logging
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Callable, Protocol
+from typing import Any, Callable, NoReturn, Protocol
 
 from pika import exceptions, protocol, spec
 
@@ -23,8 +23,8 @@ class Settler(Protocol):
         """
 
 
-class Message:
-    """A message; it also unpacks as ``method, properties, body``.
+class BaseMessage:
+    """What is known of a message, and that it is settled once; how one waits for that is a subclass's.
 
     :ivar method: the basic.deliver or the basic.get-ok that brought it
     :ivar properties: its properties
@@ -96,6 +96,32 @@ class Message:
         """Whether it was acknowledged, refused or rejected, or needs none of that."""
         return bool(self._settled)
 
+    def _settle(self, how: str, method: str, *arguments: Any) -> None:
+        self._settler._settle(functools.partial(self._settle_once, how, method, arguments))
+
+    def _refuse(self) -> NoReturn:
+        raise exceptions.MessageSettledError(
+            f"the message with delivery tag {self.delivery_tag} {self._settled}; nothing was sent"
+        )
+
+    def _settle_once(self, how: str, method: str, arguments: tuple[Any, ...]) -> None:
+        if self._settled:
+            self._refuse()
+        # Before it is sent: whoever comes in between, such as a signal handler, finds it settled.
+        self._settled = f"was {how} before"
+        try:
+            getattr(self._source, method)(self.method.delivery_tag, *arguments)
+        except exceptions.ChannelWrongStateError:
+            # Nothing was sent, and nothing will be: it is as it was.
+            self._settled = ""
+            raise
+
+
+class Message(BaseMessage):
+    """A message; it also unpacks as ``method, properties, body``."""
+
+    __slots__ = ()
+
     def ack(self, multiple: bool = False) -> None:
         """Acknowledge it (basic.ack).
 
@@ -132,23 +158,6 @@ class Message:
         :returns: a context manager, which enters as the message
         """
         return Processing(self, requeue, ignore_processed)
-
-    def _settle(self, how: str, method: str, *arguments: Any) -> None:
-        self._settler._settle(functools.partial(self._settle_once, how, method, arguments))
-
-    def _settle_once(self, how: str, method: str, arguments: tuple[Any, ...]) -> None:
-        if self._settled:
-            raise exceptions.MessageSettledError(
-                f"the message with delivery tag {self.delivery_tag} {self._settled}; nothing was sent"
-            )
-        # Before it is sent: whoever comes in between, such as a signal handler, finds it settled.
-        self._settled = f"was {how} before"
-        try:
-            getattr(self._source, method)(self.method.delivery_tag, *arguments)
-        except exceptions.ChannelWrongStateError:
-            # Nothing was sent, and nothing will be: it is as it was.
-            self._settled = ""
-            raise
 
 
 class Processing:

@@ -45,8 +45,6 @@ class Sending(Session):
         super().__init__(rules)
         self.lock = threading.RLock()
         self.stream = stream
-        #: How messages call the broker.
-        self.peer = rules.settings.peer
         #: Whether somebody looks after acknowledgements that are not sent at once, and how many pieces wait.
         self.attending = False
         self._held_back = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,18 @@ from pika.client.queues import Consumer, Inbox
 from pika.protocol import Event
 
 Callbacks = list[Callable[..., object]]
+
+
+def again(error: BaseException) -> BaseException:
+    """Return an exception to raise that others raise too: a copy, so that each has its own traceback."""
+    try:
+        own = copy.copy(error)
+    except Exception:  # an exception of somebody else's that cannot be copied
+        return error
+    if type(own) is not type(error):
+        return error
+    own.__cause__ = error.__cause__
+    return own
 
 
 class ChannelBook:
@@ -72,6 +85,7 @@ class Session(abc.ABC):
     """A connection of the protocol with a client's channels.
 
     :ivar rules: the connection of the protocol
+    :ivar peer: how the texts of errors name the broker
     :ivar channels: what is kept of its channels, by number
     :ivar error: why it is closed, once it is
     :ivar told: whether a call has raised that
@@ -85,6 +99,7 @@ class Session(abc.ABC):
 
     def __init__(self, rules: protocol.Connection) -> None:
         self.rules = rules
+        self.peer = rules.settings.peer
         self.channels: dict[int, ChannelBook] = {}
         self.error: BaseException | None = None
         self.told = False
@@ -105,6 +120,17 @@ class Session(abc.ABC):
     def on_alarm(self, blocked: bool) -> None:
         """Take note that the broker has stopped reading what is published, or goes on."""
 
+    def timed_out(self, what: str, timeout: float) -> exceptions.AMQPTimeoutError:
+        """Return what to raise when something took too long.
+
+        :param what: what was waited for
+        :param timeout: for how many seconds
+        """
+        error = exceptions.AMQPTimeoutError(f"{what} was not over within {timeout:g} seconds")
+        blocked = self.rules.blocked
+        error.context = self.peer if blocked is None else f"{self.peer}; the broker has blocked it: {blocked}"
+        return error
+
     def take_events(self) -> None:
         """Take the events of what has arrived, and do what each asks for; then wake who has got deliveries."""
         next_event, channels, filled = self.rules.next_event, self.channels, self.filled
@@ -118,6 +144,9 @@ class Session(abc.ABC):
                     inbox = consumer.inbox
                     inbox.put(consumer, event)
                     filled[inbox] = None
+                elif event.channel.consumers.get(event.method.consumer_tag) is False:
+                    # Nobody waits for the answer to basic.consume any more, and this is ahead of it.
+                    self.give_back(event)
             else:
                 handler = _HANDLERS.get(type(event))
                 if handler is not None:
@@ -153,6 +182,13 @@ class Session(abc.ABC):
         # Who looked for something while all was out has found nothing.
         self.wake(consumer.inbox)
 
+    def dismiss(self, book: ChannelBook, consumer: Consumer) -> None:
+        """Let those go who work for a consumer alone, once they have nothing left to do."""
+        if not consumer.shares:
+            consumer.inbox.end(None)
+            book.inboxes.pop(consumer.inbox, None)
+            self.wake(consumer.inbox)
+
     def give_back(self, delivery: protocol.Delivery) -> None:
         """Give a delivery back to its queue, unless its channel is dead: then the broker does."""
         if delivery.channel.state is protocol.ChannelState.OPEN:
@@ -181,7 +217,7 @@ def _on_cancelled(session: Session, event: protocol.ConsumerCancelled) -> None:
         # What has arrived is still handed out and can be acknowledged; then there is no more.
         if not consumer.shares:
             error = exceptions.ConsumerCancelled(event.method)
-            error.context = f"{session.rules.settings.peer}; channel {event.channel.number}"
+            error.context = f"{session.peer}; channel {event.channel.number}"
             consumer.inbox.end(error)
             book.inboxes.pop(consumer.inbox, None)
         session.wake(consumer.inbox)

@@ -15,9 +15,9 @@ from pika._arguments import require_callable
 from pika.client import opening
 from pika.client.link import REPLY_TIMEOUT, Link
 from pika.client.opening import Provider, Where
-from pika.client.session import ChannelBook
+from pika.client.session import ChannelBook, again
 from pika.client.threaded_channel import Channel
-from pika.client.threads import STRETCH, again, later
+from pika.client.threads import STRETCH, later
 from pika.connection import Parameters
 from pika.transport.dial import Address, Destination, describe, dial
 from pika.transport.errors import AMQPConnectorStackTimeout

@@ -14,9 +14,9 @@ from pika._arguments import require_callable
 from pika.client.link import Link
 from pika.client.message import Message
 from pika.client.queues import Consumer, Inbox
-from pika.client.session import ChannelBook
+from pika.client.session import ChannelBook, again
 from pika.client.threaded_operations import Arguments, Operations
-from pika.client.threads import Crew, ExecutorCrew, Gate, Parking, again, later
+from pika.client.threads import Crew, ExecutorCrew, Gate, Parking, later
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

@@ -9,8 +9,7 @@ from typing import Any, Callable, Optional, TypeVar
 from pika import exceptions, frame, protocol, spec
 from pika.amqp_object import Method
 from pika.client.link import Link
-from pika.client.session import ChannelBook
-from pika.client.threads import again
+from pika.client.session import ChannelBook, again
 from pika.protocol import Reply
 
 Arguments = Optional[Mapping[str, Any]]
@@ -69,7 +68,8 @@ class Operations:
         return self._link if self._book.error is self._link.error else self._book
 
     def _call(self, what: str, operation: Callable[[], Any], timeout: float | None) -> frame.Method[Any]:
-        return frame.Method(self._rules.number, self._ask(what, operation, timeout).result())
+        reply = self._ask(what, operation, timeout)
+        return frame.Method(self._rules.number, reply.result())
 
     # Exchanges
 
@@ -289,7 +289,8 @@ class Operations:
         :param timeout: seconds to wait for the answer
         :returns: whether the broker delivers now
         """
-        return bool(self._ask("channel.flow", functools.partial(self._rules.flow, active), timeout).result().active)
+        reply = self._ask("channel.flow", functools.partial(self._rules.flow, active), timeout)
+        return bool(reply.result().active)
 
     # Transactions
 

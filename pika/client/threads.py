@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import sys
 import threading
@@ -65,18 +64,6 @@ class Gate:
             if timeout <= 0:
                 return False
         return True
-
-
-def again(error: BaseException) -> BaseException:
-    """Return an exception to raise that other threads raise too: a copy, so that each has its own traceback."""
-    try:
-        own = copy.copy(error)
-    except Exception:  # an exception of somebody else's that cannot be copied
-        return error
-    if type(own) is not type(error):
-        return error
-    own.__cause__ = error.__cause__
-    return own
 
 
 def later(action: Callable[[], object]) -> None:

@@ -94,6 +94,16 @@ class ChannelEvents:
         if on_message_callback is not None:
             on_message_callback(self, method_frame.method, header_frame.properties, body)
 
+    def _take_getok(self, method: Any, properties: spec.BasicProperties, body: bytes) -> None:
+        """Hand a message to who asked for it; through :meth:`_on_getok` if somebody has put a patch on that."""
+        if type(self)._on_getok is not _ON_GETOK or "_on_getok" in self.__dict__:
+            header = frame.Header(self.channel_number, len(body), properties)
+            self._on_getok(frame.Method(self.channel_number, method), header, body)
+            return
+        callback, self._on_getok_callback = self._on_getok_callback, None
+        if callback is not None:
+            callback(self, method, properties, body)
+
     def _on_getok(self, method_frame: frame.Method[Any], header_frame: frame.Header, body: bytes) -> None:
         callback, self._on_getok_callback = self._on_getok_callback, None
         if callback is not None:
@@ -106,20 +116,20 @@ class ChannelEvents:
     # Methods
 
     def _on_replied(self, reply: protocol.Reply[Any]) -> None:
-        method = reply.result()
-        method_frame = frame.Method(self.channel_number, method)
-        due = self.callbacks.take(self.channel_number, method, self.connection, method_frame)
+        method, number = reply.result(), self.channel_number
         own = self._callbacks_by_reply.pop(reply, None)
+        asked = self.callbacks.has(number, method.NAME)
+        if reply.content is not None and own is None and not asked:
+            self._take_getok(method, *reply.content)
+            return
+        method_frame = frame.Method(number, method)
+        due = self.callbacks.take(number, method, self.connection, method_frame) if asked else []
         if own is not None:
             due = sorted([own, *due], key=_first) if due else [own]
         callbacks = [callback for _, callback in due]
         if reply.content is not None:
             properties, body = reply.content
-            header = frame.Header(self.channel_number, len(body), properties)
-            if not callbacks:
-                self._on_getok(method_frame, header, body)
-                return
-            callbacks.insert(0, lambda method_frame: self._on_getok(method_frame, header, body))
+            callbacks.insert(0, lambda method_frame: self._take_getok(method, properties, body))
         elif isinstance(method, spec.Basic.GetEmpty):
             self._on_getok_callback = None
         try:
@@ -205,6 +215,7 @@ class ChannelEvents:
 
 
 _ON_DELIVER = ChannelEvents._on_deliver
+_ON_GETOK = ChannelEvents._on_getok
 
 
 def _first(pair: tuple[int, object]) -> int:

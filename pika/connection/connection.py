@@ -29,6 +29,7 @@ _TURNS_TO_READ = 64
 
 _DELIVERY = protocol.Delivery
 _CONFIRMED = protocol.Confirmed
+_REPLIED = protocol.Replied
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 OnOpen = Callable[["Connection"], object]
@@ -400,12 +401,21 @@ class Connection(abc.ABC):
         self._channels[channel_number]._send_method(method, content)
 
     def _flush(self) -> None:
+        """Send what is to be sent, now or soon."""
+        self._flush_now()
+
+    def _flush_now(self) -> None:
         pieces = self._protocol.data_to_send()
         if pieces:
             self._emit_pieces(pieces)
 
-    def _require_room(self) -> None:  # noqa: B027  # nothing to do where nothing is kept
-        """Called before a message is published: a subclass raises when too much waits to be sent already."""
+    @property
+    def _is_congested(self) -> bool:
+        """Whether so much waits to be sent that :meth:`_require_room` is to be asked before a message is published."""
+        return False
+
+    def _require_room(self) -> None:  # noqa: B027
+        """Raise when too much waits to be sent already."""
 
     def _emit_pieces(self, pieces: list[bytes | memoryview]) -> None:
         self._adapter_emit_data(pieces[0] if len(pieces) == 1 and isinstance(pieces[0], bytes) else b"".join(pieces))
@@ -467,7 +477,7 @@ class Connection(abc.ABC):
             self._processing = False
             inside.busy = busy
             if self._protocol.output:
-                self._flush()
+                self._flush_now()
             if self._heartbeat_timer is None and self._protocol.heartbeat_interval:
                 # The broker expects heartbeats from tune-ok on, however long it takes to open the connection.
                 self._arm_heartbeat()
@@ -493,6 +503,8 @@ class Connection(abc.ABC):
                     channels[channel.number]._deliver(method, properties, body)
                 elif type(event) is _CONFIRMED:
                     channels[event.channel.number]._process(event.method)
+                elif type(event) is _REPLIED and event.channel is not None:
+                    channels[event.channel.number]._on_replied(event.reply)
                 else:
                     _HANDLERS[type(event)](self, event)
         except BaseException as error:
@@ -569,9 +581,7 @@ class Connection(abc.ABC):
             self._blocked_timer = None
 
     def _on_replied(self, event: protocol.Replied) -> None:
-        if event.channel is not None:
-            self._channels[event.channel.number]._on_replied(event.reply)
-            return
+        """The broker answered an operation of the connection's own."""
         method = event.reply.result()
         callbacks = [callback for _, callback in self.callbacks.take(0, method, self, method)]
         if event.reply in self._callbacks_by_reply:

@@ -22,6 +22,7 @@ _SILENCED_CONSUMERS = 1024
 
 
 _OPEN = ChannelState.OPEN
+_CLOSED = ChannelState.CLOSED
 _new_tuple = tuple.__new__
 
 
@@ -209,23 +210,28 @@ class Channel(Operations):
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         :raises ValueError: when the method's arguments do not fit into a frame
         """
+        encoded = self._encode(method)
         reply: Reply[Any] = Reply(method, spec.replies[type(method)])
-        self._call_in_turn(method, reply)
+        # What Waiting() does, at half the price.
+        self._enqueue(_new_tuple(Waiting, ((encoded,), method, reply, None)))
         return reply
 
     def call_nowait(self, method: Method) -> None:
         """As :meth:`call`, for a method whose ``nowait`` tells the broker not to answer."""
-        self._call_in_turn(method, None)
+        self._enqueue(Waiting((self._encode(method),), method))
 
-    def _call_in_turn(self, method: Method, reply: Reply[Any] | None) -> None:
-        self.require_open()
+    def _encode(self, method: Method) -> bytes:
+        if self.state is not _OPEN:
+            self._refuse()
         encoded = frame.encode_method(self.number, method)
-        frame.require_fit(f"the arguments of {method.NAME} take", encoded, self.frame_max)
-        self._enqueue(Waiting((encoded,), method, reply))
+        if len(encoded) > self.frame_max:
+            frame.require_fit(f"the arguments of {method.NAME} take", encoded, self.frame_max)
+        return encoded
 
     def send(self, *pieces: bytes | memoryview) -> None:
         """Send encoded frames of methods that have no reply, or queue them behind what they must not overtake."""
-        if self._waiting or self._held:
+        # While something is being sent, its books are not kept yet: what comes then waits for them.
+        if self._waiting or self._held or self._transmitting:
             self._waiting.append(Waiting(pieces))
         else:
             self._output += pieces
@@ -240,11 +246,11 @@ class Channel(Operations):
         mandatory: bool,
     ) -> None:
         if self.confirms is None:
-            if not self._waiting and not self._held:
+            if not self._waiting and not self._held and not self._transmitting:
                 self._output += pieces
                 return
         elif not self._transmitting:
-            # What _transmit_waiting() would do in the end.
+            # What _enqueue() does, without an object for it.
             self._transmitting = True
             direct = not self._waiting and not self._held
             if direct:
@@ -254,15 +260,26 @@ class Channel(Operations):
             if direct:
                 if self._waiting:
                     self._transmit_waiting()
-                if self.state is ChannelState.CLOSED:
+                if self.state is _CLOSED:
                     self._end_what_came_late()
                 return
         self._enqueue(Waiting(pieces, publish=Publish(confirmation, exchange, routing_key, body, mandatory)))
 
     def _enqueue(self, item: Waiting) -> None:
-        self._waiting.append(item)
-        self._transmit_waiting()
-        self._end_what_came_late()
+        direct = False
+        if not self._transmitting:
+            # Nothing waits most of the time: then what _transmit_waiting() would do in the end is done at once.
+            self._transmitting = True
+            direct = not self._waiting and self._may_transmit(item.method)
+            if direct:
+                self._transmit(item)
+            self._transmitting = False
+        if not direct:
+            self._waiting.append(item)
+        if self._waiting:
+            self._transmit_waiting()
+        if self.state is _CLOSED:
+            self._end_what_came_late()
 
     def _end_what_came_late(self) -> None:
         # A signal handler may have ended the channel since it was found open: nobody is left who would answer.
@@ -296,19 +313,19 @@ class Channel(Operations):
     def _may_transmit(self, method: Method | None) -> bool:
         if method is None:
             return not self._held
-        if not len(self._owed):
+        if not self._owed:
             return True
         if not self.pipelining or type(method) not in states.PIPELINED:
             return False
         # All that is owed may be pipelined, or it is one reply that nothing follows: the oldest speaks for all.
-        return type(self._owed.oldest.request) in states.PIPELINED
+        return type(self._owed[0].request) in states.PIPELINED
 
     def _transmit(self, item: Waiting) -> None:
         self._output += item.pieces
         if item.publish is not None and self.confirms is not None:
             self.confirms.add(*item.publish)
         if item.reply is not None:
-            self._owed.add(item.reply)
+            self._owed.append(item.reply)
         if item.method is not None:
             kind = type(item.method)
             if kind is spec.Confirm.Select and self.confirms is None:
@@ -358,10 +375,13 @@ class Channel(Operations):
 
         :raises pika.exceptions.ProtocolSyntaxError: when it is out of place
         """
-        self._require_between_contents(method)
-        self._require_opened(method)
-        if len(body) > self._content.max_message_size:
-            return self._refuse_content(ContentTooLarge(method, len(body), self._content.max_message_size))
+        content = self._content
+        if content.method is not None:
+            self._require_between_contents(method)
+        if self.state is not _OPEN:
+            self._require_opened(method)
+        if len(body) > content.max_message_size:
+            return self._refuse_content(ContentTooLarge(method, len(body), content.max_message_size))
         return self._on_content(method, properties, body)
 
     def _require_opened(self, method: Method) -> None:
@@ -463,11 +483,12 @@ class Channel(Operations):
         settle = _ON_REPLY.get(type(method))
         if settle is not None:
             settle(self, reply.request, method)
-        self._transmit_waiting()
+        if self._waiting:
+            self._transmit_waiting()
         reply.succeed(method)
-        if self.state is ChannelState.CLOSED:
+        if self.state is _CLOSED:
             return self.end_closed()
-        return events.Replied(self, reply)
+        return _new_tuple(events.Replied, (self, reply))
 
     def _on_close(self, method: Method) -> events.Event | None:
         assert isinstance(method, spec.Channel.Close)
@@ -481,7 +502,7 @@ class Channel(Operations):
             # the number is free now.
             return self.end_closed()
         self._fail_pending(self.error)
-        self._owed.add(closing)
+        self._owed.append(closing)
         return None
 
     def on_ack(self, method: spec.Basic.Ack) -> events.Event | None:

@@ -40,6 +40,8 @@ _REPLY_CODES: dict[type[BaseException], int] = {
 
 _CLOSED = ConnectionState.CLOSED
 _CHANNEL_OPEN = states.ChannelState.OPEN
+# What comes first on a channel that was opened.
+_ANSWERS_TO_OPEN = (spec.Channel.OpenOk.INDEX, spec.Channel.Close.INDEX)
 
 
 class Connection:
@@ -81,6 +83,8 @@ class Connection:
         self._finished: Closed | None = None
         # No channel number below is free.
         self._lowest_number = 1
+        # Numbers of channels that the broker has closed. Deliveries that it had under way may come behind its close.
+        self._echoing: set[int] = set()
 
     def __repr__(self) -> str:
         return f"<Connection to {self.settings.peer} {self.state.name}>"
@@ -176,6 +180,8 @@ class Connection:
                     number, method, properties, body = message
                     channel = self.channels.get(number)
                     if channel is None or channel.state is not _CHANNEL_OPEN:
+                        if self._is_echo(number):
+                            continue
                         channel = self._addressee(number)
                     if type(method) is spec.Basic.Deliver:
                         event = channel.on_delivery(method, properties, body)
@@ -286,7 +292,7 @@ class Connection:
         frame.require_fit("the new secret takes", encoded, self.frame_max)
         reply: Reply[spec.Connection.UpdateSecretOk] = Reply(method, spec.replies[spec.Connection.UpdateSecret])
         self.output.append(encoded)
-        self._owed.add(reply)
+        self._owed.append(reply)
         return reply
 
     def close(self, reply_code: int = 200, reply_text: str = "Normal shutdown") -> None:
@@ -322,6 +328,8 @@ class Connection:
     def _on_frame(self, frame_type: int, number: int, payload: Any) -> Event | None:
         if number == 0:
             return self._on_connection_frame(frame_type, payload)
+        if self._echoing and self._is_echo(number, payload if frame_type == spec.FRAME_METHOD else b""):
+            return None
         channel = self._addressee(number)
         if frame_type == spec.FRAME_METHOD:
             event = channel.on_method(payload)
@@ -342,8 +350,20 @@ class Connection:
         number = event.channel.number
         del self.channels[number]
         self._lowest_number = min(self._lowest_number, number)
+        if isinstance(event.error, exceptions.ChannelClosedByBroker):
+            self._echoing.add(number)
         if isinstance(event.error, exceptions.AMQPError):
             event.error.context = f"{self.settings.peer}; channel {number}"
+
+    def _is_echo(self, number: int, payload: bytes | memoryview = b"") -> bool:
+        """Say whether a frame is for a channel that the broker has closed, and not for the next one of its number."""
+        if number not in self._echoing:
+            return False
+        channel = self.channels.get(number)
+        if channel is not None and int.from_bytes(payload[:4], "big") in _ANSWERS_TO_OPEN:
+            self._echoing.remove(number)
+            return False
+        return True
 
     def _addressee(self, number: int) -> Channel:
         channel = self.channels.get(number)

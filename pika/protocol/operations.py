@@ -556,8 +556,11 @@ class Operations(abc.ABC):
         if prepared is None:
             prepared = self._prepare_publish(exchange, routing_key, mandatory)
         if properties is None:
-            if 0 < len(body) <= self._joinable:
-                return (frame.encode_bare(prepared.opening, self.number, body),)
+            size = len(body)
+            if 0 < size <= self._joinable:
+                # The hot path of publishing: what does not change is prepared, the rest is one pack and one join.
+                middle = frame.BARE_MIDDLE.pack(size, 0, spec.FRAME_END, spec.FRAME_BODY, self.number, size)
+                return (b"".join((prepared.opening, middle, body, frame.END_OCTET)),)
             properties = _NO_PROPERTIES
         return frame.encode_content(self.number, properties, body, self.frame_max, prepared.method)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from typing import Any, Callable, Generic, TypeVar, cast
+from typing import Any, Callable, Generic, TypeVar
 
 from pika import spec
 from pika.amqp_object import Method
 from pika.protocol import states
 
 M = TypeVar("M", bound=Method)
+
+_BY_CONSUMER_TAG = states.MATCHED_BY_CONSUMER_TAG
 
 
 class Reply(Generic[M]):
@@ -35,7 +36,7 @@ class Reply(Generic[M]):
         self.error: BaseException | None = None
         self.content: tuple[spec.BasicProperties, bytes] | None = None
         self.on_done: Callable[[Reply[M]], None] | None = None
-        self._answer: Method | None = None
+        self._answer: Any = None
 
     def __repr__(self) -> str:
         outcome = "pending" if not self.done else f"failed: {self.error!r}" if self.error else repr(self._answer)
@@ -51,67 +52,51 @@ class Reply(Generic[M]):
             raise self.error
         if not self.done:
             raise RuntimeError(f"{self.request.NAME} has not been answered yet")
-        return cast(M, self._answer)
+        answer: M = self._answer
+        return answer
 
     def succeed(self, answer: Method) -> None:
         """End the reply with the broker's answer."""
         self._answer = answer
-        self._end()
+        self.done = True
+        if self.on_done is not None:
+            self._tell()
 
     def fail(self, error: BaseException) -> None:
         """End the reply with the reason why no answer will come."""
         self.error = error
-        self._end()
-
-    def _end(self) -> None:
         self.done = True
+        if self.on_done is not None:
+            self._tell()
+
+    def _tell(self) -> None:
         on_done, self.on_done = self.on_done, None
         if on_done is not None:
             on_done(self)
 
 
-class Expectations:
+class Expectations(deque[Reply[Any]]):
     """The replies that a channel is owed, in the order of asking."""
 
-    __slots__ = ("_owed",)
-
-    def __init__(self) -> None:
-        self._owed: deque[Reply[Any]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._owed)
-
-    def __iter__(self) -> Iterator[Reply[Any]]:
-        return iter(self._owed)
-
-    @property
-    def oldest(self) -> Reply[Any]:
-        """The reply that was asked for first."""
-        return self._owed[0]
-
-    def add(self, reply: Reply[Any]) -> None:
-        """Expect a reply behind those expected already."""
-        self._owed.append(reply)
+    __slots__ = ()
 
     def take(self, answer: Method) -> Reply[Any] | None:
         """Remove and return the oldest expectation that accepts an answer, or return None."""
         kind = type(answer)
-        for index, reply in enumerate(self._owed):
-            if kind in reply.accepts and _names_same_consumer(reply.request, answer):
-                del self._owed[index]
+        for index, reply in enumerate(self):
+            if kind in reply.accepts and (kind not in _BY_CONSUMER_TAG or _names_same_consumer(reply.request, answer)):
+                del self[index]
                 return reply
         return None
 
     def take_all(self) -> list[Reply[Any]]:
         """Remove and return everything that is expected."""
-        owed = list(self._owed)
-        self._owed.clear()
+        owed = list(self)
+        self.clear()
         return owed
 
 
 def _names_same_consumer(request: Method, answer: Method) -> bool:
-    if type(answer) not in states.MATCHED_BY_CONSUMER_TAG:
-        return True
     # A consume that left the tag to the broker learns it from the answer.
     asked: str = getattr(request, "consumer_tag", "")
     return not asked or asked == getattr(answer, "consumer_tag", None)

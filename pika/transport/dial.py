@@ -204,10 +204,9 @@ def resolve(host: str, port: int, timeout: float | None = None) -> list[Address]
     """
     if timeout is None:
         return _lookup(host, port)
-    try:
-        return _lookup(host, port, socket.AI_NUMERICHOST)
-    except (socket.gaierror, UnicodeError):
-        pass
+    known = look_up_number(host, port)
+    if known is not None:
+        return known
     outcome: list[list[Address] | Exception] = []
     done = threading.Event()
 
@@ -222,6 +221,18 @@ def resolve(host: str, port: int, timeout: float | None = None) -> list[Address]
     if isinstance(result, Exception):
         raise result
     return result
+
+
+def look_up_number(host: str, port: int) -> list[Address] | None:
+    """Return the address of a host that is given as one, for which nobody has to be asked; None for a name.
+
+    :param host: a name or a numeric address
+    :param port: a TCP port
+    """
+    try:
+        return _lookup(host, port, socket.AI_NUMERICHOST)
+    except (socket.gaierror, UnicodeError):
+        return None
 
 
 def call_in_thread(function: Callable[[], T], on_done: Callable[[T | Exception], object], name: str) -> None:

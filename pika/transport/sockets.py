@@ -62,18 +62,25 @@ class Poller:
         :param timeout: seconds; None waits without limit
         :returns: the bits READ, WRITE and WOKEN, 0 when the time was over
         """
-        if self._poll is None:
+        poll = self._poll
+        if poll is None:
             return self._select(read, write, timeout)
         asked = (_IN if read else 0) | (_OUT if write else 0)
         if asked != self._registered:
             if asked:
-                self._poll.register(self._number, asked)
+                poll.register(self._number, asked)
             else:
-                self._poll.unregister(self._number)
+                poll.unregister(self._number)
             self._registered = asked
-        milliseconds = None if timeout is None else math.ceil(min(timeout, _LONGEST_WAIT) * 1000) if timeout > 0 else 0
+        if timeout is None:
+            milliseconds = None
+        elif timeout <= 0:
+            milliseconds = 0
+        else:
+            # Rounded up: who waits for a moment would come too early, and wait again.
+            milliseconds = int((timeout if timeout < _LONGEST_WAIT else _LONGEST_WAIT) * 1000) + 1
         ready = 0
-        for descriptor, events in self._poll.poll(milliseconds):
+        for descriptor, events in poll.poll(milliseconds):
             if descriptor != self._number:
                 ready |= WOKEN
                 continue

@@ -314,16 +314,16 @@ class Stream:
         encrypted."""
         return self._sent if self._tls is None else self._tls.taken
 
-    def write(self, data: Buffer) -> None:
+    def write(self, data: Buffer) -> bool:
         """Send bytes, and queue what the kernel does not take now. Never waits.
 
         It raises nothing when the connection is broken: :meth:`read` does.
 
         :param data: not to be changed afterwards, if it can be (``bytearray``, ``memoryview``)
+        :returns: True if nothing is pending any more
         """
         if self._writing or self._tls is not None or self._write_error is not None:
-            self._write_behind((data,))
-            return
+            return self._write_behind((data,))
         try:
             self._writing = True
             # From here on a signal handler that writes only appends to the output.
@@ -348,24 +348,24 @@ class Stream:
         except BaseException as error:
             self._cut_short(error)
             raise
-        if self._output:
-            self.flush()
+        return not self._output or self.flush()
 
-    def write_pieces(self, pieces: Sequence[Buffer]) -> None:
+    def write_pieces(self, pieces: Sequence[Buffer]) -> bool:
         """Send pieces of bytes one behind the other, as :meth:`write` does.
 
         Small ones are joined and large ones sent from where they are, with few system calls.
+
+        :returns: True if nothing is pending any more
         """
         if sum(map(len, pieces)) <= _JOIN_LIMIT * len(pieces):
-            self.write(b"".join(pieces))
-        else:
-            self._write_behind(pieces)
+            return self.write(b"".join(pieces))
+        return self._write_behind(pieces)
 
-    def _write_behind(self, pieces: Iterable[Buffer]) -> None:
+    def _write_behind(self, pieces: Iterable[Buffer]) -> bool:
         # After an error they could never be sent: reading raises soon.
         if self._write_error is None:
             self._written.extend(filter(None, pieces))
-        self.flush()
+        return self.flush()
 
     def flush(self) -> bool:
         """Offer the kernel once more what it has not taken yet.

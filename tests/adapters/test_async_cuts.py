@@ -214,9 +214,13 @@ class TLSSessions(Sessions):
             # The client noticed the end in the middle of what it was to send.
             return
 
+    def limit(self, limits: Limits) -> None:
+        """Have the next client's session run within limits."""
+        self._limits = limits
+
     def run_on(self, loop: Loop, context: ssl.SSLContext, limits: Limits) -> tuple[list[str], BaseException]:
         """Run it within limits, and return the steps that were over, with how it ended."""
-        self._limits = limits
+        self.limit(limits)
         over: list[str] = []
         error = use(loop, self.peer.port, context, over)
         return over, error

@@ -28,7 +28,7 @@ from pika.adapters.utils.connection_workflow import (
 from tests.support.adapter_loops import KINDS, Loop
 from tests.support.bounded import bounded, eventually
 from tests.support.certificates import Authority
-from tests.support.peer import Peer, PeerSocket, free_port
+from tests.support.peer import Peer, PeerSocket, free_port, unanswering
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, scripted_broker
 
@@ -40,20 +40,6 @@ def silent() -> Iterator[Peer]:
     """A server that accepts, and says nothing."""
     with Peer(PeerSocket.recv_until_end) as peer:
         yield peer
-
-
-@contextlib.contextmanager
-def unanswering() -> Iterator[int]:
-    """A port where connecting is neither accepted nor refused: its queue is full."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
 
 
 def ended(loop: Loop) -> BaseException:

@@ -14,7 +14,7 @@ import pika
 from pika import exceptions
 from tests.support import programs
 from tests.support.adapter_loops import Loop
-from tests.support.bounded import Running, bounded
+from tests.support.bounded import PATIENCE, Running, bounded
 from tests.support.peer import Peer, PeerSocket, free_port
 from tests.support.rabbitmq import Broker
 
@@ -24,8 +24,6 @@ import gevent
 from gevent.exceptions import ConcurrentObjectUseError
 
 from pika.adapters.gevent_connection import GeventConnection
-
-PATIENCE = 60.0
 
 
 def new_loop(hub: Any = None) -> Any:

@@ -12,7 +12,8 @@ import pytest
 from pika import exceptions
 from pika.broker import Broker
 from tests.broker.peer import published
-from tests.broker.test_server import PATIENCE, connect, opened, serves
+from tests.broker.test_server import connect, opened, serves
+from tests.support.bounded import PATIENCE
 
 
 @pytest.fixture

@@ -21,8 +21,7 @@ import pika
 from pika import exceptions, frame, spec
 from pika.broker import Broker, User
 from tests.broker.peer import published
-
-PATIENCE = 60.0
+from tests.support.bounded import PATIENCE
 
 
 @pytest.fixture

@@ -16,7 +16,9 @@ from pika import exceptions, spec
 from pika.client.queues import MESSAGES
 from pika.client.threaded_channel import Channel
 from tests.support.bounded import PATIENCE, Running, bounded, eventually
+from tests.support.encoding import method
 from tests.support.rabbitmq import Broker
+from tests.support.scripted_broker import Session, delivery, scripted_broker
 
 
 def fill(channel: Channel, queue: str, count: int, size: int = 0) -> None:
@@ -473,3 +475,25 @@ def test_draining_while_the_connection_ends(connection: pika.Connection, channel
     with pytest.raises(exceptions.AMQPError):
         draining.result()
     go_on.set()
+
+
+def test_a_delivery_ahead_of_an_answer_that_nobody_waits_for_goes_back() -> None:
+    given_up = threading.Event()
+    rejected: list[spec.Basic.Reject] = []
+
+    def script(session: Session) -> None:
+        session.open()
+        number = session.open_channel()
+        tag = session.expect(spec.Basic.Consume).method.consumer_tag
+        assert given_up.wait(PATIENCE)
+        session.send(delivery(number, tag, 1, b"early"), method(number, spec.Basic.ConsumeOk(tag)))
+        rejected.append(session.expect(spec.Basic.Reject).method)
+        session.close_politely()
+
+    with scripted_broker(script) as peer, pika.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+        channel = connection.channel()
+        with pytest.raises(exceptions.AMQPTimeoutError):
+            channel.basic_consume("queue", print, timeout=0.1)
+        given_up.set()
+        eventually(lambda: rejected)
+    assert (rejected[0].delivery_tag, rejected[0].requeue) == (1, True)

@@ -13,10 +13,8 @@ import pytest
 import pika
 from pika import exceptions
 from pika.adapters.blocking_connection import BlockingChannel
-from tests.support.bounded import Running
+from tests.support.bounded import PATIENCE, Running
 from tests.support.brokers import Target
-
-PATIENCE = 60.0
 
 
 class Local:

@@ -11,7 +11,7 @@ from pika.channel import Channel
 from pika.connection import Connection
 from tests.contract import drivers
 from tests.contract.drivers import Arguments, Cancelled, Message
-from tests.contract.wire import PATIENCE
+from tests.support.bounded import PATIENCE
 from tests.support.plain_connection import PlainConnection
 
 

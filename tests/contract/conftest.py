@@ -7,6 +7,7 @@ not in the same cases on the embedded broker.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
 import secrets
@@ -19,6 +20,7 @@ import pytest
 
 from pika import spec
 from pika.broker import Broker, User
+from tests.contract.aio_driver import AioDriverConnection
 from tests.contract.asyncio_driver import AsyncioDriverConnection
 from tests.contract.blocking_driver import BlockingDriverConnection
 from tests.contract.callback_driver import CallbackConnection
@@ -56,15 +58,19 @@ DRIVERS: dict[str, Callable[[str], Connection]] = {
     "callback": CallbackConnection,
     "select": SelectDriverConnection,
     "threaded": ThreadedDriverConnection,
+    "aio": AioDriverConnection,
+    "aio on uvloop": functools.partial(AioDriverConnection, kind="uvloop"),
     "asyncio": AsyncioDriverConnection,
     "tornado": on_library("tornado", "TornadoDriverConnection"),
     "gevent": on_library("gevent", "GeventDriverConnection"),
     "twisted": on_library("twisted", "TwistedDriverConnection"),
 }
 # Those that speak TLS, which the others know nothing of.
-ADAPTERS = ["blocking", "threaded", "select", "asyncio", "tornado", "gevent", "twisted"]
-COMMONEST = ["blocking", "threaded", "asyncio"]
+ADAPTERS = ["blocking", "threaded", "aio", "aio on uvloop", "select", "asyncio", "tornado", "gevent", "twisted"]
+COMMONEST = ["blocking", "threaded", "aio", "asyncio"]
 OVER_TLS = " over TLS"
+# What another loop under the same client can change: these modules have all of it.
+SELECTION = {"aio on uvloop": ("test_channels", "test_consuming", "test_publishing")}
 
 
 class Contractor:
@@ -88,7 +94,11 @@ class Contractor:
         return urlunsplit(parts._replace(netloc=f"{username}:{password}@{parts.hostname}:{parts.port}"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    unwanted = [item for item in items if not is_selected(item)]
+    if unwanted:
+        items[:] = [item for item in items if is_selected(item)]
+        config.hook.pytest_deselected(items=unwanted)
     # So that whoever looks for tests that need RabbitMQ by their fixtures finds these.
     for item in items:
         callspec = getattr(item, "callspec", None)
@@ -96,6 +106,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.fixturenames = ["rabbitmq", *item.fixturenames]
             if callspec.params.get("connect") not in COMMONEST:
                 item.add_marker(pytest.mark.slow)
+
+
+def is_selected(item: pytest.Item) -> bool:
+    """Say whether a test is wanted with its driver."""
+    callspec = getattr(item, "callspec", None)
+    driver = str(callspec.params.get("connect")).partition(OVER_TLS)[0] if callspec is not None else ""
+    return driver not in SELECTION or item.nodeid.partition("::")[0].endswith(
+        tuple(f"/{name}.py" for name in SELECTION[driver])
+    )
 
 
 @pytest.fixture(scope="session", params=BROKERS)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Optional, Union
 import pytest
 
 from pika import exceptions, spec
-from tests.contract.wire import PATIENCE
+from tests.support.bounded import PATIENCE
 
 Arguments = Optional[Mapping[str, Any]]
 

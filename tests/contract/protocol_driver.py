@@ -11,7 +11,7 @@ from pika.amqp_object import Method
 from pika.connection.parameters import URLParameters
 from tests.contract import drivers
 from tests.contract.drivers import Arguments, Message
-from tests.contract.wire import PATIENCE
+from tests.support.bounded import PATIENCE
 
 M = TypeVar("M", bound=Method)
 

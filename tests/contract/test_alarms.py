@@ -12,8 +12,8 @@ import pytest
 from pika import frame, spec
 from pika.broker import Broker
 from tests.contract.conftest import Contractor
-from tests.contract.wire import PATIENCE, Hangup, RawFrame, Wire
-from tests.support.bounded import eventually
+from tests.contract.wire import Hangup, RawFrame, Wire
+from tests.support.bounded import PATIENCE, eventually
 from tests.support.rabbitmq import RabbitMQ
 
 HEARTBEAT = RawFrame(spec.FRAME_HEARTBEAT, 0, b"")

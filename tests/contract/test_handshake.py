@@ -11,7 +11,8 @@ from pika import data, exceptions, frame, spec
 from tests.contract.conftest import DRIVERS, Contractor
 from tests.contract.profiles import Profile, profile_for
 from tests.contract.users import STRANGER
-from tests.contract.wire import CAPABILITIES, PATIENCE, Hangup, Wire
+from tests.contract.wire import CAPABILITIES, Hangup, Wire
+from tests.support.bounded import PATIENCE
 
 LOGIN_REFUSED = (
     "ACCESS_REFUSED - Login was refused using authentication mechanism {}. For details see the broker logfile."

@@ -10,7 +10,8 @@ import pytest
 from pika import exceptions, spec
 from tests.contract.drivers import Cancelled, Channel, Connection
 from tests.contract.refusals import channel_refused, locked, no_queue
-from tests.contract.wire import PATIENCE, Wire
+from tests.contract.wire import Wire
+from tests.support.bounded import PATIENCE
 
 Name = Callable[..., str]
 NewQueue = Callable[..., str]

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from pika.adapters.base_connection import BaseConnection
-from tests.contract.wire import PATIENCE
+from tests.support.bounded import PATIENCE
 
 
 class Turned(BaseConnection):

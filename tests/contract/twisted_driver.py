@@ -18,7 +18,7 @@ from pika import exceptions, spec
 from pika.adapters.twisted_connection import ReceivedMessage, TwistedChannel, TwistedProtocolConnection
 from tests.contract import drivers
 from tests.contract.drivers import Arguments, Cancelled, Message
-from tests.contract.wire import PATIENCE
+from tests.support.bounded import PATIENCE
 
 
 @functools.cache

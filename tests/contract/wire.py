@@ -12,9 +12,7 @@ from pika import frame, spec
 from pika.amqp_object import Method
 from pika.connection.parameters import URLParameters
 from pika.credentials import PlainCredentials
-
-#: No wait of these tests takes longer; a wait that ends here has failed.
-PATIENCE = 60.0
+from tests.support.bounded import PATIENCE
 
 M = TypeVar("M", bound=Method)
 

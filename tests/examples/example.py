@@ -11,9 +11,10 @@ import threading
 import time
 from pathlib import Path
 
+from tests.support.bounded import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-PATIENCE = 60.0
 
 
 class Example:
@@ -73,9 +74,10 @@ class Example:
             lines.append(self.line())
         return lines
 
-    def interrupt(self) -> None:
-        """Press Ctrl-C, where it waits for messages."""
-        time.sleep(0.3)
+    def interrupt(self, at_once: bool = False) -> None:
+        """Press Ctrl-C, where it waits for messages, or wherever it is."""
+        if not at_once:
+            time.sleep(0.3)
         self._process.send_signal(signal.SIGINT)
 
     def finish(self, status: int = 0) -> tuple[list[str], str]:

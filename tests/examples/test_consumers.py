@@ -15,6 +15,7 @@ from tests.support.rabbitmq import Broker
 
 #: What they print last.
 FAREWELL = {
+    "aio_consumer": [],
     "asyncio_consumer": [],
     "blocking_retry": ["stopped"],
     "blocking_several_hosts": ["stopped"],
@@ -110,6 +111,19 @@ def test_another_broker_takes_over(tasks: Tasks, start: Start) -> None:
         tasks.publish("taken over")
         assert example.line() == "got taken over"
         check_end(example, "blocking_several_hosts", tasks)
+
+
+def test_what_runs_on_asyncio_comes_to_its_end(tasks: Tasks, start: Start) -> None:
+    """Nothing is lost, and nothing that was done is done again."""
+    bodies = [str(number) for number in range(200)]
+    tasks.publish(*bodies)
+    example = start("aio_consumer", tasks.broker.url)
+    before = example.until("got 20")[1:]
+    example.interrupt(at_once=True)
+    lines, errors = example.finish()
+    assert errors == ""
+    done = [line[len("got ") :] for line in before + lines]
+    assert sorted(done + tasks.take_all(), key=int) == bodies
 
 
 def test_twisted_publishes_before_it_consumes(tasks: Tasks, start_on_both: Start) -> None:

@@ -82,6 +82,49 @@ class TestSelectPublisher:
         assert (lines[-1], errors) == ("stopped, unconfirmed: 10", "")
 
 
+class TestAioPublisher:
+    def test_it_loses_nothing_when_the_connection_breaks(self, tasks: Tasks, start: Start) -> None:
+        with Proxy(tasks.broker.port, tasks.broker.host) as proxy:
+            example = start("aio_publisher", proxy.url, 60, 0.05)
+            assert example.line() == "publishing"
+            lines = example.lines(5)
+            for fail in (proxy.cut, proxy.reset):
+                fail()
+                lines += example.until("publishing")
+                lines += example.lines(5)
+            rest, errors = example.finish()
+            lines += rest
+        assert (lines[-1], errors) == ("stopped, unconfirmed: 0", "")
+        every = {f"task {number}" for number in range(1, 61)}
+        assert {line[len("confirmed: ") :] for line in lines if line.startswith("confirmed: ")} == every
+        # What was not confirmed when the connection broke may be there twice.
+        assert set(tasks.take_all()) == every
+
+    def test_it_says_what_is_unconfirmed(self, tasks: Tasks, start: Start) -> None:
+        example = start("aio_publisher", tasks.broker.url, 10, 60)
+        assert example.lines(2) == ["publishing", "confirmed: task 1"]
+        example.interrupt()
+        assert example.finish() == (["stopped, unconfirmed: 9"], "")
+        assert tasks.take_all() == ["task 1"]
+
+    def test_what_no_queue_took_is_published_again(self, tasks: Tasks, start: Start) -> None:
+        example = start("aio_publisher", tasks.broker.url, 20, 0.1)
+        example.until("confirmed: task 1")
+        tasks.delete()
+        example.until("not confirmed: task ")
+        lines, errors = example.finish()
+        assert (lines[-1], errors) == ("stopped, unconfirmed: 0", "")
+        assert "task 20" in tasks.take_all()
+
+    def test_it_waits_for_a_broker(self, start: Start) -> None:
+        with Proxy(1) as nobody:
+            example = start("aio_publisher", nobody.url)
+            example.until("trying again in 1.0 seconds")
+            example.interrupt()
+            lines, errors = example.finish()
+        assert (lines[-1], errors) == ("stopped, unconfirmed: 10", "")
+
+
 class TestTimeouts:
     def test_a_silent_broker(self, tasks: Tasks, start: Start) -> None:
         with Proxy(tasks.broker.port, tasks.broker.host) as proxy:

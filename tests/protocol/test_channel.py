@@ -745,3 +745,28 @@ def test_what_answers_nothing_is_a_violation(broker: Broker, answer: Any) -> Non
     (told,) = broker.methods()
     assert (told.NAME, told.reply_code) == ("Connection.Close", spec.UNEXPECTED_FRAME)
     assert channel.error is broker.connection.error
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_deliveries_behind_the_brokers_close_of_a_channel_are_passed_over(broker: Broker, together: bool) -> None:
+    """What RabbitMQ has under way comes behind its channel.close, up to the next opening of the number."""
+    channel = open_channel(broker)
+    channel.basic_consume("queue", "tag")
+    broker.send(method(1, spec.Basic.ConsumeOk("tag")))
+    late = deliver(1, "tag", 1) + deliver(1, "tag", 2, b"x" * 300) + method(1, spec.Basic.Ack(5))
+    pieces = (
+        [method(1, CLOSE) + late]
+        if together
+        else [method(1, CLOSE), *(late[n : n + 7] for n in range(0, len(late), 7))]
+    )
+    assert kinds(broker.send(*pieces)) == ["ChannelClosed"]
+    again = broker.connection.open_channel(1)
+    again.open()
+    assert kinds(broker.send(late)) == []
+    assert kinds(broker.send(late + method(1, spec.Channel.OpenOk()))) == ["Replied"]
+    assert broker.connection.state is protocol.ConnectionState.OPEN
+    again.basic_consume("queue", "tag")
+    assert kinds(broker.send(method(1, spec.Basic.ConsumeOk("tag")), deliver(1, "tag"))) == ["Replied", "Delivery"]
+    # A channel that this side has closed gets nothing any more.
+    again.close()
+    assert kinds(broker.send(method(1, CLOSE_OK), deliver(1, "tag"))) == ["ChannelClosed", "Closed"]

@@ -12,8 +12,7 @@ import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.base_connection import BaseConnection
 from pika.adapters.select_connection import IOLoop
-
-PATIENCE = 60.0
+from tests.support.bounded import PATIENCE
 
 
 class _Select:

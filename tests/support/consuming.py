@@ -6,9 +6,7 @@ import time
 from collections.abc import Callable
 
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
-
-#: Seconds after which what never comes is given up.
-PATIENCE = 60.0
+from tests.support.bounded import PATIENCE
 
 
 def publish(channel: BlockingChannel, queue: str, number: int, start: int = 0) -> list[bytes]:

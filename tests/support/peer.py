@@ -6,14 +6,12 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 
+from tests.support.bounded import PATIENCE
 from tests.support.ports import free_ports
-
-# Nothing a script waits for takes longer than this.
-_PATIENCE = 60.0
 
 
 class PeerSocket:
@@ -120,12 +118,12 @@ class Peer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         # accept() in the thread does not notice that its socket is closed, and connections may still be in its queue.
-        self._waker.settimeout(_PATIENCE)
+        self._waker.settimeout(PATIENCE)
         with self._waker, suppress(OSError):
             self._waker.connect((self.host, self.port))
         # The first thread is the one that accepts, and adds the others.
         for thread in self._threads:
-            thread.join(_PATIENCE + 5)
+            thread.join(PATIENCE + 5)
         alive = [thread.name for thread in self._threads if thread.is_alive()]
         self._listener.close()
         if error is None:
@@ -141,7 +139,7 @@ class Peer:
                 sock.close()
                 return
             self.accepted += 1
-            sock.settimeout(_PATIENCE)
+            sock.settimeout(PATIENCE)
             # What a script sends has left when it hangs up or resets.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             thread = threading.Thread(target=self._run, args=(sock,), name=f"peer-{self.accepted}", daemon=True)
@@ -168,3 +166,17 @@ class Peer:
 def free_port() -> int:
     """A port where nobody listens: connecting to it is refused."""
     return free_ports(1)[0]
+
+
+@contextmanager
+def unanswering() -> Iterator[int]:
+    """A port where connecting is neither accepted nor refused: its queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]

@@ -15,9 +15,8 @@ from typing import Any
 from pika.channel import Channel
 from pika.connection import Connection, ConnectionParameters, Parameters
 from pika.exceptions import StreamLostError
+from tests.support.bounded import PATIENCE
 from tests.support.scripted_broker import Session, scripted_broker
-
-PATIENCE = 60.0
 
 
 class PlainConnection(Connection):

@@ -7,10 +7,10 @@ import socket
 import ssl
 from contextlib import suppress
 
+from tests.support.bounded import PATIENCE
 from tests.support.peer import Peer, PeerSocket
 
 _CHUNK = 65536
-_PATIENCE = 60.0
 
 
 def tls_proxy(port: int, context: ssl.SSLContext, host: str = "127.0.0.1") -> Peer:
@@ -25,7 +25,7 @@ def tls_proxy(port: int, context: ssl.SSLContext, host: str = "127.0.0.1") -> Pe
 
     def forward(client: PeerSocket) -> None:
         gone = suppress(ConnectionError, ssl.SSLError)
-        with socket.create_connection((host, port), timeout=_PATIENCE) as server, gone:
+        with socket.create_connection((host, port), timeout=PATIENCE) as server, gone:
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _exchange(client.socket, server)
 

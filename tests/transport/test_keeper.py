@@ -9,8 +9,7 @@ import weakref
 from typing import Callable
 
 from pika.transport.keeper import Duty, Keeper
-
-PATIENCE = 60.0
+from tests.support.bounded import PATIENCE
 
 
 class Watched(Duty):

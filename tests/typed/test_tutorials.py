@@ -6,6 +6,7 @@ import importlib
 
 import pytest
 
+from tests.support import aio
 from tests.support.bounded import bounded
 from tests.support.rabbitmq import Broker
 
@@ -23,3 +24,9 @@ EXPECTED = {
 def test_a_tutorial_runs(name: str, broker: Broker) -> None:
     tutorial = importlib.import_module(f"tests.typed.threaded.{name}")
     assert bounded(lambda: tutorial.main(broker.url)) == EXPECTED[name]
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_tutorial_runs_on_asyncio(name: str, broker: Broker) -> None:
+    tutorial = importlib.import_module(f"tests.typed.aio.{name}")
+    assert aio.run(lambda: tutorial.main(broker.url)) == EXPECTED[name]

@@ -1,0 +1,283 @@
+"""``pika.aio``: a connection whose calls are awaited."""
+
+from __future__ import annotations
+
+import functools
+from types import TracebackType
+from typing import Any, Callable
+
+from pika import exceptions, protocol, spec
+from pika._arguments import require_callable
+from pika.client import opening
+from pika.client.aio_channel import Channel
+from pika.client.aio_link import REPLY_TIMEOUT, Link
+from pika.client.aio_opening import Opening, Provider, ask_for_credentials, dial
+from pika.client.aio_stream import Stream
+from pika.client.aio_tasks import await_all, cancel, worker
+from pika.client.opening import Where
+from pika.client.session import ChannelBook, again
+from pika.connection import Parameters
+from pika.transport.dial import Address, Destination, describe
+from pika.transport.errors import AMQPConnectorStackTimeout
+
+#: Seconds that closing may take unless said otherwise; then the connection is dropped.
+CLOSE_TIMEOUT = 10.0
+
+OnBlocked = Callable[["Connection", "spec.Connection.Blocked"], object]
+OnUnblocked = Callable[["Connection", "spec.Connection.Unblocked"], object]
+OnClose = Callable[["Connection", BaseException], object]
+
+
+class Connection:
+    """A connection to a broker on asyncio's event loop, with its channels; :func:`pika.aio.connect` opens it.
+
+    Its methods that wait are coroutines, which any number of tasks may call at a time, on the loop that it was opened
+    on. Heartbeats are sent from that loop. Handlers of messages run in one task per channel, callbacks in one per
+    connection; they may call anything. Calls that wait for the broker take a `timeout`, in seconds, and can be
+    cancelled.
+
+    After a fork the parent keeps the connection; in the child it is closed.
+
+    :param name: what the broker shows the connection as
+    :param credentials: in place of those of the parameters: see :func:`pika.aio.connect`
+    """
+
+    _link: Link
+
+    def __init__(self, name: str | None, credentials: Provider) -> None:
+        self._name = name
+        self._credentials = credentials
+
+    def __repr__(self) -> str:
+        name = "" if self._name is None else f" {self._name!r}"
+        rules = self._link.rules
+        return f"<{type(self).__name__}{name} to {rules.settings.peer} {rules.state.name}>"
+
+    async def __aenter__(self) -> Connection:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # Opening
+
+    async def _connect(self, where: Where) -> Connection:
+        self._link = await dial(opening.destinations(where), self._open)
+        return self
+
+    async def _open(self, destination: Destination, address: Address, deadline: float | None) -> Link:
+        assert isinstance(destination, Parameters)
+        credentials = await ask_for_credentials(self._credentials)
+        settings = opening.settings(destination, self._name, credentials, self)
+        stream = await Stream.connect(destination, address, deadline)
+        try:
+            link = Link(protocol.Connection(settings), stream, destination.blocked_connection_timeout)
+            if not await link.shake_hands(deadline):
+                raise AMQPConnectorStackTimeout(
+                    f"{describe(destination, address)}: {link.rules.phase}: no answer within the stack_timeout of "
+                    f"{destination.stack_timeout} seconds"
+                )
+        except BaseException:
+            stream.abort()
+            raise
+        return link
+
+    # State
+
+    @property
+    def name(self) -> str | None:
+        """What the broker shows the connection as, if it was given a name."""
+        return self._name
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used."""
+        return self._link.rules.state is protocol.ConnectionState.OPEN
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is closed; between the two it is closing."""
+        return self._link.rules.state is protocol.ConnectionState.CLOSED
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the broker has stopped reading what is published, because it is low on memory or disk."""
+        return self._link.rules.blocked is not None
+
+    @property
+    def server_properties(self) -> dict[str, Any]:
+        """What the broker says of itself, such as ``product`` and ``version``."""
+        return dict(self._link.rules.server_properties or {})
+
+    # Callbacks
+
+    def add_on_connection_blocked_callback(self, callback: OnBlocked) -> None:
+        """Have a function called when the broker stops reading what is published.
+
+        :param callback: called as ``callback(connection, method)``, with connection.blocked; it may be a coroutine
+            function
+        """
+        self._link.on_blocked.append(functools.partial(require_callable(callback), self))
+
+    def add_on_connection_unblocked_callback(self, callback: OnUnblocked) -> None:
+        """Have a function called when the broker goes on reading what is published.
+
+        :param callback: called as ``callback(connection, method)``, with connection.unblocked; it may be a coroutine
+            function
+        """
+        self._link.on_unblocked.append(functools.partial(require_callable(callback), self))
+
+    def add_on_close_callback(self, callback: OnClose) -> None:
+        """Have a function called when the connection is closed, by whichever side.
+
+        :param callback: called as ``callback(connection, reason)``; it may be a coroutine function
+        """
+        self._link.on_close.append(functools.partial(require_callable(callback), self))
+
+    # Operations
+
+    def channel(
+        self, channel_number: int | None = None, *, prefetch: int = 0, timeout: float | None = None
+    ) -> Opening[Channel]:
+        """Open a channel: await it, or enter it with ``async with``, which closes it in the end.
+
+        :param channel_number: its number, 1 to 65535; None takes the lowest that is free
+        :param prefetch: how many messages may be delivered and not acknowledged for each consumer; 0 is no bound
+        :param timeout: seconds to wait for each of the broker's answers
+        :returns: what gives the channel, open
+        :raises pika.exceptions.ConnectionWrongStateError: when the connection is not open
+        :raises pika.exceptions.NoFreeChannels: when the broker allows no more
+        :raises pika.exceptions.InvalidChannelNumber: when the number is in use or out of range
+        """
+        return Opening(functools.partial(self._open_channel, channel_number, prefetch, timeout))
+
+    async def _open_channel(self, channel_number: int | None, prefetch: int, timeout: float | None) -> Channel:
+        link = self._link
+        opened: list[ChannelBook] = []
+
+        def operation() -> protocol.Reply[spec.Channel.OpenOk]:
+            rules = link.rules.open_channel(channel_number)
+            book = link.channels[rules.number] = ChannelBook(rules)
+            opened.append(book)
+            return rules.open()
+
+        def drop(_reply: object = None) -> None:
+            rules = opened[0].rules
+            if rules.state is protocol.ChannelState.OPEN:
+                # Nobody else could ever close it.
+                rules.close()
+                link.flush_soon()
+
+        await self._ask("channel.open", operation, timeout, drop)
+        channel = Channel(self, link, opened[0])
+        if prefetch:
+            try:
+                await channel.basic_qos(prefetch_count=prefetch, timeout=timeout)
+            except BaseException:
+                drop()
+                raise
+        return channel
+
+    async def update_secret(self, new_secret: str, reason: str, *, timeout: float | None = None) -> None:
+        """Give the broker a new secret before the present one expires (RabbitMQ's connection.update-secret).
+
+        :param new_secret: the new password or token
+        :param reason: a text for the broker's log
+        :param timeout: seconds to wait for the broker's answer
+        """
+        update = functools.partial(self._link.rules.update_secret, new_secret, reason)
+        await self._ask("connection.update-secret", update, timeout)
+
+    async def _ask(
+        self,
+        what: str,
+        operation: Callable[[], protocol.Reply[Any]],
+        timeout: float | None,
+        late: Callable[[protocol.Reply[Any]], None] | None = None,
+    ) -> None:
+        link = self._link
+        try:
+            await link.ask(what, operation, timeout, late)
+        except exceptions.ConnectionWrongStateError:
+            # Of the end of a connection that nobody used at that time, the first call tells.
+            if link.error is None or link.told or isinstance(link.error, exceptions.ConnectionClosedByClient):
+                raise
+            link.told = True
+            raise again(link.error) from None
+        except exceptions.AMQPConnectionError:
+            link.told = True
+            raise
+
+    # The end
+
+    async def drain(self, *, timeout: float | None = None) -> None:
+        """Come to rest: stop consuming, let handlers finish that run, and see that all is acknowledged and confirmed.
+
+        Messages that no handler has begun with go back to their queues. The connection stays open. A handler may call
+        it too, and does not wait for itself.
+
+        :param timeout: seconds it may take; None for :data:`pika.client.aio_link.REPLY_TIMEOUT`
+        :raises pika.exceptions.AMQPTimeoutError: when it takes longer
+        :raises pika.exceptions.AMQPError: the reason, when the connection ends meanwhile
+        """
+        link, task = self._link, worker()
+        link.enter()
+        deadline = link.loop.time() + (REPLY_TIMEOUT if timeout is None else timeout)
+        link.rules.require_open()
+        link.draining[task] = None
+        # Others that drain in handlers need not wait for this one.
+        link.on_rest()
+        try:
+            for channel in self._channels():
+                await channel._drain(deadline)
+        finally:
+            link.draining.pop(task, None)
+        # Closing it ends the handlers too.
+        link.rules.require_open()
+
+    async def close(
+        self, reply_code: int = 200, reply_text: str = "Normal shutdown", *, timeout: float | None = None
+    ) -> None:
+        """Close the connection and its channels; one that is closed already is left alone.
+
+        Handlers that run are cancelled, but for the one that calls this, and no other is called: to let them finish,
+        call :meth:`drain` before.
+        A broker that does not answer in time is left without a goodbye. When this is cancelled, the connection is
+        closed all the same.
+
+        :param reply_code: for the broker's log
+        :param reply_text: for the broker's log
+        :param timeout: seconds it may take; None for :data:`CLOSE_TIMEOUT`
+        """
+        link = self._link
+        if link.over and not link.handling and not link.calling_back:
+            return
+        link.enter()
+        link.begin_close(reply_code, reply_text, CLOSE_TIMEOUT if timeout is None else timeout)
+        running = cancel(link.handling)
+        await link.await_end()
+        # What callbacks were called with may be this end.
+        running += link.calling_back - {worker()}
+        await await_all(running)
+
+    def _channels(self) -> list[Channel]:
+        return [book.owner for book in self._link.channels.values() if isinstance(book.owner, Channel)]
+
+
+def connect(where: Where = None, *, name: str | None = None, credentials: Provider = None) -> Opening[Connection]:
+    """Connect to a broker: await it, or enter it with ``async with``, which closes the connection in the end.
+
+    :param where: an AMQP URL, :class:`~pika.ConnectionParameters`, or a sequence of them that is tried in order; None
+        is the broker on this machine
+    :param name: what the broker shows the connection as
+    :param credentials: in place of those of `where`: credentials, or a function without arguments that returns them,
+        which is called for each attempt to connect; it may be a coroutine function
+    :returns: what gives the connection, open
+    :raises pika.exceptions.AMQPConnectionError: when no broker could be reached; the text lists each address with
+        its cause
+    :raises pika.exceptions.ProbableAuthenticationError: when the broker refused the credentials
+    :raises pika.exceptions.ProbableAccessDeniedError: when the broker refused the virtual host
+    """
+    return Opening(lambda: Connection(name, credentials)._connect(where))

@@ -1,0 +1,447 @@
+"""A connection on asyncio's event loop: its state, what it sends together, and whoever waits."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from typing import Any, Callable, TypeVar
+
+from pika import exceptions, protocol
+from pika.amqp_object import Method
+from pika.client.aio_stream import Stream
+from pika.client.aio_tasks import Callbacks as CallbackTask
+from pika.client.aio_tasks import foreign, open_gate, shut_gate
+from pika.client.queues import Inbox
+from pika.client.session import Callbacks, ChannelBook, Session, again
+from pika.protocol import Reply
+from pika.transport import forks
+
+LOGGER = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Method)
+Gate = asyncio.Future[bool]
+
+#: Seconds that a call waits for the broker's answer unless said otherwise.
+REPLY_TIMEOUT = 600.0
+#: So many pieces may wait to be sent together; who makes more lets the loop take its turn before.
+PIECES_TOGETHER = 64
+#: A body of so many octets is sent at once: nothing is gained by sending others with it.
+LARGE = 64 * 1024
+# Seconds that the last bytes, such as the answer to the broker's close, may take.
+_LINGER = 1.0
+
+
+class Link(Session):
+    """A connection whose calls are coroutines on one event loop.
+
+    What calls have to send waits for the end of the loop's turn, and is sent together then. What has arrived is dealt
+    with at once: replies and deliveries wake who waits for them, and nothing of a user's runs in between.
+
+    :param rules: the connection of the protocol, before its handshake
+    :param stream: the stream, connected
+    :param blocked_timeout: seconds after which a connection that the broker has blocked is given up; None for never
+    """
+
+    def __init__(self, rules: protocol.Connection, stream: Stream, blocked_timeout: float | None) -> None:
+        super().__init__(rules)
+        self.loop = asyncio.get_running_loop()
+        self.stream = stream
+        #: What is to be sent; see :attr:`pika.protocol.Connection.output`.
+        self.output = rules.output
+        #: Tasks that run handlers, and the one that runs callbacks, while they do.
+        self.handling: set[asyncio.Task[None]] = set()
+        self.calling_back: set[asyncio.Task[None]] = set()
+        self.callbacks = CallbackTask(self.loop, self.calling_back, f"pika-callbacks-{self.peer}")
+        #: Whether the stream has ended too.
+        self.over = False
+        #: Whether what is to be sent will be, at the end of the loop's turn.
+        self.flushing = False
+        #: Inboxes that hold as much as they may: as long as there is one, nothing is read unless somebody waits.
+        self.full: dict[Inbox, None] = {}
+        #: Tasks that drain the connection: their own handlers are not waited for.
+        self.draining: dict[asyncio.Task[Any] | None, None] = {}
+        # How many calls wait for something that has to be read; and those whose time is the usual one, with its end: a
+        # timer for each would cost as much as the rest of a wait.
+        self._awaiting = 0
+        self._usual: dict[Gate, float] = {}
+        self._usual_timer: asyncio.TimerHandle | None = None
+        self._paused = False
+        self._finished = False
+        self._blocked_timeout = blocked_timeout
+        self._blocked_timer: asyncio.TimerHandle | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
+        self._end_timer: asyncio.TimerHandle | None = None
+        # Who waits for the handshake, for room in the output, for the end of handlers, for the end of all.
+        self._for_open: list[Gate] = []
+        self._for_room: list[Gate] = []
+        self._for_rest: list[Gate] = []
+        self._for_end: list[Gate] = []
+        forks.watch(self)
+
+    async def shake_hands(self, deadline: float | None) -> bool:
+        """Carry out the AMQP handshake.
+
+        :param deadline: on the loop's clock; None for no limit
+        :returns: whether it was over in time
+        :raises BaseException: the reason, when it has failed
+        """
+        self.rules.start(time.monotonic())
+        self.flush()
+        self.stream.start(self)
+        gate: Gate = self.loop.create_future()
+        self._for_open.append(gate)
+        self._on_handshake()
+        timer = None if deadline is None else self.loop.call_at(deadline, shut_gate, gate)
+        try:
+            opened = await gate
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if self.error is not None:
+            raise self.error
+        if opened:
+            self._plan()
+        return opened
+
+    def _on_handshake(self) -> None:
+        if self.error is not None or self.rules.state is protocol.ConnectionState.OPEN:
+            self._open_all(self._for_open)
+
+    def give_up(self, error: BaseException) -> None:
+        """End the connection without a word to the broker.
+
+        :param error: the reason
+        """
+        self.rules.abandon(error)
+        self.end(error)
+        self._finish()
+        self.stream.abort()
+
+    # For whoever calls
+
+    def enter(self) -> None:
+        """Raise unless it is the connection's loop that runs in this thread.
+
+        :raises pika.exceptions.ConnectionWrongStateError: before anything was sent
+        """
+        try:
+            if asyncio.get_running_loop() is self.loop:
+                return
+        except RuntimeError:
+            pass
+        self.rules.require_open()
+        raise foreign(self.loop, self.peer)
+
+    def flush_soon(self) -> None:
+        """Send what is to be sent, at the end of the loop's turn."""
+        if not self.flushing:
+            self.flushing = True
+            self.loop.call_soon(self.flush)
+
+    def _settle(self, settle: Callable[[], None]) -> None:
+        self.enter()
+        settle()
+        self.flush_soon()
+
+    def flush(self) -> None:
+        """Send what is to be sent, unless the stream has enough: then it goes on when that has room."""
+        self.flushing = False
+        if self.output and not self.stream.congested:
+            self.stream.write(self.rules.data_to_send())
+
+    async def let_others(self, timeout: float | None) -> None:
+        """Wait until what is to be sent was sent, and others had their turn.
+
+        :param timeout: seconds; None for :data:`REPLY_TIMEOUT`
+        :raises pika.exceptions.AMQPTimeoutError: when it was not in time
+        """
+        self.flush()
+        if not self.stream.congested:
+            await asyncio.sleep(0)
+        while self.stream.congested and self.error is None:
+            gate: Gate = self.loop.create_future()
+            self._for_room.append(gate)
+            await self.wait(gate, "sending", timeout)
+
+    def begin_close(self, reply_code: int, reply_text: str, timeout: float) -> None:
+        """Close the connection; nothing more is handed out. If the broker does not answer in time, drop it.
+
+        :param reply_code: for the broker's log
+        :param reply_text: for the broker's log
+        :param timeout: seconds
+        """
+        if self.error is not None:
+            return
+        for book in self.channels.values():
+            self.silence(book)
+        if self.rules.state is protocol.ConnectionState.OPEN:
+            self.rules.close(reply_code, reply_text)
+            self.flush_soon()
+        if self._end_timer is not None:
+            self._end_timer.cancel()
+        self._end_timer = self.loop.call_later(timeout, self._drop, reply_code, reply_text)
+
+    def silence(self, book: ChannelBook) -> None:
+        """Hand out nothing more to handlers of a channel, which is about to be closed."""
+        for consumer in book.consumers.values():
+            consumer.stopped = True
+            if consumer.handler is not None:
+                consumer.inbox.items.clear()
+
+    def _drop(self, reply_code: int, reply_text: str) -> None:
+        LOGGER.warning("%s did not answer connection.close in time: dropping the connection", self.peer)
+        self.give_up(exceptions.ConnectionClosedByClient(reply_code, reply_text))
+
+    def on_rest(self) -> None:
+        """Take note that somebody has worked off all that there was for him."""
+        self._open_all(self._for_rest)
+
+    def relieve(self, inbox: Inbox) -> None:
+        """Go on reading if an inbox has been worked off far enough."""
+        if inbox in self.full and (inbox.over or not inbox.holds(0.5)):
+            del self.full[inbox]
+            self._choose_to_read()
+
+    # What a session asks for
+
+    def call_back(self, callbacks: Callbacks, *arguments: Any) -> None:
+        for callback in tuple(callbacks):
+            self.callbacks.call(callback, *arguments)
+
+    def wake(self, inbox: Inbox) -> None:
+        inbox.wake()
+        if self.full:
+            self.relieve(inbox)
+
+    def on_alarm(self, blocked: bool) -> None:
+        if self._blocked_timer is not None:
+            self._blocked_timer.cancel()
+            self._blocked_timer = None
+        if blocked and self._blocked_timeout is not None:
+            self._blocked_timer = self.loop.call_later(self._blocked_timeout, self._on_blocked_too_long)
+
+    def _on_blocked_too_long(self) -> None:
+        self.rules.stream_lost(exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired."))
+        self._act()
+
+    # Waiting
+
+    async def ask(
+        self,
+        what: str,
+        operation: Callable[[], Reply[M]],
+        timeout: float | None,
+        late: Callable[[Reply[M]], None] | None = None,
+    ) -> Reply[M]:
+        """Carry out an operation and wait for the answer.
+
+        :param what: its name, for errors
+        :param operation: the operation
+        :param timeout: seconds; None for :data:`REPLY_TIMEOUT`
+        :param late: called with the reply when the answer comes, but nobody waits any more
+        :returns: the reply, done
+        :raises pika.exceptions.AMQPTimeoutError: when there is no answer in time
+        """
+        self.enter()
+        reply = operation()
+        if not reply.done:
+            await self._await_reply(what, reply, timeout, late)
+        if reply.error is not None:
+            raise again(reply.error)
+        return reply
+
+    async def _await_reply(
+        self, what: str, reply: Reply[M], timeout: float | None, late: Callable[[Reply[M]], None] | None
+    ) -> None:
+        gate: Gate = self.loop.create_future()
+        reply.on_done = functools.partial(open_gate, gate)
+        self.send_now()
+        try:
+            await self.wait(gate, what, timeout)
+        except BaseException:
+            if not reply.done:
+                reply.on_done = late
+            elif late is not None:
+                late(reply)
+                self.flush_soon()
+            raise
+
+    def send_now(self) -> None:
+        """Send for somebody who is about to wait: at once if nobody else does, else with what others send."""
+        if self._awaiting:
+            self.flush_soon()
+        else:
+            self.flush()
+
+    async def wait(self, gate: Gate, what: str, timeout: float | None) -> None:
+        """Wait for something that needs what the broker sends.
+
+        :param gate: is opened when it has come
+        :param what: what is awaited, for the error
+        :param timeout: seconds; None for :data:`REPLY_TIMEOUT`
+        :raises pika.exceptions.AMQPTimeoutError: when it has not come in time
+        """
+        self._awaiting += 1
+        if self._paused:
+            self._choose_to_read()
+        if timeout is None:
+            self._usual[gate] = self.loop.time() + REPLY_TIMEOUT
+            if self._usual_timer is None:
+                self._usual_timer = self.loop.call_later(REPLY_TIMEOUT, self._on_usual_end)
+            try:
+                opened = await gate
+            finally:
+                self._awaiting -= 1
+                del self._usual[gate]
+        else:
+            timer = self.loop.call_later(timeout, shut_gate, gate)
+            try:
+                opened = await gate
+            finally:
+                self._awaiting -= 1
+                timer.cancel()
+        if not opened:
+            raise self.timed_out(what, REPLY_TIMEOUT if timeout is None else timeout)
+
+    def _on_usual_end(self) -> None:
+        self._usual_timer = None
+        for gate, end in self._usual.items():
+            left = end - self.loop.time()
+            if left > 0:
+                self._usual_timer = self.loop.call_later(left, self._on_usual_end)
+                return
+            shut_gate(gate)
+
+    async def await_rest(self, done: Callable[[], bool], what: str, deadline: float) -> None:
+        """Wait until something holds that is looked at whenever somebody has worked off what there was for him.
+
+        :param done: says whether it holds
+        :param what: what is awaited, for the error
+        :param deadline: on the loop's clock
+        :raises pika.exceptions.AMQPTimeoutError: when it does not hold in time
+        :raises pika.exceptions.AMQPError: the reason, when the connection is closed
+        """
+        while not done():
+            if self.error is not None:
+                raise again(self.error)
+            gate: Gate = self.loop.create_future()
+            self._for_rest.append(gate)
+            await self.wait(gate, what, max(deadline - self.loop.time(), 0))
+
+    async def await_end(self) -> None:
+        """Wait until the connection is closed and its stream has ended, which some timer sees to."""
+        if not self.over:
+            gate: Gate = self.loop.create_future()
+            self._for_end.append(gate)
+            self._awaiting += 1
+            self._choose_to_read()
+            try:
+                await gate
+            finally:
+                self._awaiting -= 1
+
+    @staticmethod
+    def _open_all(gates: list[Gate]) -> None:
+        while gates:
+            open_gate(gates.pop())
+
+    # What a stream tells
+
+    def receive(self, data: bytes) -> None:
+        self.rules.receive_data(data, time.monotonic())
+        self._act()
+
+    def on_room(self) -> None:
+        self.flush()
+        if not self.stream.congested:
+            self._open_all(self._for_room)
+
+    def on_lost(self, error: exceptions.StreamLostError) -> None:
+        self.rules.stream_lost(error)
+        self._act()
+        self.over = True
+        if self._end_timer is not None:
+            self._end_timer.cancel()
+        self._open_all(self._for_end)
+
+    def _act(self) -> None:
+        self.take_events()
+        if self.filled:
+            for inbox in self.filled:
+                if inbox.holds():
+                    self.full[inbox] = None
+            self.filled.clear()
+        if self.full:
+            for inbox in [inbox for inbox in self.full if inbox.over]:
+                del self.full[inbox]
+            self._choose_to_read()
+        if self._for_open:
+            self._on_handshake()
+        if self.error is not None:
+            self._finish()
+        elif self.output and not self.flushing:
+            self.flush()
+
+    def _choose_to_read(self) -> None:
+        pause = bool(self.full) and not self._awaiting
+        if pause is not self._paused:
+            self._paused = pause
+            if pause:
+                self.stream.pause_reading()
+            else:
+                self.stream.resume_reading()
+
+    def _finish(self) -> None:
+        """The connection is closed: send what is left, and hang up."""
+        if self._finished:
+            return
+        self._finished = True
+        for timer in (self._tick_timer, self._blocked_timer, self._end_timer, self._usual_timer):
+            if timer is not None:
+                timer.cancel()
+        if self.output:
+            self.stream.write(self.rules.data_to_send())
+        self.stream.close()
+        if not self.stream.lost:
+            self._end_timer = self.loop.call_later(_LINGER, self.stream.abort)
+        self._open_all(self._for_room)
+        self._open_all(self._for_rest)
+
+    # Time
+
+    def _plan(self) -> None:
+        due = self.rules.next_deadline()
+        if due is not None:
+            # Its own clock may be another one.
+            self._tick_timer = self.loop.call_later(max(due - time.monotonic(), 0), self._tick)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        # While reading is paused, or was late, bytes that wait to be read show that the broker lives.
+        if self.stream.has_input():
+            self.rules.receive_data(b"", now)
+        self.rules.tick(now)
+        self._plan()
+        self._act()
+
+    # Forks
+
+    def _on_fork(self, parent: int) -> None:
+        """In a child: be closed, without a word to the broker, which goes on talking to the parent."""
+        error = exceptions.ConnectionWrongStateError(
+            f"the connection to {self.peer} belongs to process {parent}; in a child of that it is "
+            f"closed: open a connection after the fork"
+        )
+        self.stream.abandon()
+        self.rules.abandon(error)
+        for book in self.channels.values():
+            book.on_close.clear()
+            for inbox in book.inboxes:
+                inbox.items.clear()
+        self.on_close.clear()
+        self.end(error)
+        self.handling.clear()
+        self.calling_back.clear()
+        self.over = True

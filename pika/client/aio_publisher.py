@@ -1,0 +1,267 @@
+"""The publisher of ``pika.aio``: confirms that are awaited one by one, together, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Generator
+from types import TracebackType
+from typing import Any, Callable
+
+from pika import exceptions, protocol, spec
+from pika._arguments import as_body, require_callable
+from pika.client import publisher as shared
+from pika.client.aio_link import LARGE, PIECES_TOGETHER, REPLY_TIMEOUT, Gate, Link
+from pika.client.aio_tasks import open_gate
+from pika.client.publisher import Body
+
+
+class Confirmation(shared.Confirmation):
+    """What becomes of a published message; :meth:`Publisher.send` returns it. Awaiting it waits for its end.
+
+    It ends in exactly one way: the broker took the message; it refused it (:class:`~pika.exceptions.NackError`); no
+    queue took it and it came back, if it was mandatory (:class:`~pika.exceptions.UnroutableError`); or the channel or
+    the connection ended before the broker said (:class:`~pika.exceptions.PublishOutcomeUnknown`). Awaiting it raises
+    these, and :class:`~pika.exceptions.AMQPTimeoutError` after :data:`pika.client.aio_link.REPLY_TIMEOUT`.
+    """
+
+    __slots__ = ("publisher",)
+
+    publisher: Publisher
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._settle().__await__()
+
+    async def _settle(self) -> None:
+        if self.outcome is None:
+            link = self.publisher._link
+            link.enter()
+            gate: Gate = link.loop.create_future()
+            if self.watchers is None:
+                self.watchers = [gate]
+            else:
+                self.watchers.append(gate)
+            await link.wait(gate, "the publisher confirm", None)
+        error = self.exception()
+        if error is not None:
+            raise error
+
+    def exception(self) -> exceptions.AMQPError | None:
+        """Return what awaiting it raises; None when the broker took the message.
+
+        :raises asyncio.InvalidStateError: when it has not ended
+        """
+        if self.outcome is None:
+            raise asyncio.InvalidStateError("the broker has not said yet what became of the message")
+        if self.outcome is protocol.Outcome.ACKED:
+            return None
+        if self.watchers is None:
+            self.watchers = []
+        return shared.gather([self], self.publisher.where)
+
+    def add_done_callback(self, callback: Callable[[Confirmation], object]) -> None:
+        """Have a function called when it ends, or soon if it has.
+
+        :param callback: called as ``callback(confirmation)``; it may be a coroutine function
+        """
+        require_callable(callback)
+        if self.outcome is not None:
+            self.watchers = self.watchers or []
+            self.publisher._link.callbacks.call(callback, self)
+        elif self.watchers is None:
+            self.watchers = [callback]
+        else:
+            self.watchers.append(callback)
+
+
+class Publisher(shared.Window[Confirmation]):
+    """Publishes with confirms; :meth:`pika.client.aio_channel.Channel.publisher` makes it. Tasks may share it.
+
+    Leaving its ``async with`` block waits for all confirmations, and raises what nobody has looked at. Entering it
+    turns the confirms of its channel on; without, the first message does.
+
+    :param link: the connection
+    :param rules: the channel
+    :param select: turns confirms on
+    :param max_in_flight: how many messages may be unconfirmed
+    :param mandatory: whether messages come back that reach no queue
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        rules: protocol.Channel,
+        select: Callable[[float | None], Awaitable[None]],
+        max_in_flight: int,
+        mandatory: bool,
+    ) -> None:
+        super().__init__(max_in_flight, f"{link.peer}; channel {rules.number}")
+        self._link = link
+        self._rules = rules
+        self._select = select
+        self._mandatory = mandatory
+        self._gates: list[Gate] = []
+
+    async def __aenter__(self) -> Publisher:
+        await self._select(None)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            await self.wait()
+
+    async def publish(
+        self,
+        body: Body,
+        exchange: str = "",
+        routing_key: str = "",
+        properties: spec.BasicProperties | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Publish a message, and wait until the broker has taken it.
+
+        When it is cancelled, the message may have been published or not.
+
+        :param body: the body; a str is encoded as UTF-8
+        :param exchange: the exchange; empty is the default exchange, which routes to the queue that `routing_key` names
+        :param routing_key: what the exchange routes it by
+        :param properties: its properties; None is none at all
+        :param timeout: seconds to wait for room, and for the confirm; None for
+            :data:`pika.client.aio_link.REPLY_TIMEOUT`
+        :raises pika.exceptions.NackError: when the broker refused it
+        :raises pika.exceptions.UnroutableError: when no queue took it; ``messages`` has what came back
+        :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before the broker said
+        :raises pika.exceptions.AMQPTimeoutError: when it takes longer
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is closed; it was not published
+        """
+        link = self._link
+        link.enter()
+        deadline = None if timeout is None else link.loop.time() + timeout
+        if self._must_wait():
+            await self._await_room(timeout)
+        gate: Gate = link.loop.create_future()
+        confirmation = self._put(body, exchange, routing_key, properties, [gate])
+        link.send_now()
+        left = None if deadline is None else max(deadline - link.loop.time(), 0)
+        await link.wait(gate, "the publisher confirm", left)
+        confirmation.require_success(self.where)
+
+    async def send(
+        self,
+        body: Body,
+        exchange: str = "",
+        routing_key: str = "",
+        properties: spec.BasicProperties | None = None,
+        timeout: float | None = None,
+    ) -> Confirmation:
+        """Publish a message; waits only for room: while `max_in_flight` messages are unconfirmed, or much is unsent.
+
+        When it is cancelled, the message was not published.
+
+        :param body: the body; a str is encoded as UTF-8
+        :param exchange: the exchange; empty is the default exchange, which routes to the queue that `routing_key` names
+        :param routing_key: what the exchange routes it by
+        :param properties: its properties; None is none at all
+        :param timeout: seconds to wait for room; None for :data:`pika.client.aio_link.REPLY_TIMEOUT`
+        :returns: what becomes of it
+        :raises pika.exceptions.AMQPTimeoutError: when there is no room in time; it was not published
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is closed; it was not published
+        """
+        link = self._link
+        link.enter()
+        if self._must_wait():
+            await self._await_room(timeout)
+        confirmation = self._put(body, exchange, routing_key, properties, None)
+        if len(body) >= LARGE:
+            link.flush()
+        elif not link.flushing:
+            link.flush_soon()
+        return confirmation
+
+    def _must_wait(self) -> bool:
+        link = self._link
+        return (
+            self.in_flight >= self.limit
+            or len(link.output) >= PIECES_TOGETHER
+            or link.stream.congested
+            or self._rules.confirms is None
+        )
+
+    def _put(
+        self,
+        body: Body,
+        exchange: str,
+        routing_key: str,
+        properties: spec.BasicProperties | None,
+        watchers: list[Any] | None,
+    ) -> Confirmation:
+        if type(body) is not bytes:
+            body = as_body(body)
+        confirmation = Confirmation()
+        confirmation.content = (exchange, routing_key, properties, body)
+        confirmation.watchers = watchers
+        confirmation.publisher = self
+        confirmation.on_done = self._on_done  # type: ignore[assignment]  # it is called with its own
+        self._rules.basic_publish(exchange, routing_key, body, properties, self._mandatory, confirmation)
+        self.in_flight += 1
+        return confirmation
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Wait until no message is unconfirmed, and raise what nobody has looked at.
+
+        :param timeout: seconds; None for :data:`pika.client.aio_link.REPLY_TIMEOUT`
+        :raises pika.exceptions.NackError: when the broker refused messages
+        :raises pika.exceptions.UnroutableError: when no queue took messages
+        :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before it had said
+        :raises pika.exceptions.AMQPTimeoutError: when messages are unconfirmed when the time is over
+        """
+        await self._await_all(timeout)
+        error = self._take_failure()
+        if error is not None:
+            raise error
+
+    async def _await_all(self, timeout: float | None) -> None:
+        self._link.enter()
+        await self._await(lambda: not self.in_flight, 0, "confirming all messages", self._deadline(timeout))
+
+    async def _await_room(self, timeout: float | None) -> None:
+        link, deadline = self._link, self._deadline(timeout)
+        if self._rules.confirms is None:
+            await self._select(timeout)
+        while True:
+            self._rules.require_open()
+            if len(link.output) >= PIECES_TOGETHER or link.stream.congested:
+                await link.let_others(max(deadline - link.loop.time(), 0))
+            elif self.in_flight >= self.limit:
+                await self._await(lambda: self.in_flight < self.limit, self.roomy, "room for a message", deadline)
+            else:
+                return
+
+    def _deadline(self, timeout: float | None) -> float:
+        return self._link.loop.time() + (REPLY_TIMEOUT if timeout is None else timeout)
+
+    async def _await(self, done: Callable[[], bool], threshold: int, what: str, deadline: float) -> None:
+        link = self._link
+        while not done():
+            gate: Gate = link.loop.create_future()
+            self._gates.append(gate)
+            self.threshold = max(self.threshold, threshold)
+            try:
+                await link.wait(gate, what, max(deadline - link.loop.time(), 0))
+            except BaseException:
+                if gate in self._gates:
+                    self._gates.remove(gate)
+                raise
+
+    def _wake(self) -> None:
+        while self._gates:
+            open_gate(self._gates.pop())
+
+    def _report(self, confirmation: Confirmation) -> None:
+        watchers, confirmation.watchers = confirmation.watchers, []
+        for watcher in watchers or ():
+            if isinstance(watcher, asyncio.Future):
+                open_gate(watcher)
+            else:
+                self._link.callbacks.call(watcher, confirmation)
