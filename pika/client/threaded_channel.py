@@ -190,8 +190,7 @@ class Channel(Consuming):
         publish = functools.partial(
             self._rules.basic_publish, exchange, routing_key, body, properties, mandatory, confirmation
         )
-        link.do(publish, link.flush)
-        link.wait(gate, "the publisher confirm", timeout)
+        link.wait(gate, "the publisher confirm", timeout, publish)
         confirmation.require_success(self._where)
 
     def confirm_delivery(self, *, timeout: float | None = None) -> None:
