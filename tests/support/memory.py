@@ -1,0 +1,22 @@
+"""What code takes in memory."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+import pytest
+
+
+@contextmanager
+def traced() -> Iterator[ModuleType]:
+    """Trace memory, and hand out :mod:`tracemalloc` to ask about it. Skips the test where Python traces none."""
+    tracemalloc = pytest.importorskip("tracemalloc", reason="PyPy does not trace memory")
+    gc.collect()
+    tracemalloc.start()
+    try:
+        yield tracemalloc
+    finally:
+        tracemalloc.stop()
