@@ -12,7 +12,7 @@ import pytest
 import pika
 from pika import exceptions, frame, protocol, spec
 from tests.support.encoding import method, raw_frame
-from tests.support.memory import traced
+from tests.support.memory import free_forgotten, traced
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import START, TUNE, Session, scripted_broker
 
@@ -151,8 +151,7 @@ def test_a_connection_is_freed_when_it_is_dropped(broker: Broker) -> None:
         connection.close()
         references = [weakref.ref(part) for part in (connection, connection._impl, channel, channel._impl)]
         del connection, channel
-        if sys.implementation.name != "cpython":  # It frees whatever it frees when it collects.
-            gc.collect()
+        free_forgotten()
         assert [reference() for reference in references] == [None] * 4
     finally:
         gc.enable()
