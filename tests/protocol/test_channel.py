@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import tracemalloc
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from tests.protocol.broker import (
     method,
     open_channel,
 )
+from tests.support.memory import traced
 
 CLOSE = spec.Channel.Close(404, "NOT_FOUND - no queue", 50, 10)
 CLOSE_OK = spec.Channel.CloseOk()
@@ -116,13 +116,10 @@ def test_using_one_number_again_and_again_costs_no_memory(broker: Broker) -> Non
             broker.connection.data_to_send()
 
     churn(100)
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
+    with traced() as memory:
+        before = memory.get_traced_memory()[0]
         churn(5000)
-        assert tracemalloc.get_traced_memory()[0] - before < 20_000
-    finally:
-        tracemalloc.stop()
+        assert memory.get_traced_memory()[0] - before < 20_000
 
 
 def test_a_channel_needs_an_open_connection(broker: Broker) -> None:

@@ -13,7 +13,6 @@ import ssl
 import sys
 import threading
 import time
-import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from pika.transport.errors import (
 from pika.transport.stream import Ready, Stream
 from pika.transport.tls import TLS
 from tests.support.certificates import Authority, Certificate
+from tests.support.memory import traced
 from tests.support.peer import Peer, PeerSocket, free_port
 
 MIB = 1 << 20
@@ -376,8 +376,7 @@ def test_64_mib_in_bounded_memory(link: Link) -> None:
     sent = block * (size // MIB)
     with link.serve(script) as peer:
         stream = link.connect(peer)
-        tracemalloc.start()
-        try:
+        with traced() as memory:
             stream.write(sent)
             drain(stream)
             assert read_exactly(stream, 32) == hashlib.sha256(sent).digest()
@@ -390,9 +389,7 @@ def test_64_mib_in_bounded_memory(link: Link) -> None:
                     continue
                 received += len(data)
                 digest.update(data)
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
+            _, peak = memory.get_traced_memory()
         assert digest.digest() == hashlib.sha256(sent).digest()
         assert peak < 8 * MIB
         stream.close()
