@@ -767,3 +767,11 @@ def test_deliveries_behind_the_brokers_close_of_a_channel_are_passed_over(broker
     # A channel that this side has closed gets nothing any more.
     again.close()
     assert kinds(broker.send(method(1, CLOSE_OK), deliver(1, "tag"))) == ["ChannelClosed", "Closed"]
+
+
+def test_properties_that_are_none_are_refused_before_anything_is_sent(broker: Broker) -> None:
+    channel = open_channel(broker)
+    wrong: Any = {"delivery_mode": 2}
+    with pytest.raises(TypeError, match=r"properties must be a pika.BasicProperties, but got \{'delivery_mode': 2\}"):
+        channel.basic_publish("", "key", b"body", wrong)
+    assert broker.methods() == []
