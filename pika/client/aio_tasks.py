@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from contextvars import ContextVar
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Callable
+from weakref import WeakSet
 
 from pika import exceptions
 from pika.client.queues import Inbox
@@ -26,6 +27,10 @@ LOGGER = logging.getLogger(__name__)
 TURN = 0.002
 # Seconds that tasks which were cancelled may take to end.
 _END_TIMEOUT = 1.0
+# A loop that ends, as asyncio.run() does it, cancels all tasks and stops before it has taken so many turns.
+_TURNS_TO_END = 64
+# Tasks that a close has cancelled: nobody goes on in their place.
+_dismissed: WeakSet[asyncio.Task[Any]] = WeakSet()
 
 
 # The task of a handler or a callback, also in those that it starts, as asyncio.wait_for() does.
@@ -64,6 +69,7 @@ def cancel(tasks: Iterable[asyncio.Task[None]]) -> list[asyncio.Task[None]]:
     own = (worker(), asyncio.current_task())
     others = [task for task in tasks if task not in own]
     for task in others:
+        _dismissed.add(task)
         task.cancel()
     return others
 
@@ -187,10 +193,24 @@ class Workers(abc.ABC):
         self._all_tasks.discard(task)
         if task.cancelled():
             self._arriving = False
+            if task not in _dismissed:
+                self._go_on_without(task, _TURNS_TO_END)
         elif task.exception() is None:
             # What has come since found somebody at work, and woke nobody.
             self.wake()
         self._on_rest()
+
+    def _go_on_without(self, task: asyncio.Task[None], turns: int) -> None:
+        """Have somebody go on in the place of a task that was cancelled, unless the loop ends before."""
+        if turns:
+            self._loop.call_soon(self._go_on_without, task, turns - 1)
+        else:
+            self._on_cut(task)
+            self.wake()
+
+    def _on_cut(self, task: asyncio.Task[None]) -> None:
+        """Take note that somebody else than a close has cancelled a task, and that the loop goes on."""
+        LOGGER.warning("The task %s was cancelled in a callback; those behind it are called all the same", task.get_name())
 
     def _on_rest(self) -> None:
         """Take note that somebody has ended."""
@@ -214,6 +234,8 @@ class Crew(Workers):
         super().__init__(link.loop, link.handling, name, count)
         self._link = link
         self.inbox = inbox
+        # What the tasks had that were cancelled: the consumer and the delivery.
+        self._cut: dict[asyncio.Task[Any] | None, tuple[str, int]] = {}
         inbox.wake = self.wake
 
     def is_idle(self) -> bool:
@@ -222,6 +244,20 @@ class Crew(Workers):
 
     def _has_work(self) -> bool:
         return bool(self.inbox.items)
+
+    def _leave(self, task: asyncio.Task[None]) -> None:
+        super()._leave(task)
+        if task in _dismissed:
+            self._cut.pop(task, None)
+
+    def _on_cut(self, task: asyncio.Task[None]) -> None:
+        cut = self._cut.pop(task, None)
+        if cut is not None:
+            LOGGER.warning(
+                "The handler of consumer %r was cancelled; the message with delivery tag %s stays unacknowledged "
+                "unless the handler settled it, and those behind it are handed out all the same",
+                *cut,
+            )
 
     def _on_rest(self) -> None:
         self._link.on_rest()
@@ -251,6 +287,7 @@ class Crew(Workers):
                     await result_of(outcome)
             except asyncio.CancelledError:
                 if was_cancelled():
+                    self._cut[asyncio.current_task()] = (consumer.tag, method.delivery_tag)
                     raise
                 _tell_of(consumer.tag, method.delivery_tag)
             except Exception:
