@@ -33,8 +33,9 @@ _TURNS_TO_END = 64
 _dismissed: WeakSet[asyncio.Task[Any]] = WeakSet()
 
 
-# The task of a handler or a callback, also in those that it starts, as asyncio.wait_for() does.
-_worker: ContextVar[asyncio.Task[Any] | None] = ContextVar("pika-worker", default=None)
+# The task of a handler or a callback, also in those that it starts, as asyncio.wait_for() does; empty once the handler
+# is over, since they may outlive it.
+_worker: ContextVar[list[asyncio.Task[Any] | None]] = ContextVar("pika-worker")
 
 
 def open_gate(gate: asyncio.Future[bool], _what: object = None) -> None:
@@ -82,7 +83,8 @@ async def await_all(tasks: Collection[asyncio.Task[None]]) -> None:
 
 def worker() -> asyncio.Task[Any] | None:
     """Return the task that runs the handler or the callback which has called, perhaps in a task of its own."""
-    return _worker.get() or asyncio.current_task()
+    running = _worker.get(None)
+    return running[0] if running else asyncio.current_task()
 
 
 class Parking:
@@ -186,7 +188,6 @@ class Workers(abc.ABC):
     def _begun(self) -> None:
         """Take note that a task has begun, which calls this."""
         self._arriving = False
-        _worker.set(asyncio.current_task())
 
     def _leave(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -279,6 +280,8 @@ class Crew(Workers):
                 continue
             handler, method = consumer.handler, delivery.method
             assert handler is not None
+            running = [asyncio.current_task()]
+            _worker.set(running)
             try:
                 outcome = handler(consumer.handler_channel, method, delivery.properties, delivery.body)
                 if type(outcome) is CoroutineType:
@@ -292,6 +295,9 @@ class Crew(Workers):
                 _tell_of(consumer.tag, method.delivery_tag)
             except Exception:
                 _tell_of(consumer.tag, method.delivery_tag)
+            finally:
+                # What it has started, and still drains, waits for the next one.
+                link.draining.pop(running.pop(), None)
             if clock() > end:
                 await asyncio.sleep(0)
                 end = clock() + TURN
@@ -330,6 +336,8 @@ class Callbacks(Workers):
         self._begun()
         while self._calls:
             callback, arguments = self._calls.popleft()
+            running = [asyncio.current_task()]
+            _worker.set(running)
             try:
                 await result_of(callback(*arguments))
             except asyncio.CancelledError:
@@ -338,6 +346,8 @@ class Callbacks(Workers):
                 LOGGER.exception("The callback %r raised", callback)
             except Exception:
                 LOGGER.exception("The callback %r raised", callback)
+            finally:
+                running.clear()
             del callback, arguments
 
 

@@ -232,6 +232,42 @@ def test_handlers_that_close_and_drain_within_a_time(broker: Broker, what: str) 
     run(main)
 
 
+def test_a_task_that_outlives_the_handler_which_started_it(broker: Broker) -> None:
+    """What it drains and closes is not that handler's, but the handler's that runs then: it waits for that one."""
+
+    async def main() -> None:
+        log: list[str] = []
+        tasks: list[asyncio.Task[None]] = []
+        begun = asyncio.Event()
+        connection = await connect(broker.url)
+        channel = await connection.channel(prefetch=10)
+        queue = (await channel.queue_declare("", exclusive=True)).method.queue
+
+        async def shut_down() -> None:
+            await begun.wait()
+            await connection.drain()
+            log.append("drained")
+            await connection.close()
+
+        async def on_message(own: Channel, method: Any, _properties: Any, body: bytes) -> None:
+            if body == b"start":
+                tasks.append(asyncio.create_task(shut_down()))
+            else:
+                begun.set()
+                await asyncio.sleep(0.2)
+                log.append("worked")
+            await own.basic_ack(method.delivery_tag)
+
+        await channel.basic_consume(queue, on_message)
+        await channel.basic_publish("", queue, b"start")
+        await channel.basic_publish("", queue, b"work")
+        await eventually(lambda: tasks)
+        await asyncio.wait_for(tasks[0], 30)
+        assert log == ["worked", "drained"]
+
+    run(main)
+
+
 def test_what_needs_no_acknowledgement_is_not_handed_out_after_a_close(broker: Broker) -> None:
     async def main() -> None:
         begun: list[bytes] = []
