@@ -29,6 +29,9 @@ REPLY_TIMEOUT = 600.0
 PIECES_TOGETHER = 64
 #: A body of so many octets is sent at once: nothing is gained by sending others with it.
 LARGE = 64 * 1024
+# When a broker has been blocked for too long, what waits to be read is looked at so many times, so many seconds apart.
+_LOOKS = 64
+_BETWEEN_LOOKS = 0.01
 # Seconds that the last bytes, such as the answer to the broker's close, may take.
 _LINGER = 1.0
 
@@ -71,6 +74,8 @@ class Link(Session):
         self._finished = False
         self._blocked_timeout = blocked_timeout
         self._blocked_timer: asyncio.TimerHandle | None = None
+        # Whether all is read that waits, since the end of an alarm may be among it.
+        self._judging = False
         self._tick_timer: asyncio.TimerHandle | None = None
         self._end_timer: asyncio.TimerHandle | None = None
         # Who waits for the handshake, for room in the output, for the end of handlers, for the end of all.
@@ -219,12 +224,22 @@ class Link(Session):
         if self._blocked_timer is not None:
             self._blocked_timer.cancel()
             self._blocked_timer = None
+        self._judge(False)
         if blocked and self._blocked_timeout is not None:
-            self._blocked_timer = self.loop.call_later(self._blocked_timeout, self._on_blocked_too_long)
+            self._blocked_timer = self.loop.call_later(self._blocked_timeout, self._on_blocked_too_long, _LOOKS)
 
-    def _on_blocked_too_long(self) -> None:
+    def _on_blocked_too_long(self, looks: int) -> None:
+        if looks and self.stream.has_input():
+            self._judge(True)
+            self._blocked_timer = self.loop.call_later(_BETWEEN_LOOKS, self._on_blocked_too_long, looks - 1)
+            return
         self.rules.stream_lost(exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired."))
         self._act()
+
+    def _judge(self, judging: bool) -> None:
+        if judging is not self._judging:
+            self._judging = judging
+            self._choose_to_read()
 
     # Waiting
 
@@ -385,7 +400,7 @@ class Link(Session):
             self.flush()
 
     def _choose_to_read(self) -> None:
-        pause = bool(self.full) and not self._awaiting
+        pause = bool(self.full) and not self._awaiting and not self._judging
         if pause is not self._paused:
             self._paused = pause
             if pause:

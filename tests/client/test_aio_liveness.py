@@ -17,6 +17,7 @@ from pika.client.queues import MESSAGES
 from tests.support.aio import eventually, run
 from tests.support.bounded import PATIENCE
 from tests.support.brokers import BOTH, Target
+from tests.support.encoding import method
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, delivery, scripted_broker
@@ -239,6 +240,75 @@ def test_a_broker_that_does_not_answer_the_close() -> None:
         assert connection.is_closed
         with pytest.raises(exceptions.ConnectionClosedByClient):
             await waiting
+
+    with scripted_broker(script) as peer:
+        run(program)
+
+
+# A broker that is blocked
+
+
+def blocked_parameters(port: int) -> pika.ConnectionParameters:
+    return pika.ConnectionParameters("127.0.0.1", port, blocked_connection_timeout=1)
+
+
+@pytest.mark.parametrize("what", ["full inbox", "busy loop"])
+def test_the_end_of_an_alarm_that_lies_unread(what: str) -> None:
+    """It came in time: behind deliveries that a slow handler keeps from being read, or that a loop had no time for."""
+
+    def script(session: Session) -> None:
+        session.open()
+        session.open_channel()
+        number, tag = session.accept_consumer()
+        session.send(method(0, spec.Connection.Blocked("low on memory")))
+        deliveries = [delivery(number, tag, at, bytes(200)) for at in range(1, 4 * MESSAGES + 1)]
+        session.send(*deliveries, method(0, spec.Connection.Unblocked()))
+        session.close_politely()
+
+    async def program() -> None:
+        async with aio.connect(blocked_parameters(peer.port)) as connection, connection.channel() as channel:
+            alarms: list[str] = []
+            connection.add_on_connection_blocked_callback(lambda *_: alarms.append("blocked"))
+            connection.add_on_connection_unblocked_callback(lambda *_: alarms.append("unblocked"))
+
+            async def on_message(*_: Any) -> None:
+                await asyncio.sleep(0.005)
+
+            await channel.basic_consume("queue", on_message, auto_ack=True)
+            await eventually(lambda: alarms)
+            if what == "busy loop":
+                time.sleep(2)
+            await eventually(lambda: alarms == ["blocked", "unblocked"] or connection.is_closed)
+            assert connection.is_open
+
+    with scripted_broker(script) as peer:
+        run(program)
+
+
+def test_an_alarm_that_lasts_while_deliveries_come() -> None:
+    """The connection is given up, though there is always something to read."""
+    over = threading.Event()
+
+    def script(session: Session) -> None:
+        session.open()
+        session.open_channel()
+        number, tag = session.accept_consumer()
+        session.send(method(0, spec.Connection.Blocked("low on memory")))
+        at = 0
+        while not over.is_set():
+            at += 1
+            session.send(delivery(number, tag, at, bytes(1000)))
+
+    async def program() -> None:
+        try:
+            connection = await aio.connect(blocked_parameters(peer.port))
+            channel = await connection.channel()
+            await channel.basic_consume("queue", lambda *_: None, auto_ack=True)
+            with pytest.raises(exceptions.ConnectionBlockedTimeout):
+                await channel.start_consuming(timeout=PATIENCE)
+        finally:
+            over.set()
+        await connection.close()
 
     with scripted_broker(script) as peer:
         run(program)
