@@ -13,7 +13,7 @@ from pika.amqp_object import Method
 from pika.client.aio_stream import Stream
 from pika.client.aio_tasks import Callbacks as CallbackTask
 from pika.client.aio_tasks import foreign, open_gate, shut_gate
-from pika.client.queues import Inbox
+from pika.client.queues import Inbox, stalled
 from pika.client.session import Callbacks, ChannelBook, Session, again
 from pika.protocol import Reply
 from pika.transport import forks
@@ -29,6 +29,8 @@ REPLY_TIMEOUT = 600.0
 PIECES_TOGETHER = 64
 #: A body of so many octets is sent at once: nothing is gained by sending others with it.
 LARGE = 64 * 1024
+#: After so many seconds in which nothing is read since nobody works off what waits, a warning tells why.
+PAUSE_TO_TELL_OF = 5.0
 # When a broker has been blocked for too long, what waits to be read is looked at so many times, so many seconds apart.
 _LOOKS = 64
 _BETWEEN_LOOKS = 0.01
@@ -71,6 +73,7 @@ class Link(Session):
         self._usual: dict[Gate, float] = {}
         self._usual_timer: asyncio.TimerHandle | None = None
         self._paused = False
+        self._pause_timer: asyncio.TimerHandle | None = None
         self._finished = False
         self._blocked_timeout = blocked_timeout
         self._blocked_timer: asyncio.TimerHandle | None = None
@@ -405,15 +408,29 @@ class Link(Session):
             self._paused = pause
             if pause:
                 self.stream.pause_reading()
+                self._watch_pause()
             else:
                 self.stream.resume_reading()
+                if self._pause_timer is not None:
+                    self._pause_timer.cancel()
+
+    def _watch_pause(self) -> None:
+        sizes = {inbox: len(inbox.items) for inbox in self.full}
+        self._pause_timer = self.loop.call_later(PAUSE_TO_TELL_OF, self._on_long_pause, sizes)
+
+    def _on_long_pause(self, sizes: dict[Inbox, int]) -> None:
+        still = [inbox for inbox in self.full if inbox.items and len(inbox.items) == sizes.get(inbox)]
+        if still:
+            LOGGER.warning(stalled(still[0], PAUSE_TO_TELL_OF, self.peer))
+        elif self.error is None:
+            self._watch_pause()
 
     def _finish(self) -> None:
         """The connection is closed: send what is left, and hang up."""
         if self._finished:
             return
         self._finished = True
-        for timer in (self._tick_timer, self._blocked_timer, self._end_timer, self._usual_timer):
+        for timer in (self._tick_timer, self._blocked_timer, self._end_timer, self._usual_timer, self._pause_timer):
             if timer is not None:
                 timer.cancel()
         if self.output:

@@ -211,7 +211,7 @@ class Workers(abc.ABC):
 
     def _on_cut(self, task: asyncio.Task[None]) -> None:
         """Take note that somebody else than a close has cancelled a task, and that the loop goes on."""
-        LOGGER.warning("The task %s was cancelled in a callback; those behind it are called all the same", task.get_name())
+        LOGGER.warning("%s was cancelled in a callback; those behind it are called all the same", task.get_name())
 
     def _on_rest(self) -> None:
         """Take note that somebody has ended."""

@@ -13,6 +13,7 @@ import pytest
 import pika
 from pika import aio, exceptions, frame, spec
 from pika.broker import Broker as EmbeddedBroker
+from pika.client import aio_link
 from pika.client.queues import MESSAGES
 from tests.support.aio import eventually, run
 from tests.support.bounded import PATIENCE
@@ -443,6 +444,40 @@ def test_a_message_in_small_pieces() -> None:
             async for message in channel.consume("queue", auto_ack=True):
                 assert message.body == body
                 break
+
+    with scripted_broker(script) as peer:
+        run(program)
+
+
+def test_a_handler_that_waits_for_what_is_not_read(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands still says so, once, and names the consumer that is in the way."""
+    monkeypatch.setattr(aio_link, "PAUSE_TO_TELL_OF", 0.2)
+
+    def script(session: Session) -> None:
+        session.open()
+        session.open_channel()
+        number, tag = session.accept_consumer()
+        session.send(*(delivery(number, tag, at, b"") for at in range(1, 2 * MESSAGES)))
+        session.close_politely()
+
+    async def program() -> None:
+        parameters = pika.ConnectionParameters("127.0.0.1", peer.port)
+        async with aio.connect(parameters) as connection, connection.channel() as channel:
+
+            async def on_message(*_: Any) -> None:
+                await released.wait()
+
+            released = asyncio.Event()
+            await channel.basic_consume("queue", on_message, auto_ack=True, consumer_tag="in the way")
+            await eventually(lambda: caplog.text)
+            await asyncio.sleep(0.5)
+            released.set()
+        told = [record.getMessage() for record in caplog.records if record.name == "pika.client.aio_link"]
+        assert len(told) == 1
+        assert "'in the way'" in told[0]
+        assert "prefetch" in told[0]
 
     with scripted_broker(script) as peer:
         run(program)
