@@ -109,11 +109,12 @@ class Link(Session):
                 timer.cancel()
         if self.error is not None:
             raise self.error
-        if opened:
-            self._plan()
         return opened
 
     def _on_handshake(self) -> None:
+        if self.error is None and self._tick_timer is None:
+            # From tune-ok on: the broker may take long to open the virtual host.
+            self._plan()
         if self.error is not None or self.rules.state is protocol.ConnectionState.OPEN:
             self._open_all(self._for_open)
 

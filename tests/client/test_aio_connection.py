@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import pika
-from pika import aio, exceptions, spec
+from pika import aio, exceptions, frame, spec
 from pika.broker import Broker as EmbeddedBroker
 from pika.credentials import PlainCredentials
 from pika.transport.errors import DialError
@@ -428,3 +428,27 @@ def test_an_end_that_nobody_waited_for_is_told_by_the_first_call() -> None:
 
     with scripted_broker(script) as peer:
         run(program)
+
+
+def test_heartbeats_before_the_connection_is_open() -> None:
+    """A broker that takes long to open the virtual host wants to hear that the client lives."""
+    beats: list[frame.Heartbeat] = []
+
+    def script(session: Session) -> None:
+        session.expect_header()
+        session.send(method(0, START))
+        session.expect(spec.Connection.StartOk, spec.Connection.Tune(2047, 131072, 2))
+        session.expect(spec.Connection.TuneOk)
+        session.expect(spec.Connection.Open)
+        beats.append(session.receive())
+        session.send(method(0, spec.Connection.OpenOk()))
+        session.close_politely()
+
+    async def program() -> None:
+        parameters = pika.ConnectionParameters("127.0.0.1", peer.port, heartbeat=2)
+        async with aio.connect(parameters) as connection:
+            assert connection.is_open
+
+    with scripted_broker(script) as peer:
+        run(program)
+    assert isinstance(beats[0], frame.Heartbeat)
