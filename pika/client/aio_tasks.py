@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 from pika import exceptions
 from pika.client.queues import Inbox
+from pika.client.reports import tell_of_callback, tell_of_handler
 
 if TYPE_CHECKING:
     from pika.client.aio_link import Link
@@ -292,24 +293,15 @@ class Crew(Workers):
                 if was_cancelled():
                     self._cut[asyncio.current_task()] = (consumer.tag, method.delivery_tag)
                     raise
-                _tell_of(consumer.tag, method.delivery_tag)
+                tell_of_handler(LOGGER, consumer.tag, method.delivery_tag)
             except Exception:
-                _tell_of(consumer.tag, method.delivery_tag)
+                tell_of_handler(LOGGER, consumer.tag, method.delivery_tag)
             finally:
                 # What it has started, and still drains, waits for the next one.
                 link.draining.pop(running.pop(), None)
             if clock() > end:
                 await asyncio.sleep(0)
                 end = clock() + TURN
-
-
-def _tell_of(tag: str, delivery_tag: int) -> None:
-    LOGGER.exception(
-        "The handler of consumer %r raised; the message with delivery tag %s stays unacknowledged unless the "
-        "handler settled it: use message.process(), or acknowledge and reject in try and except",
-        tag,
-        delivery_tag,
-    )
 
 
 class Callbacks(Workers):
@@ -343,9 +335,9 @@ class Callbacks(Workers):
             except asyncio.CancelledError:
                 if was_cancelled():
                     raise
-                LOGGER.exception("The callback %r raised", callback)
+                tell_of_callback(LOGGER, callback)
             except Exception:
-                LOGGER.exception("The callback %r raised", callback)
+                tell_of_callback(LOGGER, callback)
             finally:
                 running.clear()
             del callback, arguments
