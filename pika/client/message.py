@@ -12,6 +12,9 @@ from pika import exceptions, protocol, spec
 
 LOGGER = logging.getLogger(__name__)
 
+#: What to do about a message that is settled already at the end of its ``process()``.
+SETTLED_INSIDE = ". Inside process() let the block raise, or use process(ignore_processed=True)"
+
 
 class Settler(Protocol):
     """What tells the broker what became of messages: a client's channel."""
@@ -99,9 +102,9 @@ class BaseMessage:
     def _settle(self, how: str, method: str, *arguments: Any) -> None:
         self._settler._settle(functools.partial(self._settle_once, how, method, arguments))
 
-    def _refuse(self) -> NoReturn:
+    def _refuse(self, remedy: str = "") -> NoReturn:
         raise exceptions.MessageSettledError(
-            f"the message with delivery tag {self.delivery_tag} {self._settled}; nothing was sent"
+            f"the message with delivery tag {self.delivery_tag} {self._settled}; nothing was sent{remedy}"
         )
 
     def _settle_once(self, how: str, method: str, arguments: tuple[Any, ...]) -> None:
@@ -185,6 +188,8 @@ class Processing:
         if message._settled and (self._ignore_processed or error is not None):
             return
         if error is None:
+            if message._settled:
+                message._settler._settle(functools.partial(message._refuse, SETTLED_INSIDE))
             message.ack()
             return
         try:
