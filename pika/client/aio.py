@@ -46,7 +46,7 @@ class Connection:
 
     def __init__(self, name: str | None, credentials: Provider) -> None:
         self._name = name
-        self._credentials = credentials
+        self._credentials = opening.require_credentials(credentials)
 
     def __repr__(self) -> str:
         name = "" if self._name is None else f" {self._name!r}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Callable, Union
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Callable, TypeVar, Union
 
 from pika import protocol
 from pika._arguments import ArgumentTypeError
@@ -13,6 +13,8 @@ from pika.credentials import Credentials
 
 Where = Union[str, Parameters, Sequence[Union[str, Parameters]], None]
 Provider = Union[Credentials, Callable[[], Credentials], None]
+
+P = TypeVar("P")
 
 
 def destinations(where: Where) -> list[Parameters]:
@@ -24,7 +26,7 @@ def destinations(where: Where) -> list[Parameters]:
     given: Any = [ConnectionParameters()] if where is None else where
     if isinstance(where, (str, Parameters)):
         given = [where]
-    if not isinstance(given, Iterable):
+    if not isinstance(given, Iterable) or isinstance(given, Mapping):
         raise _no_place(given)
     return [_parameters(one) for one in given]
 
@@ -45,6 +47,21 @@ def _no_place(given: object) -> ArgumentTypeError:
     )
 
 
+def require_credentials(given: P) -> P:
+    """Return credentials, or what gives them.
+
+    :param given: what was handed in
+    :raises pika._arguments.ArgumentTypeError: when it is neither, nor None
+    """
+    if given is None or hasattr(given, "response_for") or callable(given):
+        return given
+    # Not what it is: that is the secret.
+    raise ArgumentTypeError(
+        f"credentials must be pika.PlainCredentials, pika.credentials.ExternalCredentials, or a function that returns "
+        f"them, but got {type(given).__name__}"
+    )
+
+
 def settings(parameters: Parameters, name: str | None, credentials: Provider, connection: object) -> protocol.Settings:
     """Return what the handshake needs; asks the provider of credentials, if there is one.
 
@@ -59,5 +76,7 @@ def settings(parameters: Parameters, name: str | None, credentials: Provider, co
         settings = settings._replace(client_properties=properties)
     if credentials is not None:
         given: Any = credentials
-        settings = settings._replace(credentials=given if hasattr(given, "response_for") else given())
+        if not hasattr(given, "response_for"):
+            given = require_credentials(require_credentials(given)())
+        settings = settings._replace(credentials=given)
     return settings

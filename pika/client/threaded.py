@@ -58,7 +58,7 @@ class Connection:
 
     def __init__(self, where: Where = None, *, name: str | None = None, credentials: Provider = None) -> None:
         self._name = name
-        self._credentials = credentials
+        self._credentials = opening.require_credentials(credentials)
         self._link: Link = dial(opening.destinations(where), self._open)
         self._link.io.start()
         _living.add(self)

@@ -58,6 +58,7 @@ def test_parameters_of_every_form(broker: Broker) -> None:
     [
         (5672, TypeError, r"takes an AMQP URL, .* but got int"),
         ([b"amqp://"], TypeError, "but got bytes"),
+        ({"host": "localhost"}, TypeError, r"takes an AMQP URL, .* but got dict"),
         ([], ValueError, "non-empty"),
     ],
 )
@@ -79,6 +80,13 @@ def test_nobody_there() -> None:
 def test_a_wrong_password(broker: Broker) -> None:
     with pytest.raises(exceptions.ProbableAuthenticationError):
         run(lambda: connected(broker.url, credentials=PlainCredentials("guest", "wrong")))
+
+
+@pytest.mark.parametrize("given", [("guest", "secret"), "secret", lambda: ("guest", "secret")])
+def test_what_is_no_credentials(broker: Broker, given: Any) -> None:
+    with pytest.raises(TypeError, match=r"credentials must be pika\.PlainCredentials, .* but got (tuple|str)") as caught:
+        run(lambda: connected(broker.url, credentials=given))
+    assert "secret" not in str(caught.value)
 
 
 def test_a_broker_that_does_not_answer() -> None:
