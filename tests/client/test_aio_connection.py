@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import subprocess
 import sys
 from typing import Any
@@ -33,6 +34,29 @@ async def connected(*arguments: Any, **options: Any) -> None:
 
 
 # Making it
+
+
+def test_used_before_it_is_open(broker: Broker) -> None:
+    hint = r"not open yet: write `await aio\.connect\(\.\.\.\)` or `async with aio\.connect\(\.\.\.\)`"
+    opening: Any = aio.connect("amqp://guest:secret@localhost:5671/%2F")
+    assert repr(opening) == "<Opening of a connection to localhost:5671; await it, or enter it with async with>"
+    with pytest.raises(AttributeError, match=r"channel.*" + hint):
+        opening.channel()
+    with pytest.raises(TypeError, match=hint), opening:
+        raise AssertionError
+    # As those who look for what something can do expect it.
+    assert not hasattr(opening, "close")
+    assert repr(copy.copy(opening)) == repr(opening)
+
+    async def program(connection: aio.Connection, _channel: aio.Channel, _queue: str) -> None:
+        opening: Any = connection.channel()
+        assert (
+            repr(opening) == f"<Opening of a channel of {connection._link.peer}; await it, or enter it with async with>"
+        )
+        with pytest.raises(AttributeError, match=r"basic_publish.*`await connection\.channel\(\.\.\.\)`"):
+            await opening.basic_publish("", "queue", b"")
+
+    use(broker.url, program)
 
 
 def test_parameters_of_every_form(broker: Broker) -> None:
@@ -84,7 +108,9 @@ def test_a_wrong_password(broker: Broker) -> None:
 
 @pytest.mark.parametrize("given", [("guest", "secret"), "secret", lambda: ("guest", "secret")])
 def test_what_is_no_credentials(broker: Broker, given: Any) -> None:
-    with pytest.raises(TypeError, match=r"credentials must be pika\.PlainCredentials, .* but got (tuple|str)") as caught:
+    with pytest.raises(
+        TypeError, match=r"credentials must be pika\.PlainCredentials, .* but got (tuple|str)"
+    ) as caught:
         run(lambda: connected(broker.url, credentials=given))
     assert "secret" not in str(caught.value)
 

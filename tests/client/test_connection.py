@@ -50,7 +50,9 @@ def test_what_is_no_place() -> None:
 
 @pytest.mark.parametrize("given", [("guest", "secret"), "secret", lambda: ("guest", "secret")])
 def test_what_is_no_credentials(broker: Broker, given: Any) -> None:
-    with pytest.raises(TypeError, match=r"credentials must be pika\.PlainCredentials, .* but got (tuple|str)") as caught:
+    with pytest.raises(
+        TypeError, match=r"credentials must be pika\.PlainCredentials, .* but got (tuple|str)"
+    ) as caught:
         pika.connect(broker.url, credentials=given)
     assert "secret" not in str(caught.value)
 
