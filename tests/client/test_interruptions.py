@@ -7,6 +7,7 @@ import functools
 import itertools
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Callable
 
@@ -116,6 +117,8 @@ def test_others_send_nothing_that_is_half_done(operation: Callable[[Channel, str
         with pytest.raises(exceptions.AMQPError) as raised:
             while True:
                 channel.basic_publish("", "nowhere", b"message")
+                # Less than the signal handler takes.
+                time.sleep(0.0005)
         return str(raised.value)
 
     for lines in itertools.count(0, STEP):
