@@ -160,10 +160,13 @@ class Link(Session):
         self.flush()
         if not self.stream.congested:
             await asyncio.sleep(0)
+        if not self.stream.congested:
+            return
+        deadline = self.loop.time() + (REPLY_TIMEOUT if timeout is None else timeout)
         while self.stream.congested and self.error is None:
             gate: Gate = self.loop.create_future()
             self._for_room.append(gate)
-            await self.wait(gate, "sending", timeout)
+            await self.wait(gate, "sending", max(deadline - self.loop.time(), 0))
 
     def begin_close(self, reply_code: int, reply_text: str, timeout: float) -> None:
         """Close the connection; nothing more is handed out. If the broker does not answer in time, drop it.

@@ -158,7 +158,7 @@ class Link(Sending):
         """Wait until the kernel has taken what was written, if this thread can wait.
 
         :param timeout: seconds; None for :data:`REPLY_TIMEOUT`
-        :raises pika.exceptions.AMQPTimeoutError: when it has not in time; what was written is sent later
+        :raises pika.exceptions.AMQPTimeoutError: when it has not in time; what was written is sent later all the same
         """
         if self.in_the_way():
             return
@@ -246,10 +246,10 @@ class Link(Sending):
             self.attending = self._held_back > 0
         if self.rules.output or self.stream.has_output:
             # It is this thread that would be called.
-            self._writer_called = True
+            self.congested = True
             self.flush()
         else:
-            self._writer_called = False
+            self.congested = False
         if self._for_room and not self.stream.has_output:
             self._open_all(self._for_room)
         if self.full:

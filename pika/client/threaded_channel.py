@@ -144,12 +144,12 @@ class Channel(Consuming):
         :param body: the body; a str is encoded as UTF-8
         :param properties: its properties; None is none at all
         :param mandatory: whether it is returned when it reaches no queue
-        :param timeout: seconds to wait for the confirm, and while the network takes no more
+        :param timeout: seconds to wait while the network takes no more; with confirms, for the confirm
         :raises pika.exceptions.ChannelWrongStateError: when the channel is closed
         :raises pika.exceptions.NackError: with confirms, when the broker refused it
         :raises pika.exceptions.UnroutableError: with confirms, when it came back
         :raises pika.exceptions.PublishOutcomeUnknown: with confirms, when the channel or the connection ended first
-        :raises pika.exceptions.AMQPTimeoutError: when it takes too long
+        :raises pika.exceptions.AMQPTimeoutError: when it takes too long; without confirms, it was not published
         """
         if type(body) is not bytes:
             body = as_body(body)
@@ -157,20 +157,20 @@ class Channel(Consuming):
             self._publish_confirmed(exchange, routing_key, body, properties, mandatory, timeout)
             return
         link = self._link
+        if link.congested:
+            link.await_room(timeout)
         # As Sending says.
         try:
             with link.lock:
                 try:
                     self._rules.basic_publish(exchange, routing_key, body, properties, mandatory)
-                    congested = link.flush()
+                    link.flush()
                 except BaseException as error:
                     link.cut_short(error)
                     raise
         except BaseException:
             link.let_go()
             raise
-        if congested:
-            link.await_room(timeout)
 
     def _publish_confirmed(
         self,

@@ -85,6 +85,10 @@ class Confirmation(shared.Confirmation):
             self.watchers.append(watcher)
 
 
+def _deadline(timeout: float | None) -> float:
+    return time.monotonic() + (REPLY_TIMEOUT if timeout is None else timeout)
+
+
 class Publisher(shared.Window[Confirmation]):
     """Publishes with confirms; :meth:`pika.client.threaded_channel.Channel.publisher` makes it. Threads may share it.
 
@@ -120,7 +124,7 @@ class Publisher(shared.Window[Confirmation]):
         properties: spec.BasicProperties | None = None,
         timeout: float | None = None,
     ) -> Confirmation:
-        """Publish a message; waits only while `max_in_flight` messages are unconfirmed.
+        """Publish a message; waits only for room: while `max_in_flight` messages are unconfirmed, or the network is full.
 
         :param body: the body; a str is encoded as UTF-8
         :param exchange: the exchange; empty is the default exchange, which routes to the queue that `routing_key` names
@@ -140,6 +144,10 @@ class Publisher(shared.Window[Confirmation]):
         confirmation.publisher = self
         confirmation.counts = False
         confirmation.on_done = self._on_done  # type: ignore[assignment]  # it is called with its own
+        deadline: float | None = None
+        if link.congested:
+            deadline = _deadline(timeout)
+            link.await_room(timeout)
         while True:
             # As Sending says.
             try:
@@ -151,8 +159,8 @@ class Publisher(shared.Window[Confirmation]):
                             self._rules.basic_publish(
                                 exchange, routing_key, body, properties, self._mandatory, confirmation
                             )
-                            congested = link.flush()
-                            break
+                            link.flush()
+                            return confirmation
                         self._rules.require_open()
                     except BaseException as error:
                         self._uncount(confirmation)
@@ -162,10 +170,9 @@ class Publisher(shared.Window[Confirmation]):
                 link.let_go()
                 self._pass_on()
                 raise
-            self._await(self._for_room, lambda: self.in_flight < self.limit, "room for a message", timeout)
-        if congested:
-            link.await_room(timeout)
-        return confirmation
+            if deadline is None:
+                deadline = _deadline(timeout)
+            self._await(self._for_room, lambda: self.in_flight < self.limit, "room for a message", deadline)
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until no message is unconfirmed, and raise what nobody has looked at.
@@ -189,12 +196,11 @@ class Publisher(shared.Window[Confirmation]):
             self.in_flight -= 1
 
     def _await_all(self, timeout: float | None) -> None:
-        self._await(self._for_end, lambda: not self.in_flight, "confirming all messages", timeout)
+        self._await(self._for_end, lambda: not self.in_flight, "confirming all messages", _deadline(timeout))
 
-    def _await(self, gates: deque[Gate], done: Callable[[], bool], what: str, timeout: float | None) -> None:
+    def _await(self, gates: deque[Gate], done: Callable[[], bool], what: str, deadline: float) -> None:
         link = self._link
         link.require_patience(what)
-        deadline = time.monotonic() + (REPLY_TIMEOUT if timeout is None else timeout)
         while True:
             gate = Gate()
             with link.lock:

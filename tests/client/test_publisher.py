@@ -13,6 +13,7 @@ import pytest
 
 import pika
 from pika import exceptions, frame, spec
+from pika.broker import Broker as EmbeddedBroker
 from pika.client import publisher as shared
 from pika.client.threaded_channel import Channel
 from pika.client.threaded_publisher import Confirmation
@@ -327,3 +328,24 @@ def test_more_failures_than_are_kept(monkeypatch: pytest.MonkeyPatch, channel: C
     with pytest.raises(exceptions.UnroutableError) as caught:
         publisher.wait()
     assert len(caught.value.messages) == 5
+
+
+# While the network is full
+
+
+def test_what_finds_no_room_was_not_published() -> None:
+    with EmbeddedBroker() as broker, pika.connect(broker.url) as connection:
+        channel, by_hand = connection.channel(), connection.channel()
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        publisher = channel.publisher(max_in_flight=10_000)
+        broker.block()
+        confirmations = []
+        with pytest.raises(exceptions.AMQPTimeoutError, match="sending"):
+            while True:
+                confirmations.append(publisher.publish(bytes(500_000), routing_key=queue, timeout=0.1))
+        with pytest.raises(exceptions.AMQPTimeoutError, match="sending"):
+            by_hand.basic_publish("", queue, bytes(500_000), timeout=0.1)
+        broker.unblock()
+        publisher.wait()
+        assert [confirmation.exception() for confirmation in confirmations] == [None] * len(confirmations)
+        assert ready(channel, queue) == len(confirmations)
