@@ -48,6 +48,7 @@ make_lazy(
         "queues",
         "sending",
         "session",
+        "state",
         "threaded",
         "threaded_channel",
         "threaded_consuming",

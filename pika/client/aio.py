@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any, Callable
 
 from pika import exceptions, protocol, spec
-from pika._arguments import require_callable
 from pika.client import opening
 from pika.client.aio_channel import Channel
 from pika.client.aio_link import REPLY_TIMEOUT, Link
@@ -16,6 +15,7 @@ from pika.client.aio_stream import Stream
 from pika.client.aio_tasks import await_all, cancel, worker
 from pika.client.opening import Where
 from pika.client.session import ChannelBook, again
+from pika.client.state import BaseConnection
 from pika.connection import Parameters
 from pika.transport.dial import Address, Destination, describe
 from pika.transport.errors import AMQPConnectorStackTimeout
@@ -23,12 +23,8 @@ from pika.transport.errors import AMQPConnectorStackTimeout
 #: Seconds that closing may take unless said otherwise; then the connection is dropped.
 CLOSE_TIMEOUT = 10.0
 
-OnBlocked = Callable[["Connection", "spec.Connection.Blocked"], object]
-OnUnblocked = Callable[["Connection", "spec.Connection.Unblocked"], object]
-OnClose = Callable[["Connection", BaseException], object]
 
-
-class Connection:
+class Connection(BaseConnection):
     """A connection to a broker on asyncio's event loop, with its channels; :func:`pika.aio.connect` opens it.
 
     Its methods that wait are coroutines, which any number of tasks may call at a time, on the loop that it was opened
@@ -45,13 +41,8 @@ class Connection:
     _link: Link
 
     def __init__(self, name: str | None, credentials: Provider) -> None:
-        self._name = name
+        super().__init__(name)
         self._credentials = credentials
-
-    def __repr__(self) -> str:
-        name = "" if self._name is None else f" {self._name!r}"
-        rules = self._link.rules
-        return f"<{type(self).__name__}{name} to {rules.settings.peer} {rules.state.name}>"
 
     async def __aenter__(self) -> Connection:
         return self
@@ -65,6 +56,7 @@ class Connection:
 
     async def _connect(self, where: Where) -> Connection:
         self._link = await dial(opening.destinations(where), self._open)
+        self._rules = self._link.rules
         return self
 
     async def _open(self, destination: Destination, address: Address, deadline: float | None) -> Link:
@@ -83,58 +75,6 @@ class Connection:
             stream.abort()
             raise
         return link
-
-    # State
-
-    @property
-    def name(self) -> str | None:
-        """What the broker shows the connection as, if it was given a name."""
-        return self._name
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it can be used."""
-        return self._link.rules.state is protocol.ConnectionState.OPEN
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether it is closed; between the two it is closing."""
-        return self._link.rules.state is protocol.ConnectionState.CLOSED
-
-    @property
-    def is_blocked(self) -> bool:
-        """Whether the broker has stopped reading what is published, because it is low on memory or disk."""
-        return self._link.rules.blocked is not None
-
-    @property
-    def server_properties(self) -> dict[str, Any]:
-        """What the broker says of itself, such as ``product`` and ``version``."""
-        return dict(self._link.rules.server_properties or {})
-
-    # Callbacks
-
-    def add_on_connection_blocked_callback(self, callback: OnBlocked) -> None:
-        """Have a function called when the broker stops reading what is published.
-
-        :param callback: called as ``callback(connection, method)``, with connection.blocked; it may be a coroutine
-            function
-        """
-        self._link.on_blocked.append(functools.partial(require_callable(callback), self))
-
-    def add_on_connection_unblocked_callback(self, callback: OnUnblocked) -> None:
-        """Have a function called when the broker goes on reading what is published.
-
-        :param callback: called as ``callback(connection, method)``, with connection.unblocked; it may be a coroutine
-            function
-        """
-        self._link.on_unblocked.append(functools.partial(require_callable(callback), self))
-
-    def add_on_close_callback(self, callback: OnClose) -> None:
-        """Have a function called when the connection is closed, by whichever side.
-
-        :param callback: called as ``callback(connection, reason)``; it may be a coroutine function
-        """
-        self._link.on_close.append(functools.partial(require_callable(callback), self))
 
     # Operations
 

@@ -160,10 +160,10 @@ class Link(Session):
         self.flush()
         if not self.stream.congested:
             await asyncio.sleep(0)
-        if not self.stream.congested:
-            return
-        deadline = self.loop.time() + (REPLY_TIMEOUT if timeout is None else timeout)
+        deadline: float | None = None
         while self.stream.congested and self.error is None:
+            if deadline is None:
+                deadline = self.loop.time() + (REPLY_TIMEOUT if timeout is None else timeout)
             gate: Gate = self.loop.create_future()
             self._for_room.append(gate)
             await self.wait(gate, "sending", max(deadline - self.loop.time(), 0))

@@ -11,11 +11,11 @@ import weakref
 from typing import Any, Callable
 
 from pika import exceptions, protocol, spec
-from pika._arguments import require_callable
 from pika.client import opening
 from pika.client.link import REPLY_TIMEOUT, Link
 from pika.client.opening import Provider, Where
 from pika.client.session import ChannelBook, again
+from pika.client.state import BaseConnection
 from pika.client.threaded_channel import Channel
 from pika.client.threads import STRETCH, later
 from pika.connection import Parameters
@@ -28,14 +28,10 @@ CLOSE_TIMEOUT = 10.0
 # The same at the end of the interpreter, for all connections together; and for threads that are about to end.
 _EXIT_TIMEOUT = 1.0
 
-OnBlocked = Callable[["Connection", "spec.Connection.Blocked"], object]
-OnUnblocked = Callable[["Connection", "spec.Connection.Unblocked"], object]
-OnClose = Callable[["Connection", BaseException], object]
-
 _living: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
-class Connection:
+class Connection(BaseConnection):
     """A connection to a broker, which any number of threads may use at a time, with its channels.
 
     One thread of its own reads from the socket and sends heartbeats, whatever the program does. Handlers of messages
@@ -57,16 +53,12 @@ class Connection:
     """
 
     def __init__(self, where: Where = None, *, name: str | None = None, credentials: Provider = None) -> None:
-        self._name = name
+        super().__init__(name)
         self._credentials = credentials
         self._link: Link = dial(opening.destinations(where), self._open)
+        self._rules = self._link.rules
         self._link.io.start()
         _living.add(self)
-
-    def __repr__(self) -> str:
-        name = "" if self._name is None else f" {self._name!r}"
-        rules = self._link.rules
-        return f"<{type(self).__name__}{name} to {rules.settings.peer} {rules.state.name}>"
 
     def __enter__(self) -> Connection:
         return self
@@ -95,56 +87,6 @@ class Connection:
         except BaseException:
             stream.close()
             raise
-
-    # State
-
-    @property
-    def name(self) -> str | None:
-        """What the broker shows the connection as, if it was given a name."""
-        return self._name
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it can be used."""
-        return self._link.rules.state is protocol.ConnectionState.OPEN
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether it is closed; between the two it is closing."""
-        return self._link.rules.state is protocol.ConnectionState.CLOSED
-
-    @property
-    def is_blocked(self) -> bool:
-        """Whether the broker has stopped reading what is published, because it is low on memory or disk."""
-        return self._link.rules.blocked is not None
-
-    @property
-    def server_properties(self) -> dict[str, Any]:
-        """What the broker says of itself, such as ``product`` and ``version``."""
-        return dict(self._link.rules.server_properties or {})
-
-    # Callbacks
-
-    def add_on_connection_blocked_callback(self, callback: OnBlocked) -> None:
-        """Have a function called when the broker stops reading what is published.
-
-        :param callback: called as ``callback(connection, method)``, with connection.blocked, in the callback thread
-        """
-        self._link.on_blocked.append(functools.partial(require_callable(callback), self))
-
-    def add_on_connection_unblocked_callback(self, callback: OnUnblocked) -> None:
-        """Have a function called when the broker goes on reading what is published.
-
-        :param callback: called as ``callback(connection, method)``, with connection.unblocked, in the callback thread
-        """
-        self._link.on_unblocked.append(functools.partial(require_callable(callback), self))
-
-    def add_on_close_callback(self, callback: OnClose) -> None:
-        """Have a function called when the connection is closed, by whichever side.
-
-        :param callback: called as ``callback(connection, reason)``, in the callback thread
-        """
-        self._link.on_close.append(functools.partial(require_callable(callback), self))
 
     # Operations
 

@@ -124,7 +124,7 @@ class Publisher(shared.Window[Confirmation]):
         properties: spec.BasicProperties | None = None,
         timeout: float | None = None,
     ) -> Confirmation:
-        """Publish a message; waits only for room: while `max_in_flight` messages are unconfirmed, or the network is full.
+        """Publish a message; waits only for room: while `max_in_flight` are unconfirmed, or the network is full.
 
         :param body: the body; a str is encoded as UTF-8
         :param exchange: the exchange; empty is the default exchange, which routes to the queue that `routing_key` names

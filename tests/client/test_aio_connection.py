@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from typing import Any
@@ -428,3 +429,21 @@ def test_an_end_that_nobody_waited_for_is_told_by_the_first_call() -> None:
 
     with scripted_broker(script) as peer:
         run(program)
+
+
+def test_a_function_that_chooses_the_heartbeat_can_look_at_the_connection(broker: Broker) -> None:
+    seen: list[object] = []
+
+    def choose(connection: aio.Connection, proposed: int) -> int:
+        seen.extend((repr(connection), connection.is_open, connection.is_closed, connection.is_blocked))
+        return 17
+
+    async def program() -> None:
+        parameters = pika.URLParameters(broker.url)
+        parameters.heartbeat = choose
+        async with aio.connect(parameters, name="curious") as connection:
+            assert seen == ["<Connection 'curious' CONNECTING>", False, False, False]
+            assert connection.is_open
+            assert re.fullmatch(r"<Connection 'curious' to \S+ OPEN>", repr(connection))
+
+    run(program)

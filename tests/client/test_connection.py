@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -328,3 +329,18 @@ def test_the_broker_closes_while_many_wait() -> None:
         # Each has one of its own, with its own traceback.
         assert len({id(error) for error in raised}) == 5
         connection.close()
+
+
+def test_a_function_that_chooses_the_heartbeat_can_look_at_the_connection(broker: Broker) -> None:
+    seen: list[object] = []
+
+    def choose(connection: pika.Connection, proposed: int) -> int:
+        seen.extend((repr(connection), connection.is_open, connection.is_closed, connection.is_blocked))
+        return 17
+
+    parameters = pika.URLParameters(broker.url)
+    parameters.heartbeat = choose
+    with pika.connect(parameters, name="curious") as connection:
+        assert seen == ["<Connection 'curious' CONNECTING>", False, False, False]
+        assert connection.is_open
+        assert re.fullmatch(r"<Connection 'curious' to \S+ OPEN>", repr(connection))
