@@ -236,8 +236,8 @@ def test_publishing_more_than_the_network_takes(target: Target) -> None:
         target.raise_alarm()
         with pytest.raises(exceptions.AMQPTimeoutError, match=r"sending was not over within 0.2 seconds"):
             while before < 100:
-                before += 1
                 channel.basic_publish("", queue, body, timeout=0.2)
+                before += 1
 
         def publish() -> None:
             for _ in range(3):
@@ -248,7 +248,7 @@ def test_publishing_more_than_the_network_takes(target: Target) -> None:
         assert publishing.thread.is_alive()
         target.clear_alarm()
         publishing.result()
-        # What took too long goes out all the same. RabbitMQ may answer before it has put everything into the queue.
+        # What found no room is not among them. RabbitMQ may answer before it has put everything into the queue.
         eventually(lambda: channel.queue_declare(queue, passive=True).method.message_count == before + 3)
 
 
