@@ -284,7 +284,7 @@ class Consuming(Operations):
         :param multiple: whether everything up to it is refused as well
         :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
         """
-        self._link._settle(functools.partial(self._rules.basic_nack, delivery_tag, multiple, requeue))
+        self._link.settle(functools.partial(self._rules.basic_nack, delivery_tag, multiple, requeue))
 
     async def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
         """Refuse a delivery (basic.reject).
@@ -292,7 +292,7 @@ class Consuming(Operations):
         :param delivery_tag: the delivery
         :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
         """
-        self._link._settle(functools.partial(self._rules.basic_reject, delivery_tag, requeue))
+        self._link.settle(functools.partial(self._rules.basic_reject, delivery_tag, requeue))
 
 
 class Messages:

@@ -140,7 +140,12 @@ class Link(Session):
             self.flushing = True
             self.loop.call_soon(self.flush)
 
-    def _settle(self, settle: Callable[[], None]) -> None:
+    def settle(self, settle: Callable[[], None]) -> None:
+        """Have messages settled.
+
+        :param settle: does it
+        :raises pika.exceptions.ConnectionWrongStateError: see :meth:`enter`
+        """
         self.enter()
         settle()
         self.flush_soon()

@@ -29,9 +29,9 @@ class Confirmation(shared.Confirmation):
     publisher: Publisher
 
     def __await__(self) -> Generator[Any, None, None]:
-        return self._settle().__await__()
+        return self._wait().__await__()
 
-    async def _settle(self) -> None:
+    async def _wait(self) -> None:
         if self.outcome is None:
             link = self.publisher._link
             link.enter()

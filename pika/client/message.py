@@ -14,9 +14,14 @@ LOGGER = logging.getLogger(__name__)
 
 
 class Settler(Protocol):
-    """What tells the broker what became of messages: a client's channel."""
+    """What tells the broker what became of messages: a client's connection.
 
-    def _settle(self, settle: Callable[[], None]) -> None:
+    :ivar peer: how the texts of errors name the broker
+    """
+
+    peer: str
+
+    def settle(self, settle: Callable[[], None]) -> None:
         """Have one message settled, and what that sends on its way.
 
         :param settle: does it; called while nobody else uses the connection's protocol
@@ -97,12 +102,14 @@ class BaseMessage:
         return bool(self._settled)
 
     def _settle(self, how: str, method: str, *arguments: Any) -> None:
-        self._settler._settle(functools.partial(self._settle_once, how, method, arguments))
+        self._settler.settle(functools.partial(self._settle_once, how, method, arguments))
 
     def _refuse(self) -> NoReturn:
-        raise exceptions.MessageSettledError(
+        error = exceptions.MessageSettledError(
             f"the message with delivery tag {self.delivery_tag} {self._settled}; nothing was sent"
         )
+        error.context = f"{self._settler.peer}; channel {self._source.number}"
+        raise error
 
     def _settle_once(self, how: str, method: str, arguments: tuple[Any, ...]) -> None:
         if self._settled:

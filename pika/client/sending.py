@@ -69,6 +69,13 @@ class Sending(Session):
             self.let_go()
             raise
 
+    def settle(self, settle: Callable[[], None]) -> None:
+        """Have messages settled; it is sent soon.
+
+        :param settle: does it; called under the lock
+        """
+        self.do(settle, self.flush_soon)
+
     # Under the lock
 
     def flush(self) -> None:

@@ -138,19 +138,12 @@ class Consuming(Operations):
                 if consumers.get(tag) is consumer:
                     del consumers[tag]
                     self._link.stop(self._book, consumer)
-                    self._dismiss(consumer)
+                    self._link.dismiss(self._book, consumer)
                     if self._book.is_open:
                         # Behind the answer, if that is still to come.
                         self._rules.basic_cancel(tag, nowait=True)
                         self._link.flush()
             raise
-
-    def _dismiss(self, consumer: Consumer) -> None:
-        """Let those go who work for a consumer alone, once they have nothing left to do."""
-        if not consumer.shares:
-            consumer.inbox.end(None)
-            self._book.inboxes.pop(consumer.inbox, None)
-            self._link.wake(consumer.inbox)
 
     def basic_cancel(self, consumer_tag: str, *, timeout: float | None = None) -> None:
         """Cancel a consumer (basic.cancel).
@@ -176,7 +169,7 @@ class Consuming(Operations):
             if book.consumers.get(consumer_tag) is consumer:
                 del book.consumers[consumer_tag]
             if consumer is not None:
-                self._dismiss(consumer)
+                self._link.dismiss(self._book, consumer)
             self._on_fewer_consumers()
 
         self._ask("basic.cancel", operation, timeout, forget)
@@ -288,7 +281,7 @@ class Consuming(Operations):
                     link.give_back(delivery)
                     link.flush()
                 continue
-            yield Message(self, delivery.channel, delivery.method, delivery.properties, delivery.body, auto_ack)
+            yield Message(link, delivery.channel, delivery.method, delivery.properties, delivery.body, auto_ack)
 
     def _leave(self, consumer: Consumer) -> None:
         link, book = self._link, self._book
@@ -310,7 +303,7 @@ class Consuming(Operations):
                     self.basic_cancel(consumer.tag, timeout=_LEAVE_TIMEOUT)
         finally:
             with link.lock:
-                self._dismiss(consumer)
+                self._link.dismiss(self._book, consumer)
 
     def basic_get(self, queue: str, auto_ack: bool = False, *, timeout: float | None = None) -> Message | None:
         """Take one message out of a queue (basic.get).
@@ -331,7 +324,7 @@ class Consuming(Operations):
         method = reply.result()
         if reply.content is None or not isinstance(method, spec.Basic.GetOk):
             return None
-        return Message(self, self._rules, method, *reply.content, auto_ack)
+        return Message(self._link, self._rules, method, *reply.content, auto_ack)
 
     # Acknowledging
 
@@ -362,7 +355,7 @@ class Consuming(Operations):
         :param multiple: whether everything up to it is refused as well
         :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
         """
-        self._settle(functools.partial(self._rules.basic_nack, delivery_tag, multiple, requeue))
+        self._link.settle(functools.partial(self._rules.basic_nack, delivery_tag, multiple, requeue))
 
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
         """Refuse a delivery (basic.reject).
@@ -370,11 +363,4 @@ class Consuming(Operations):
         :param delivery_tag: the delivery
         :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
         """
-        self._settle(functools.partial(self._rules.basic_reject, delivery_tag, requeue))
-
-    def _settle(self, settle: Callable[[], None]) -> None:
-        try:
-            self._link.do(settle, self._link.flush_soon)
-        except exceptions.MessageSettledError as error:
-            error.context = self._where
-            raise
+        self._link.settle(functools.partial(self._rules.basic_reject, delivery_tag, requeue))

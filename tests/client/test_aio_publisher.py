@@ -373,7 +373,10 @@ def test_a_message_is_settled_once(broker: Broker) -> None:
         await message.ack()
         assert [*states, message.is_settled] == [False, True]
         for settle_again in (message.ack, message.nack, message.reject):
-            with pytest.raises(exceptions.MessageSettledError, match="delivery tag 1 was acknowledged before"):
+            with pytest.raises(
+                exceptions.MessageSettledError,
+                match=r"delivery tag 1 was acknowledged before.* \[\S+:\d+; channel \d+\]$",
+            ):
                 await settle_again()
         message = await received(channel, queue, auto_ack=True)
         with pytest.raises(exceptions.MessageSettledError, match="auto_ack"):
