@@ -9,19 +9,16 @@ from typing import Any, Callable
 from pika import exceptions, protocol, spec
 from pika.client import opening
 from pika.client.aio_channel import Channel
-from pika.client.aio_link import REPLY_TIMEOUT, Link
+from pika.client.aio_link import Link
 from pika.client.aio_opening import Opening, Provider, ask_for_credentials, dial
 from pika.client.aio_stream import Stream
 from pika.client.aio_tasks import await_all, cancel, worker
 from pika.client.opening import Where
-from pika.client.session import ChannelBook, again
+from pika.client.session import CLOSE_TIMEOUT, REPLY_TIMEOUT, ChannelBook, again
 from pika.client.state import BaseConnection
 from pika.connection import Parameters
 from pika.transport.dial import Address, Destination, describe
 from pika.transport.errors import AMQPConnectorStackTimeout
-
-#: Seconds that closing may take unless said otherwise; then the connection is dropped.
-CLOSE_TIMEOUT = 10.0
 
 
 class Connection(BaseConnection):
@@ -158,7 +155,7 @@ class Connection(BaseConnection):
         Messages that no handler has begun with go back to their queues. The connection stays open. A handler may call
         it too, and does not wait for itself.
 
-        :param timeout: seconds it may take; None for :data:`pika.client.aio_link.REPLY_TIMEOUT`
+        :param timeout: seconds it may take; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :raises pika.exceptions.AMQPTimeoutError: when it takes longer
         :raises pika.exceptions.AMQPError: the reason, when the connection ends meanwhile
         """
@@ -189,7 +186,7 @@ class Connection(BaseConnection):
 
         :param reply_code: for the broker's log
         :param reply_text: for the broker's log
-        :param timeout: seconds it may take; None for :data:`CLOSE_TIMEOUT`
+        :param timeout: seconds it may take; None for :data:`pika.client.session.CLOSE_TIMEOUT`
         """
         link = self._link
         if link.over and not link.handling and not link.calling_back:

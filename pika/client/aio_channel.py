@@ -27,7 +27,7 @@ class Channel(Consuming):
     """A channel of a :class:`pika.aio.Connection`; :meth:`pika.aio.Connection.channel` opens it.
 
     Its methods that wait are coroutines, which any number of tasks may call at a time. Those that wait for the broker's
-    answer take `timeout`, in seconds; None is :data:`pika.client.aio_link.REPLY_TIMEOUT`. When the broker closes the
+    answer take `timeout`, in seconds; None is :data:`pika.client.session.REPLY_TIMEOUT`. When the broker closes the
     channel instead of answering, they raise its reason. One that is cancelled leaves the channel usable: what the
     broker answers late is undone, so a message goes back to its queue.
 

@@ -17,13 +17,10 @@ from pika.client.aio_message import Message
 from pika.client.aio_operations import Arguments, Operations
 from pika.client.aio_tasks import TURN, Crew, Parking, open_gate, shut_gate
 from pika.client.queues import Consumer, Inbox
-from pika.client.session import ChannelBook, again
+from pika.client.session import LEAVE_TIMEOUT, ChannelBook, again
 
 if TYPE_CHECKING:
     from pika.client.aio_channel import Channel
-
-# Seconds that leaving a loop over messages may take.
-_LEAVE_TIMEOUT = 10.0
 
 OnMessage = Callable[["Channel", "spec.Basic.Deliver", "spec.BasicProperties", bytes], object]
 
@@ -413,7 +410,7 @@ class Messages:
         try:
             if self._begun and channel.is_open and channel._book.consumers.get(consumer.tag) is consumer:
                 with contextlib.suppress(exceptions.AMQPError):
-                    await channel.basic_cancel(consumer.tag, timeout=_LEAVE_TIMEOUT)
+                    await channel.basic_cancel(consumer.tag, timeout=LEAVE_TIMEOUT)
         finally:
             self._leave()
 

@@ -14,7 +14,7 @@ from pika.client.aio_stream import Stream
 from pika.client.aio_tasks import Callbacks as CallbackTask
 from pika.client.aio_tasks import foreign, open_gate, shut_gate
 from pika.client.queues import Inbox
-from pika.client.session import Callbacks, ChannelBook, Session, again
+from pika.client.session import REPLY_TIMEOUT, Callbacks, ChannelBook, Session, again
 from pika.protocol import Reply
 from pika.transport import forks
 
@@ -23,8 +23,6 @@ LOGGER = logging.getLogger(__name__)
 M = TypeVar("M", bound=Method)
 Gate = asyncio.Future[bool]
 
-#: Seconds that a call waits for the broker's answer unless said otherwise.
-REPLY_TIMEOUT = 600.0
 #: So many pieces may wait to be sent together; who makes more lets the loop take its turn before.
 PIECES_TOGETHER = 64
 #: A body of so many octets is sent at once: nothing is gained by sending others with it.

@@ -10,9 +10,10 @@ from typing import Any, Callable
 from pika import exceptions, protocol, spec
 from pika._arguments import as_body, require_callable
 from pika.client import publisher as shared
-from pika.client.aio_link import LARGE, PIECES_TOGETHER, REPLY_TIMEOUT, Gate, Link
+from pika.client.aio_link import LARGE, PIECES_TOGETHER, Gate, Link
 from pika.client.aio_tasks import open_gate
 from pika.client.publisher import Body
+from pika.client.session import REPLY_TIMEOUT
 
 
 class Confirmation(shared.Confirmation):
@@ -21,7 +22,7 @@ class Confirmation(shared.Confirmation):
     It ends in exactly one way: the broker took the message; it refused it (:class:`~pika.exceptions.NackError`); no
     queue took it and it came back, if it was mandatory (:class:`~pika.exceptions.UnroutableError`); or the channel or
     the connection ended before the broker said (:class:`~pika.exceptions.PublishOutcomeUnknown`). Awaiting it raises
-    these, and :class:`~pika.exceptions.AMQPTimeoutError` after :data:`pika.client.aio_link.REPLY_TIMEOUT`.
+    these, and :class:`~pika.exceptions.AMQPTimeoutError` after :data:`pika.client.session.REPLY_TIMEOUT`.
     """
 
     __slots__ = ("publisher",)
@@ -128,7 +129,7 @@ class Publisher(shared.Window[Confirmation]):
         :param routing_key: what the exchange routes it by
         :param properties: its properties; None is none at all
         :param timeout: seconds to wait for room, and for the confirm; None for
-            :data:`pika.client.aio_link.REPLY_TIMEOUT`
+            :data:`pika.client.session.REPLY_TIMEOUT`
         :raises pika.exceptions.NackError: when the broker refused it
         :raises pika.exceptions.UnroutableError: when no queue took it; ``messages`` has what came back
         :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before the broker said
@@ -163,7 +164,7 @@ class Publisher(shared.Window[Confirmation]):
         :param exchange: the exchange; empty is the default exchange, which routes to the queue that `routing_key` names
         :param routing_key: what the exchange routes it by
         :param properties: its properties; None is none at all
-        :param timeout: seconds to wait for room; None for :data:`pika.client.aio_link.REPLY_TIMEOUT`
+        :param timeout: seconds to wait for room; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :returns: what becomes of it
         :raises pika.exceptions.AMQPTimeoutError: when there is no room in time; it was not published
         :raises pika.exceptions.ChannelWrongStateError: when the channel is closed; it was not published
@@ -210,7 +211,7 @@ class Publisher(shared.Window[Confirmation]):
     async def wait(self, timeout: float | None = None) -> None:
         """Wait until no message is unconfirmed, and raise what nobody has looked at.
 
-        :param timeout: seconds; None for :data:`pika.client.aio_link.REPLY_TIMEOUT`
+        :param timeout: seconds; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :raises pika.exceptions.NackError: when the broker refused messages
         :raises pika.exceptions.UnroutableError: when no queue took messages
         :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before it had said

@@ -11,16 +11,13 @@ from pika.amqp_object import Method
 from pika.client.io_thread import IOThread
 from pika.client.queues import Inbox
 from pika.client.sending import Sending
-from pika.client.session import Callbacks, again
+from pika.client.session import REPLY_TIMEOUT, Callbacks, again
 from pika.client.threads import CallbackThread, Gate, is_inside
 from pika.protocol import Reply
 from pika.transport import forks
 from pika.transport.stream import Stream
 
 M = TypeVar("M", bound=Method)
-
-#: Seconds that a call waits for the broker's answer unless said otherwise.
-REPLY_TIMEOUT = 600.0
 
 
 class Link(Sending):

@@ -13,6 +13,13 @@ from pika.protocol import Event
 
 Callbacks = list[Callable[..., object]]
 
+#: Seconds that a call waits for the broker's answer unless said otherwise.
+REPLY_TIMEOUT = 600.0
+#: Seconds that closing a connection may take unless said otherwise; then it is dropped.
+CLOSE_TIMEOUT = 10.0
+#: Seconds that leaving a loop over messages may take.
+LEAVE_TIMEOUT = 10.0
+
 
 def again(error: BaseException) -> BaseException:
     """Return an exception to raise that others raise too: a copy, so that each has its own traceback."""

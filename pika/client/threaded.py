@@ -12,9 +12,9 @@ from typing import Any, Callable
 
 from pika import exceptions, protocol, spec
 from pika.client import opening
-from pika.client.link import REPLY_TIMEOUT, Link
+from pika.client.link import Link
 from pika.client.opening import Provider, Where
-from pika.client.session import ChannelBook, again
+from pika.client.session import CLOSE_TIMEOUT, REPLY_TIMEOUT, ChannelBook, again
 from pika.client.state import BaseConnection
 from pika.client.threaded_channel import Channel
 from pika.client.threads import STRETCH, later
@@ -23,9 +23,8 @@ from pika.transport.dial import Address, Destination, describe, dial
 from pika.transport.errors import AMQPConnectorStackTimeout
 from pika.transport.stream import Ready, Stream
 
-#: Seconds that closing may take unless said otherwise; then the connection is dropped.
-CLOSE_TIMEOUT = 10.0
-# The same at the end of the interpreter, for all connections together; and for threads that are about to end.
+# Seconds that closing may take at the end of the interpreter, for all connections together; and the end of threads
+# that are about to end.
 _EXIT_TIMEOUT = 1.0
 
 _living: weakref.WeakSet[Connection] = weakref.WeakSet()
@@ -157,7 +156,7 @@ class Connection(BaseConnection):
         it too, and does not wait for itself. In a signal handler that interrupts a call of this connection, it returns
         at once, and happens soon.
 
-        :param timeout: seconds it may take; None for :data:`pika.client.link.REPLY_TIMEOUT`
+        :param timeout: seconds it may take; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :raises pika.exceptions.AMQPTimeoutError: when it takes longer
         :raises pika.exceptions.AMQPError: the reason, when the connection ends meanwhile
         """
@@ -189,7 +188,7 @@ class Connection(BaseConnection):
 
         :param reply_code: for the broker's log
         :param reply_text: for the broker's log
-        :param timeout: seconds it may take; None for :data:`CLOSE_TIMEOUT`
+        :param timeout: seconds it may take; None for :data:`pika.client.session.CLOSE_TIMEOUT`
         """
         link = self._link
         seconds = CLOSE_TIMEOUT if timeout is None else timeout

@@ -27,8 +27,8 @@ class Channel(Consuming):
     """A channel of a :class:`pika.Connection`; :meth:`pika.Connection.channel` opens it.
 
     Every method is safe from any thread, from handlers and from callbacks. Those that wait for the broker's answer take
-    `timeout`, in seconds; None is :data:`pika.client.link.REPLY_TIMEOUT`. When the broker closes the channel instead of
-    answering, they raise its reason.
+    `timeout`, in seconds; None is :data:`pika.client.session.REPLY_TIMEOUT`. When the broker closes the channel instead
+    of answering, they raise its reason.
 
     :param connection: the connection
     :param link: what is behind it

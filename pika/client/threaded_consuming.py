@@ -14,7 +14,7 @@ from pika._arguments import require_callable
 from pika.client.link import Link
 from pika.client.message import Message
 from pika.client.queues import Consumer, Inbox
-from pika.client.session import ChannelBook, again
+from pika.client.session import LEAVE_TIMEOUT, ChannelBook, again
 from pika.client.threaded_operations import Arguments, Operations
 from pika.client.threads import Crew, ExecutorCrew, Gate, Parking, later
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from pika.client.threaded_channel import Channel
-
-# Seconds that leaving a loop over messages may take.
-_LEAVE_TIMEOUT = 10.0
 
 OnMessage = Callable[["Channel", "spec.Basic.Deliver", "spec.BasicProperties", bytes], object]
 
@@ -300,7 +297,7 @@ class Consuming(Operations):
                     link.flush()
             else:
                 with contextlib.suppress(exceptions.AMQPError):
-                    self.basic_cancel(consumer.tag, timeout=_LEAVE_TIMEOUT)
+                    self.basic_cancel(consumer.tag, timeout=LEAVE_TIMEOUT)
         finally:
             with link.lock:
                 self._link.dismiss(self._book, consumer)

@@ -10,8 +10,9 @@ from typing import Callable
 from pika import exceptions, protocol, spec
 from pika._arguments import as_body, require_callable
 from pika.client import publisher as shared
-from pika.client.link import REPLY_TIMEOUT, Link
+from pika.client.link import Link
 from pika.client.publisher import Body
+from pika.client.session import REPLY_TIMEOUT
 from pika.client.threads import Gate
 
 #: So many threads are woken at a time of those that wait for room.
@@ -35,7 +36,7 @@ class Confirmation(shared.Confirmation):
     def result(self, timeout: float | None = None) -> None:
         """Wait for its end, and raise unless the broker took the message.
 
-        :param timeout: seconds; None for :data:`pika.client.link.REPLY_TIMEOUT`
+        :param timeout: seconds; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :raises pika.exceptions.NackError: when the broker refused it
         :raises pika.exceptions.UnroutableError: when no queue took it; ``messages`` has what came back
         :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before
@@ -48,7 +49,7 @@ class Confirmation(shared.Confirmation):
     def exception(self, timeout: float | None = None) -> exceptions.AMQPError | None:
         """Wait for its end, and return what :meth:`result` raises over it; None when the broker took the message.
 
-        :param timeout: seconds; None for :data:`pika.client.link.REPLY_TIMEOUT`
+        :param timeout: seconds; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :raises pika.exceptions.AMQPTimeoutError: when it has not ended in time
         """
         if self.outcome is None:
@@ -130,7 +131,7 @@ class Publisher(shared.Window[Confirmation]):
         :param exchange: the exchange; empty is the default exchange, which routes to the queue that `routing_key` names
         :param routing_key: what the exchange routes it by
         :param properties: its properties; None is none at all
-        :param timeout: seconds to wait for room; None for :data:`pika.client.link.REPLY_TIMEOUT`
+        :param timeout: seconds to wait for room; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :returns: what becomes of it
         :raises pika.exceptions.AMQPTimeoutError: when there is no room in time; it was not published
         :raises pika.exceptions.ChannelWrongStateError: when the channel is closed
@@ -177,7 +178,7 @@ class Publisher(shared.Window[Confirmation]):
     def wait(self, timeout: float | None = None) -> None:
         """Wait until no message is unconfirmed, and raise what nobody has looked at.
 
-        :param timeout: seconds; None for :data:`pika.client.link.REPLY_TIMEOUT`
+        :param timeout: seconds; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :raises pika.exceptions.NackError: when the broker refused messages
         :raises pika.exceptions.UnroutableError: when no queue took messages
         :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before it had said
