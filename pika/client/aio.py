@@ -14,7 +14,7 @@ from pika.client.aio_opening import Opening, Provider, ask_for_credentials, dial
 from pika.client.aio_stream import Stream
 from pika.client.aio_tasks import await_all, cancel, worker
 from pika.client.opening import Where
-from pika.client.session import CLOSE_TIMEOUT, REPLY_TIMEOUT, ChannelBook, again
+from pika.client.session import CLOSE_TIMEOUT, REPLY_TIMEOUT, ChannelBook
 from pika.client.state import BaseConnection
 from pika.connection import Parameters
 from pika.transport.dial import Address, Destination, describe
@@ -139,10 +139,10 @@ class Connection(BaseConnection):
             await link.ask(what, operation, timeout, late)
         except exceptions.ConnectionWrongStateError:
             # Of the end of a connection that nobody used at that time, the first call tells.
-            if link.error is None or link.told or isinstance(link.error, exceptions.ConnectionClosedByClient):
+            error = link.untold()
+            if error is None:
                 raise
-            link.told = True
-            raise again(link.error) from None
+            raise error from None
         except exceptions.AMQPConnectionError:
             link.told = True
             raise

@@ -33,12 +33,34 @@ def again(error: BaseException) -> BaseException:
     return own
 
 
-class ChannelBook:
+class Ending:
+    """Why something is closed, of which the first call tells that finds it so.
+
+    :ivar error: why, once it is
+    :ivar told: whether a call has raised that
+    """
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self.told = False
+
+    @property
+    def ended_by_program(self) -> bool:
+        """Whether it is closed because the program closed it, or its connection."""
+        return isinstance(self.error, exceptions.ConnectionClosedByClient)
+
+    def untold(self) -> BaseException | None:
+        """Return what has ended it, for a call to raise, unless one has before or the program knows by itself."""
+        if self.error is None or self.told or self.ended_by_program:
+            return None
+        self.told = True
+        return again(self.error)
+
+
+class ChannelBook(Ending):
     """What a client keeps of a channel.
 
     :ivar rules: the channel of the protocol
-    :ivar error: why it is closed, once it is
-    :ivar told: whether a call has raised that
     :ivar consumers: by tag; one that was cancelled stays until the broker has said so
     :ivar inboxes: where its deliveries wait
     :ivar on_close: called with the reason when it is closed
@@ -51,9 +73,8 @@ class ChannelBook:
     """
 
     def __init__(self, rules: protocol.Channel) -> None:
+        super().__init__()
         self.rules = rules
-        self.error: BaseException | None = None
-        self.told = False
         self.consumers: dict[str, Consumer] = {}
         self.inboxes: dict[Inbox, None] = {}
         self.on_close: Callbacks = []
@@ -69,11 +90,10 @@ class ChannelBook:
 
     @property
     def ended_by_program(self) -> bool:
-        """Whether it is closed because the program closed it, or its connection."""
         if isinstance(self.error, exceptions.ChannelClosedByClient):
             # Over a message that is too large the library closes the channel by itself.
             return self.error.reply_code != spec.CONTENT_TOO_LARGE
-        return isinstance(self.error, exceptions.ConnectionClosedByClient)
+        return super().ended_by_program
 
     def end(self, error: BaseException) -> None:
         """Take note that the channel is closed, and why."""
@@ -88,14 +108,12 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-class Session(abc.ABC):
+class Session(Ending, abc.ABC):
     """A connection of the protocol with a client's channels.
 
     :ivar rules: the connection of the protocol
     :ivar peer: how the texts of errors name the broker
     :ivar channels: what is kept of its channels, by number
-    :ivar error: why it is closed, once it is
-    :ivar told: whether a call has raised that
     :ivar on_blocked: called with the method when the broker stops reading what is published
     :ivar on_unblocked: called with the method when it goes on
     :ivar on_close: called with the reason when the connection is closed
@@ -105,11 +123,10 @@ class Session(abc.ABC):
     """
 
     def __init__(self, rules: protocol.Connection) -> None:
+        super().__init__()
         self.rules = rules
         self.peer = rules.settings.peer
         self.channels: dict[int, ChannelBook] = {}
-        self.error: BaseException | None = None
-        self.told = False
         self.on_blocked: Callbacks = []
         self.on_unblocked: Callbacks = []
         self.on_close: Callbacks = []

@@ -14,7 +14,7 @@ from pika import exceptions, protocol, spec
 from pika.client import opening
 from pika.client.link import Link
 from pika.client.opening import Provider, Where
-from pika.client.session import CLOSE_TIMEOUT, REPLY_TIMEOUT, ChannelBook, again
+from pika.client.session import CLOSE_TIMEOUT, REPLY_TIMEOUT, ChannelBook
 from pika.client.state import BaseConnection
 from pika.client.threaded_channel import Channel
 from pika.client.threads import STRETCH, later
@@ -139,10 +139,10 @@ class Connection(BaseConnection):
             link.ask(what, operation, timeout)
         except exceptions.ConnectionWrongStateError:
             # Of the end of a connection that nobody used at that time, the first call tells.
-            if link.error is None or link.told or isinstance(link.error, exceptions.ConnectionClosedByClient):
+            error = link.untold()
+            if error is None:
                 raise
-            link.told = True
-            raise again(link.error) from None
+            raise error from None
         except exceptions.AMQPConnectionError:
             link.told = True
             raise

@@ -9,7 +9,7 @@ from typing import Any, Callable, Optional, TypeVar
 from pika import exceptions, frame, protocol, spec
 from pika.amqp_object import Method
 from pika.client.link import Link
-from pika.client.session import ChannelBook, again
+from pika.client.session import ChannelBook, Ending
 from pika.protocol import Reply
 
 Arguments = Optional[Mapping[str, Any]]
@@ -47,11 +47,10 @@ class Operations:
             reply = self._link.ask(f"{what} on channel {self._rules.number}", operation, timeout, late)
         except exceptions.ChannelWrongStateError:
             # What was not waited for, as an acknowledgement, may have ended the channel: the first call says so.
-            error = self._book.error
-            if error is None or self._book.ended_by_program or self._ending.told:
+            error = self._ending.untold()
+            if error is None:
                 raise
-            self._ending.told = True
-            raise again(error) from None
+            raise error from None
         except (exceptions.ChannelClosed, exceptions.AMQPConnectionError):
             self._ending.told = True
             raise
@@ -63,7 +62,7 @@ class Operations:
         return f"{self._link.peer}; channel {self._rules.number}"
 
     @property
-    def _ending(self) -> ChannelBook | Link:
+    def _ending(self) -> Ending:
         """What has ended: the channel, or the connection, whose end one channel tells for all."""
         return self._link if self._book.error is self._link.error else self._book
 
