@@ -178,6 +178,17 @@ class Session(Ending, abc.ABC):
         for inbox in filled:
             self.wake(inbox)
 
+    def open_book(self, channel_number: int | None) -> ChannelBook:
+        """Begin to keep a channel, which is to be opened.
+
+        :param channel_number: its number; None takes the lowest that is free
+        :returns: what is kept of it
+        :raises pika.exceptions.AMQPError: when there can be no channel of this number
+        """
+        rules = self.rules.open_channel(channel_number)
+        book = self.channels[rules.number] = ChannelBook(rules)
+        return book
+
     def end_channel(self, book: ChannelBook, error: BaseException) -> None:
         """Take note that a channel is closed, and tell everybody who waits for something of it."""
         if book.error is None:

@@ -104,10 +104,9 @@ class Connection(BaseConnection):
         opened: list[ChannelBook] = []
 
         def operation() -> protocol.Reply[spec.Channel.OpenOk]:
-            rules = link.rules.open_channel(channel_number)
-            book = link.channels[rules.number] = ChannelBook(rules)
+            book = link.open_book(channel_number)
             opened.append(book)
-            return rules.open()
+            return book.rules.open()
 
         try:
             self._ask("channel.open", operation, timeout)
