@@ -14,7 +14,7 @@ from pika.client.aio_stream import Stream
 from pika.client.aio_tasks import Callbacks as CallbackTask
 from pika.client.aio_tasks import foreign, open_gate, shut_gate
 from pika.client.queues import Inbox
-from pika.client.session import REPLY_TIMEOUT, Callbacks, ChannelBook, Session, again
+from pika.client.session import REPLY_TIMEOUT, ChannelBook, Session, again
 from pika.protocol import Reply
 from pika.transport import forks
 
@@ -56,8 +56,6 @@ class Link(Session):
         self.over = False
         #: Whether what is to be sent will be, at the end of the loop's turn.
         self.flushing = False
-        #: Inboxes that hold as much as they may: as long as there is one, nothing is read unless somebody waits.
-        self.full: dict[Inbox, None] = {}
         #: Tasks that drain the connection: their own handlers are not waited for.
         self.draining: dict[asyncio.Task[Any] | None, None] = {}
         # How many calls wait for something that has to be read; and those whose time is the usual one, with its end: a
@@ -205,21 +203,11 @@ class Link(Session):
         self._open_all(self._for_rest)
 
     def relieve(self, inbox: Inbox) -> None:
-        """Go on reading if an inbox has been worked off far enough."""
         if inbox in self.full and (inbox.over or not inbox.holds(0.5)):
             del self.full[inbox]
             self._choose_to_read()
 
     # What a session asks for
-
-    def call_back(self, callbacks: Callbacks, *arguments: Any) -> None:
-        for callback in tuple(callbacks):
-            self.callbacks.call(callback, *arguments)
-
-    def wake(self, inbox: Inbox) -> None:
-        inbox.wake()
-        if self.full:
-            self.relieve(inbox)
 
     def on_alarm(self, blocked: bool) -> None:
         if self._blocked_timer is not None:
@@ -374,14 +362,7 @@ class Link(Session):
 
     def _act(self) -> None:
         self.take_events()
-        if self.filled:
-            for inbox in self.filled:
-                if inbox.holds():
-                    self.full[inbox] = None
-            self.filled.clear()
         if self.full:
-            for inbox in [inbox for inbox in self.full if inbox.over]:
-                del self.full[inbox]
             self._choose_to_read()
         if self._for_open:
             self._on_handshake()

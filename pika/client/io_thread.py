@@ -121,11 +121,11 @@ class IOThread:
                 self._rules.stream_lost(error)
             if due:
                 self._tick(now)
-            link.take_events()
+            delivered = link.take_events()
             if self._abandoned is not None:
                 self._rules.abandon(self._abandoned)
                 link.end(self._abandoned)
-            self.paused = link.after_events()
+            self.paused = link.after_events(delivered)
             self.resting = bool(data) and link.is_unattended
             self._plan(now)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable, TypeVar
+from typing import Callable, TypeVar
 
 from pika import exceptions, protocol
 from pika.amqp_object import Method
 from pika.client.io_thread import IOThread
 from pika.client.queues import Inbox
 from pika.client.sending import Sending
-from pika.client.session import REPLY_TIMEOUT, Callbacks, again
+from pika.client.session import REPLY_TIMEOUT, again
 from pika.client.threads import CallbackThread, Gate, is_inside
 from pika.protocol import Reply
 from pika.transport import forks
@@ -33,12 +33,10 @@ class Link(Sending):
 
     def __init__(self, rules: protocol.Connection, stream: Stream, blocked_timeout: float | None) -> None:
         super().__init__(rules, stream)
-        self.callbacks = CallbackThread(f"pika-callbacks-{self.peer}")
+        self.callbacks: CallbackThread = CallbackThread(f"pika-callbacks-{self.peer}")
         self.io = IOThread(self, blocked_timeout)
         #: Whether the thread has ended, or is about to, and the socket is closed.
         self.over = False
-        #: Inboxes that hold as much as they may: as long as there is one, nothing is read unless somebody waits.
-        self.full: dict[Inbox, None] = {}
         #: Threads that drain the connection: their own handlers are not waited for.
         self.draining: dict[int, None] = {}
         #: Whether there has ever been a consumer.
@@ -211,15 +209,6 @@ class Link(Sending):
 
     # What has come; under the lock
 
-    def call_back(self, callbacks: Callbacks, *arguments: Any) -> None:
-        for callback in tuple(callbacks):
-            self.callbacks.call(callback, *arguments)
-
-    def wake(self, inbox: Inbox) -> None:
-        inbox.wake()
-        if self.full:
-            self.relieve(inbox)
-
     def on_alarm(self, blocked: bool) -> None:
         self.io.on_alarm(blocked)
 
@@ -228,16 +217,13 @@ class Link(Sending):
         """Whether nobody waits for what has to be read: no call, no consumer."""
         return not self._awaiting and not self.consumes
 
-    def after_events(self) -> bool:
+    def after_events(self, delivered: bool) -> bool:
         """Do what is left to do when events were taken.
 
+        :param delivered: whether there were deliveries
         :returns: whether to stop reading for now
         """
-        if self.filled:
-            for inbox in self.filled:
-                if inbox.holds():
-                    self.full[inbox] = None
-            self.filled.clear()
+        if delivered:
             self.attending = True
         elif self.attending:
             self.attending = self._held_back > 0
@@ -249,9 +235,6 @@ class Link(Sending):
             self.congested = False
         if self._for_room and not self.stream.has_output:
             self._open_all(self._for_room)
-        if self.full:
-            for inbox in [inbox for inbox in self.full if inbox.over]:
-                del self.full[inbox]
         self.over = self.error is not None
         return bool(self.full) and not self._awaiting
 
@@ -263,7 +246,7 @@ class Link(Sending):
         self._open_all(self._for_rest)
 
     def relieve(self, inbox: Inbox) -> None:
-        """Go on reading if an inbox has been worked off far enough; takes the lock by itself."""
+        # It takes the lock by itself.
         if inbox in self.full and (inbox.over or not inbox.holds(0.5)):
             with self.lock:
                 self.full.pop(inbox, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from pika import exceptions, protocol, spec
 from pika.client.queues import Consumer, Inbox
@@ -108,6 +108,13 @@ def _nothing() -> None:
     """Do nothing."""
 
 
+class Caller(Protocol):
+    """What calls users' callbacks, one by one."""
+
+    def call(self, callback: Callable[..., object], *arguments: Any) -> None:
+        """Have a callback called, behind those before it."""
+
+
 class Session(Ending, abc.ABC):
     """A connection of the protocol with a client's channels.
 
@@ -117,10 +124,13 @@ class Session(Ending, abc.ABC):
     :ivar on_blocked: called with the method when the broker stops reading what is published
     :ivar on_unblocked: called with the method when it goes on
     :ivar on_close: called with the reason when the connection is closed
-    :ivar filled: inboxes that have got deliveries and whose readers are to be woken
+    :ivar callbacks: what calls users' callbacks, one by one, where they may do anything
+    :ivar full: inboxes that hold as much as they may: as long as there is one, nothing is read unless somebody waits
 
     :param rules: see above; it is open
     """
+
+    callbacks: Caller
 
     def __init__(self, rules: protocol.Connection) -> None:
         super().__init__()
@@ -130,19 +140,29 @@ class Session(Ending, abc.ABC):
         self.on_blocked: Callbacks = []
         self.on_unblocked: Callbacks = []
         self.on_close: Callbacks = []
-        self.filled: dict[Inbox, None] = {}
+        self.full: dict[Inbox, None] = {}
 
     @abc.abstractmethod
-    def call_back(self, callbacks: Callbacks, *arguments: Any) -> None:
-        """Have a user's callbacks called soon, where they may do anything."""
+    def relieve(self, inbox: Inbox) -> None:
+        """Go on reading if an inbox has been worked off far enough.
 
-    @abc.abstractmethod
-    def wake(self, inbox: Inbox) -> None:
-        """Wake who waits for deliveries of an inbox, or for its end."""
+        :param inbox: the inbox, from which something was taken, or which is over
+        """
 
     @abc.abstractmethod
     def on_alarm(self, blocked: bool) -> None:
         """Take note that the broker has stopped reading what is published, or goes on."""
+
+    def call_back(self, callbacks: Callbacks, *arguments: Any) -> None:
+        """Have a user's callbacks called soon, where they may do anything."""
+        for callback in tuple(callbacks):
+            self.callbacks.call(callback, *arguments)
+
+    def wake(self, inbox: Inbox) -> None:
+        """Wake who waits for deliveries of an inbox, or for its end."""
+        inbox.wake()
+        if self.full:
+            self.relieve(inbox)
 
     def timed_out(self, what: str, timeout: float) -> exceptions.AMQPTimeoutError:
         """Return what to raise when something took too long.
@@ -155,9 +175,13 @@ class Session(Ending, abc.ABC):
         error.context = self.peer if blocked is None else f"{self.peer}; the broker has blocked it: {blocked}"
         return error
 
-    def take_events(self) -> None:
-        """Take the events of what has arrived, and do what each asks for; then wake who has got deliveries."""
-        next_event, channels, filled = self.rules.next_event, self.channels, self.filled
+    def take_events(self) -> bool:
+        """Take the events of what has arrived, and do what each asks for; then wake who has got deliveries.
+
+        :returns: whether somebody has
+        """
+        next_event, channels = self.rules.next_event, self.channels
+        filled: dict[Inbox, None] = {}
         while True:
             event = next_event()
             if event is None:
@@ -177,6 +201,10 @@ class Session(Ending, abc.ABC):
                     handler(self, event)
         for inbox in filled:
             self.wake(inbox)
+            # Whoever ends one wakes those who wait for it, and so relieves it.
+            if inbox.holds() and not inbox.over:
+                self.full[inbox] = None
+        return bool(filled)
 
     def open_book(self, channel_number: int | None) -> ChannelBook:
         """Begin to keep a channel, which is to be opened.
