@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import time
 from typing import Any, Callable, TypeVar
 
@@ -17,8 +16,6 @@ from pika.client.queues import Inbox
 from pika.client.session import REPLY_TIMEOUT, ChannelBook, Session, again
 from pika.protocol import Reply
 from pika.transport import forks
-
-LOGGER = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Method)
 Gate = asyncio.Future[bool]
@@ -195,8 +192,7 @@ class Link(Session):
                 consumer.inbox.items.clear()
 
     def _drop(self, reply_code: int, reply_text: str) -> None:
-        LOGGER.warning("%s did not answer connection.close in time: dropping the connection", self.peer)
-        self.give_up(exceptions.ConnectionClosedByClient(reply_code, reply_text))
+        self.give_up(self.dropped(reply_code, reply_text))
 
     def on_rest(self) -> None:
         """Take note that somebody has worked off all that there was for him."""
@@ -217,7 +213,7 @@ class Link(Session):
             self._blocked_timer = self.loop.call_later(self._blocked_timeout, self._on_blocked_too_long)
 
     def _on_blocked_too_long(self) -> None:
-        self.rules.stream_lost(exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired."))
+        self.give_up_blocked()
         self._act()
 
     # Waiting
@@ -417,10 +413,7 @@ class Link(Session):
 
     def _on_fork(self, parent: int) -> None:
         """In a child: be closed, without a word to the broker, which goes on talking to the parent."""
-        error = exceptions.ConnectionWrongStateError(
-            f"the connection to {self.peer} belongs to process {parent}; in a child of that it is "
-            f"closed: open a connection after the fork"
-        )
+        error = forks.closed_in_child(self.peer, parent)
         self.stream.abandon()
         self.rules.abandon(error)
         for book in self.channels.values():

@@ -15,7 +15,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Callable
 
 from pika import exceptions
-from pika.client.queues import Inbox
+from pika.client.queues import HANDLER_RAISED, Inbox
 
 if TYPE_CHECKING:
     from pika.client.aio_link import Link
@@ -252,21 +252,12 @@ class Crew(Workers):
             except asyncio.CancelledError:
                 if was_cancelled():
                     raise
-                _tell_of(consumer.tag, method.delivery_tag)
+                LOGGER.exception(HANDLER_RAISED, consumer.tag, method.delivery_tag)
             except Exception:
-                _tell_of(consumer.tag, method.delivery_tag)
+                LOGGER.exception(HANDLER_RAISED, consumer.tag, method.delivery_tag)
             if clock() > end:
                 await asyncio.sleep(0)
                 end = clock() + TURN
-
-
-def _tell_of(tag: str, delivery_tag: int) -> None:
-    LOGGER.exception(
-        "The handler of consumer %r raised; the message with delivery tag %s stays unacknowledged unless the "
-        "handler settled it: use message.process(), or acknowledge and reject in try and except",
-        tag,
-        delivery_tag,
-    )
 
 
 class Callbacks(Workers):

@@ -281,9 +281,7 @@ class Link(Sending):
 
     def _on_fork(self, parent: int) -> None:
         """In a child: be closed, without a word to the broker, which goes on talking to the parent."""
-        error = exceptions.ConnectionWrongStateError(
-            f"The connection belongs to process {parent}; in a child of that it is closed: open one after the fork"
-        )
+        error = forks.closed_in_child(self.peer, parent)
         # Threads that held it, or waited for something, are not here.
         self.lock = threading.RLock()
         self._awaiting.clear()

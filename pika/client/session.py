@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import abc
 import copy
+import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from pika import exceptions, protocol, spec
 from pika.client.queues import Consumer, Inbox
 from pika.protocol import Event
+
+LOGGER = logging.getLogger(__name__)
 
 Callbacks = list[Callable[..., object]]
 
@@ -205,6 +208,19 @@ class Session(Ending, abc.ABC):
             if inbox.holds() and not inbox.over:
                 self.full[inbox] = None
         return bool(filled)
+
+    def give_up_blocked(self) -> None:
+        """Lose the connection, which the broker has blocked for too long."""
+        self.rules.stream_lost(exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired."))
+
+    def dropped(self, reply_code: int, reply_text: str) -> exceptions.ConnectionClosedByClient:
+        """Return why the connection is closed: the program has closed it, and the broker has not answered in time.
+
+        :param reply_code: what the program has closed it with
+        :param reply_text: see above
+        """
+        LOGGER.warning("%s did not answer connection.close in time: dropping the connection", self.peer)
+        return exceptions.ConnectionClosedByClient(reply_code, reply_text)
 
     def open_book(self, channel_number: int | None) -> ChannelBook:
         """Begin to keep a channel, which is to be opened.
