@@ -211,9 +211,12 @@ def connect(where: Where = None, *, name: str | None = None, credentials: Provid
     :param credentials: in place of those of `where`: credentials, or a function without arguments that returns them,
         which is called for each attempt to connect; it may be a coroutine function
     :returns: what gives the connection, open
+    :raises TypeError: when `where` or `credentials` is of another type
+    :raises ValueError: when a URL cannot be understood
     :raises pika.exceptions.AMQPConnectionError: when no broker could be reached; the text lists each address with
         its cause
     :raises pika.exceptions.ProbableAuthenticationError: when the broker refused the credentials
     :raises pika.exceptions.ProbableAccessDeniedError: when the broker refused the virtual host
     """
+    opening.require_credentials(credentials)
     return Opening(lambda: Connection(name, credentials)._connect(where))

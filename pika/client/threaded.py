@@ -45,6 +45,8 @@ class Connection(BaseConnection):
     :param name: what the broker shows the connection as
     :param credentials: in place of those of `where`: credentials, or a function without arguments that returns them,
         which is called for each attempt to connect
+    :raises TypeError: when `where` or `credentials` is of another type
+    :raises ValueError: when a URL cannot be understood
     :raises pika.exceptions.AMQPConnectionError: when no broker could be reached; the text lists each address with
         its cause
     :raises pika.exceptions.ProbableAuthenticationError: when the broker refused the credentials
@@ -53,7 +55,7 @@ class Connection(BaseConnection):
 
     def __init__(self, where: Where = None, *, name: str | None = None, credentials: Provider = None) -> None:
         super().__init__(name)
-        self._credentials = credentials
+        self._credentials = opening.require_credentials(credentials)
         self._link: Link = dial(opening.destinations(where), self._open)
         self._rules = self._link.rules
         self._link.io.start()

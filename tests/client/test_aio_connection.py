@@ -447,3 +447,9 @@ def test_a_function_that_chooses_the_heartbeat_can_look_at_the_connection(broker
             assert re.fullmatch(r"<Connection 'curious' to \S+ OPEN>", repr(connection))
 
     run(program)
+
+
+def test_what_can_be_no_credentials_is_refused_before_anything_else() -> None:
+    for refused in (5, "guest:guest"):
+        with pytest.raises(TypeError, match=f"takes as credentials .* but got {type(refused).__name__}"):
+            aio.connect(at(free_port()), credentials=refused)  # type: ignore[arg-type]

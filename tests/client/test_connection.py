@@ -344,3 +344,10 @@ def test_a_function_that_chooses_the_heartbeat_can_look_at_the_connection(broker
         assert seen == ["<Connection 'curious' CONNECTING>", False, False, False]
         assert connection.is_open
         assert re.fullmatch(r"<Connection 'curious' to \S+ OPEN>", repr(connection))
+
+
+def test_what_can_be_no_credentials_is_refused_before_anything_else() -> None:
+    # Nobody listens there: it does not come to that.
+    for refused in (5, "guest:guest"):
+        with pytest.raises(TypeError, match=f"takes as credentials .* but got {type(refused).__name__}"):
+            pika.connect(at(free_port()), credentials=refused)  # type: ignore[arg-type]
