@@ -14,7 +14,7 @@ from pika.client.aio_consuming import Consuming
 from pika.client.aio_link import LARGE, PIECES_TOGETHER, Gate, Link
 from pika.client.aio_publisher import Publisher
 from pika.client.aio_tasks import await_all, open_gate
-from pika.client.publisher import Body, Confirmation
+from pika.client.publisher import BaseConfirmation, Body
 from pika.client.session import ChannelBook
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Channel(Consuming):
     ) -> None:
         link = self._link
         gate: Gate = link.loop.create_future()
-        confirmation = Confirmation()
+        confirmation = BaseConfirmation()
         confirmation.content = (exchange, routing_key, properties, body)
         confirmation.on_done = functools.partial(open_gate, gate)
         self._rules.basic_publish(exchange, routing_key, body, properties, mandatory, confirmation)

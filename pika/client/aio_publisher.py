@@ -16,7 +16,7 @@ from pika.client.publisher import Body
 from pika.client.session import REPLY_TIMEOUT
 
 
-class Confirmation(shared.Confirmation):
+class Confirmation(shared.BaseConfirmation):
     """What becomes of a published message; :meth:`Publisher.send` returns it. Awaiting it waits for its end.
 
     It ends in exactly one way: the broker took the message; it refused it (:class:`~pika.exceptions.NackError`); no

@@ -32,7 +32,7 @@ class PublishedMessage(NamedTuple):
     body: bytes
 
 
-class Confirmation(protocol.Confirmation):
+class BaseConfirmation(protocol.Confirmation):
     """What became of a published message, once the broker has said it. Who makes it sets what stands here.
 
     :ivar content: exchange, routing key, properties and body, until it is known that the broker has it
@@ -63,17 +63,17 @@ class Confirmation(protocol.Confirmation):
             raise error
 
 
-C = TypeVar("C", bound=Confirmation)
+C = TypeVar("C", bound=BaseConfirmation)
 
 
-def _message(confirmation: Confirmation) -> PublishedMessage:
+def _message(confirmation: BaseConfirmation) -> PublishedMessage:
     if confirmation.returned is not None:
         return PublishedMessage(*confirmation.returned)
     exchange, routing_key, properties, body = confirmation.content or ("", "", None, b"")
     return PublishedMessage(spec.Basic.Publish(0, exchange, routing_key), properties or spec.BasicProperties(), body)
 
 
-def _place(confirmation: Confirmation) -> str:
+def _place(confirmation: BaseConfirmation) -> str:
     exchange, routing_key, _, _ = confirmation.content or ("", "", None, b"")
     return f"exchange {exchange!r}, routing key {routing_key!r}"
 
@@ -83,14 +83,14 @@ def _words(error: BaseException | None) -> str:
     return str(error).removesuffix(f" [{getattr(error, 'context', None)}]")
 
 
-def gather(confirmations: Sequence[Confirmation], where: str) -> exceptions.AMQPError | None:
+def gather(confirmations: Sequence[BaseConfirmation], where: str) -> exceptions.AMQPError | None:
     """Make one exception of outcomes: that of the worst kind, whose text or cause has those of the other kinds.
 
     :param confirmations: what has ended
     :param where: the broker and the channel, for the text
     :returns: None when the broker has taken all of them
     """
-    sorts: dict[Outcome | None, list[Confirmation]] = {}
+    sorts: dict[Outcome | None, list[BaseConfirmation]] = {}
     for one in confirmations:
         sorts.setdefault(one.outcome, []).append(one)
     errors: list[exceptions.AMQPError] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Callable
 from pika import exceptions, protocol, spec
 from pika._arguments import as_body, require_callable
 from pika.client.link import Link
-from pika.client.publisher import Body, Confirmation
+from pika.client.publisher import BaseConfirmation, Body
 from pika.client.session import ChannelBook
 from pika.client.threaded_consuming import Consuming
 from pika.client.threaded_publisher import Publisher
@@ -183,7 +183,7 @@ class Channel(Consuming):
     ) -> None:
         link = self._link
         link.require_patience("basic.publish with a confirm")
-        confirmation = Confirmation()
+        confirmation = BaseConfirmation()
         confirmation.content = (exchange, routing_key, properties, body)
         gate = Gate()
         confirmation.on_done = gate.open

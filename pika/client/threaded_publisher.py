@@ -19,7 +19,7 @@ from pika.client.threads import Gate
 _WOKEN_TOGETHER = 32
 
 
-class Confirmation(shared.Confirmation):
+class Confirmation(shared.BaseConfirmation):
     """What becomes of a published message; :meth:`Publisher.publish` returns it.
 
     It ends in exactly one way: the broker took the message; it refused it (:class:`~pika.exceptions.NackError`); no
