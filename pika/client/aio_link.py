@@ -10,8 +10,7 @@ from typing import Any, Callable, TypeVar
 from pika import exceptions, protocol
 from pika.amqp_object import Method
 from pika.client.aio_stream import Stream
-from pika.client.aio_tasks import Callbacks as CallbackTask
-from pika.client.aio_tasks import foreign, open_gate, shut_gate
+from pika.client.aio_tasks import CallbackTask, foreign, open_gate, shut_gate
 from pika.client.queues import Inbox
 from pika.client.session import REPLY_TIMEOUT, ChannelBook, Session, again
 from pika.protocol import Reply

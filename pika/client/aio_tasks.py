@@ -260,7 +260,7 @@ class Crew(Workers):
                 end = clock() + TURN
 
 
-class Callbacks(Workers):
+class CallbackTask(Workers):
     """Calls users' callbacks one by one, and awaits what can be awaited. A callback may do anything.
 
     :param loop: the event loop
