@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from pika import exceptions, protocol, spec
 from pika._arguments import require_callable
-from pika.client.aio_link import Gate, Link
+from pika.client.aio_link import Link
 from pika.client.aio_message import Message
 from pika.client.aio_operations import Arguments, Operations
-from pika.client.aio_tasks import TURN, Crew, Parking, open_gate, shut_gate
+from pika.client.aio_tasks import TURN, Crew, Gate, Parking, open_gate, shut_gate
 from pika.client.queues import Consumer, Inbox
 from pika.client.session import LEAVE_TIMEOUT, ChannelBook, again
 

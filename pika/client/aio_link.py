@@ -10,14 +10,13 @@ from typing import Any, Callable, TypeVar
 from pika import exceptions, protocol
 from pika.amqp_object import Method
 from pika.client.aio_stream import Stream
-from pika.client.aio_tasks import CallbackTask, foreign, open_gate, shut_gate
+from pika.client.aio_tasks import CallbackTask, Gate, open_gate, shut_gate
 from pika.client.queues import Inbox
 from pika.client.session import REPLY_TIMEOUT, ChannelBook, Session, again
 from pika.protocol import Reply
 from pika.transport import forks
 
 M = TypeVar("M", bound=Method)
-Gate = asyncio.Future[bool]
 
 #: So many pieces may wait to be sent together; who makes more lets the loop take its turn before.
 PIECES_TOGETHER = 64
@@ -124,7 +123,11 @@ class Link(Session):
         except RuntimeError:
             pass
         self.rules.require_open()
-        raise foreign(self.loop, self.peer)
+        raise exceptions.ConnectionWrongStateError(
+            f"the connection to {self.peer} belongs to {self.loop!r}, and was called by another thread or on another "
+            f"loop. Nothing was sent. Hand the call to its loop with loop.call_soon_threadsafe or "
+            f"asyncio.run_coroutine_threadsafe, or use pika.connect, whose connections any thread may use"
+        )
 
     def flush_soon(self) -> None:
         """Send what is to be sent, at the end of the loop's turn."""

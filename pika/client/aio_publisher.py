@@ -10,8 +10,8 @@ from typing import Any, Callable
 from pika import exceptions, protocol, spec
 from pika._arguments import as_body, require_callable
 from pika.client import publisher as shared
-from pika.client.aio_link import LARGE, PIECES_TOGETHER, Gate, Link
-from pika.client.aio_tasks import open_gate
+from pika.client.aio_link import LARGE, PIECES_TOGETHER, Link
+from pika.client.aio_tasks import Gate, open_gate
 from pika.client.publisher import Body
 from pika.client.session import REPLY_TIMEOUT
 
