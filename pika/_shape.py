@@ -11,8 +11,8 @@ from typing import Any, Callable, NamedTuple
 
 from pika import spec
 
-#: A shape is learned from every so many deliveries that fitted none: more and more, while what is learned does not pay.
-FIRST_PATIENCE = 8
+# A shape is learned from every so many deliveries that fitted none: more and more, while what is learned does not pay.
+_FIRST_PATIENCE = 8
 _LONGEST_PATIENCE = 1024
 # So many deliveries that fit pay for learning a shape.
 _PAYS = 16
@@ -92,7 +92,7 @@ class Learner:
     __slots__ = ("_patience", "_seen")
 
     def __init__(self) -> None:
-        self._patience = FIRST_PATIENCE
+        self._patience = _FIRST_PATIENCE
         self._seen = 0
 
     def missed(self, shape: Shape) -> bool:
@@ -103,7 +103,7 @@ class Learner:
         """
         if shape.hits >= _PAYS:
             shape.hits = 0
-            self._patience = FIRST_PATIENCE
+            self._patience = _FIRST_PATIENCE
             return True
         self._patience = min(2 * self._patience, _LONGEST_PATIENCE)
         return False

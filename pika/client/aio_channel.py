@@ -181,7 +181,7 @@ class Channel(Consuming):
         link = self._link
         gate: Gate = link.loop.create_future()
         confirmation = BaseConfirmation()
-        confirmation.content = (exchange, routing_key, properties, body)
+        confirmation._content = (exchange, routing_key, properties, body)
         confirmation.on_done = functools.partial(open_gate, gate)
         self._rules.basic_publish(exchange, routing_key, body, properties, mandatory, confirmation)
         link.send_now()

@@ -25,22 +25,22 @@ class Confirmation(shared.BaseConfirmation):
     these, and :class:`~pika.exceptions.AMQPTimeoutError` after :data:`pika.client.session.REPLY_TIMEOUT`.
     """
 
-    __slots__ = ("publisher",)
+    __slots__ = ("_publisher",)
 
-    publisher: Publisher
+    _publisher: Publisher
 
     def __await__(self) -> Generator[Any, None, None]:
         return self._wait().__await__()
 
     async def _wait(self) -> None:
         if self.outcome is None:
-            link = self.publisher._link
+            link = self._publisher._link
             link.enter()
             gate: Gate = link.loop.create_future()
-            if self.watchers is None:
-                self.watchers = [gate]
+            if self._watchers is None:
+                self._watchers = [gate]
             else:
-                self.watchers.append(gate)
+                self._watchers.append(gate)
             await link.wait(gate, "the publisher confirm", None)
         error = self.exception()
         if error is not None:
@@ -55,9 +55,9 @@ class Confirmation(shared.BaseConfirmation):
             raise asyncio.InvalidStateError("the broker has not said yet what became of the message")
         if self.outcome is protocol.Outcome.ACKED:
             return None
-        if self.watchers is None:
-            self.watchers = []
-        return shared.gather([self], self.publisher.where)
+        if self._watchers is None:
+            self._watchers = []
+        return shared.gather([self], self._publisher._where)
 
     def add_done_callback(self, callback: Callable[[Confirmation], object]) -> None:
         """Have a function called when it ends, or soon if it has.
@@ -66,12 +66,12 @@ class Confirmation(shared.BaseConfirmation):
         """
         require_callable(callback)
         if self.outcome is not None:
-            self.watchers = self.watchers or []
-            self.publisher._link.callbacks.call(callback, self)
-        elif self.watchers is None:
-            self.watchers = [callback]
+            self._watchers = self._watchers or []
+            self._publisher._link.callbacks.call(callback, self)
+        elif self._watchers is None:
+            self._watchers = [callback]
         else:
-            self.watchers.append(callback)
+            self._watchers.append(callback)
 
 
 class Publisher(shared.Window[Confirmation]):
@@ -146,7 +146,7 @@ class Publisher(shared.Window[Confirmation]):
         link.send_now()
         left = None if deadline is None else max(deadline - link.loop.time(), 0)
         await link.wait(gate, "the publisher confirm", left)
-        confirmation.require_success(self.where)
+        confirmation.require_success(self._where)
 
     async def send(
         self,
@@ -200,9 +200,9 @@ class Publisher(shared.Window[Confirmation]):
         if type(body) is not bytes:
             body = as_body(body)
         confirmation = Confirmation()
-        confirmation.content = (exchange, routing_key, properties, body)
-        confirmation.watchers = watchers
-        confirmation.publisher = self
+        confirmation._content = (exchange, routing_key, properties, body)
+        confirmation._watchers = watchers
+        confirmation._publisher = self
         confirmation.on_done = self._on_done  # type: ignore[assignment]  # it is called with its own
         self._rules.basic_publish(exchange, routing_key, body, properties, self._mandatory, confirmation)
         self.in_flight += 1
@@ -235,7 +235,7 @@ class Publisher(shared.Window[Confirmation]):
             if len(link.output) >= PIECES_TOGETHER or link.stream.congested:
                 await link.let_others(max(deadline - link.loop.time(), 0))
             elif self.in_flight >= self.limit:
-                await self._await(lambda: self.in_flight < self.limit, self.roomy, "room for a message", deadline)
+                await self._await(lambda: self.in_flight < self.limit, self._roomy, "room for a message", deadline)
             else:
                 return
 
@@ -247,7 +247,7 @@ class Publisher(shared.Window[Confirmation]):
         while not done():
             gate: Gate = link.loop.create_future()
             self._gates.append(gate)
-            self.threshold = max(self.threshold, threshold)
+            self._threshold = max(self._threshold, threshold)
             try:
                 await link.wait(gate, what, max(deadline - link.loop.time(), 0))
             except BaseException:
@@ -260,7 +260,7 @@ class Publisher(shared.Window[Confirmation]):
             open_gate(self._gates.pop())
 
     def _report(self, confirmation: Confirmation) -> None:
-        watchers, confirmation.watchers = confirmation.watchers, []
+        watchers, confirmation._watchers = confirmation._watchers, []
         for watcher in watchers or ():
             if isinstance(watcher, asyncio.Future):
                 open_gate(watcher)

@@ -184,7 +184,7 @@ class Channel(Consuming):
         link = self._link
         link.require_patience("basic.publish with a confirm")
         confirmation = BaseConfirmation()
-        confirmation.content = (exchange, routing_key, properties, body)
+        confirmation._content = (exchange, routing_key, properties, body)
         gate = Gate()
         confirmation.on_done = gate.open
         publish = functools.partial(

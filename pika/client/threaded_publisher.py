@@ -27,11 +27,11 @@ class Confirmation(shared.BaseConfirmation):
     the connection ended before the broker said (:class:`~pika.exceptions.PublishOutcomeUnknown`).
     """
 
-    __slots__ = ("counts", "publisher")
+    __slots__ = ("_counts", "_publisher")
 
-    publisher: Publisher
+    _publisher: Publisher
     # Whether it is among those in flight.
-    counts: bool
+    _counts: bool
 
     def result(self, timeout: float | None = None) -> None:
         """Wait for its end, and raise unless the broker took the message.
@@ -53,15 +53,15 @@ class Confirmation(shared.BaseConfirmation):
         :raises pika.exceptions.AMQPTimeoutError: when it has not ended in time
         """
         if self.outcome is None:
-            link = self.publisher._link
+            link = self._publisher._link
             link.require_patience("a confirmation's result()")
             gate = Gate()
             with link.lock:
                 self._watch(gate)
             link.wait(gate, "the publisher confirm", timeout)
-        elif self.watchers is None:
-            self.watchers = []
-        return shared.gather([self], self.publisher.where)
+        elif self._watchers is None:
+            self._watchers = []
+        return shared.gather([self], self._publisher._where)
 
     def add_done_callback(self, callback: Callable[[Confirmation], object]) -> None:
         """Have a function called when it ends, or soon if it has.
@@ -69,21 +69,21 @@ class Confirmation(shared.BaseConfirmation):
         :param callback: called as ``callback(confirmation)``, in the connection's callback thread
         """
         require_callable(callback)
-        link = self.publisher._link
+        link = self._publisher._link
         with link.lock:
             if self.outcome is None:
                 self._watch(callback)
             else:
-                self.watchers = self.watchers or []
+                self._watchers = self._watchers or []
                 link.callbacks.call(callback, self)
 
     def _watch(self, watcher: Gate | Callable[[Confirmation], object]) -> None:
-        if self.watchers is None:
-            self.watchers = []
+        if self._watchers is None:
+            self._watchers = []
         if self.outcome is not None and isinstance(watcher, Gate):
             watcher.open()
         else:
-            self.watchers.append(watcher)
+            self._watchers.append(watcher)
 
 
 def _deadline(timeout: float | None) -> float:
@@ -140,10 +140,10 @@ class Publisher(shared.Window[Confirmation]):
             body = as_body(body)
         link = self._link
         confirmation = Confirmation()
-        confirmation.content = (exchange, routing_key, properties, body)
-        confirmation.watchers = None
-        confirmation.publisher = self
-        confirmation.counts = False
+        confirmation._content = (exchange, routing_key, properties, body)
+        confirmation._watchers = None
+        confirmation._publisher = self
+        confirmation._counts = False
         confirmation.on_done = self._on_done  # type: ignore[assignment]  # it is called with its own
         deadline: float | None = None
         if link.congested:
@@ -156,7 +156,7 @@ class Publisher(shared.Window[Confirmation]):
                     try:
                         if self.in_flight < self.limit:
                             self.in_flight += 1
-                            confirmation.counts = True
+                            confirmation._counts = True
                             self._rules.basic_publish(
                                 exchange, routing_key, body, properties, self._mandatory, confirmation
                             )
@@ -192,8 +192,8 @@ class Publisher(shared.Window[Confirmation]):
 
     def _uncount(self, confirmation: Confirmation) -> None:
         # What was cut short behind the books of the channel is settled with it, and counted there.
-        if confirmation.counts and confirmation.outcome is None and not confirmation.delivery_tag:
-            confirmation.counts = False
+        if confirmation._counts and confirmation.outcome is None and not confirmation.delivery_tag:
+            confirmation._counts = False
             self.in_flight -= 1
 
     def _await_all(self, timeout: float | None) -> None:
@@ -218,7 +218,7 @@ class Publisher(shared.Window[Confirmation]):
                 raise
 
     def _set_threshold(self) -> None:
-        self.threshold = self.roomy if self._for_room else 0 if self._for_end else -1
+        self._threshold = self._roomy if self._for_room else 0 if self._for_end else -1
 
     def _wake(self) -> None:
         waiting = self._for_room
@@ -240,7 +240,7 @@ class Publisher(shared.Window[Confirmation]):
             self._wake()
 
     def _report(self, confirmation: Confirmation) -> None:
-        watchers, confirmation.watchers = confirmation.watchers, []
+        watchers, confirmation._watchers = confirmation._watchers, []
         for watcher in watchers or ():
             if isinstance(watcher, Gate):
                 watcher.open()
