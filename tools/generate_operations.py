@@ -30,7 +30,7 @@ def generate(source: str) -> str:
     """Return the text of the module, from that of the module for threads."""
     _, _, rest = source.partition('"""\n')
     head, *functions = re.split(r"(?m)^(?=    (?:def|@property))", rest)
-    head = head.replace("from pika.client.link import Link", "from pika.client.aio_link import Link")
+    head = head.replace("pika.client.threaded_", "pika.client.aio_")
     return _DOCSTRING + head + "".join(map(_awaited, functions))
 
 

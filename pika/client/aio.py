@@ -53,7 +53,6 @@ class Connection(BaseConnection):
 
     async def _connect(self, where: Where) -> Connection:
         self._link = await dial(opening.destinations(where), self._open)
-        self._rules = self._link.rules
         return self
 
     async def _open(self, destination: Destination, address: Address, deadline: float | None) -> Link:

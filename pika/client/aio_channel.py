@@ -14,7 +14,7 @@ from pika.client.aio_consuming import Consuming
 from pika.client.aio_link import LARGE, PIECES_TOGETHER, Link
 from pika.client.aio_publisher import Publisher
 from pika.client.aio_tasks import Gate, await_all, open_gate
-from pika.client.publisher import BaseConfirmation, Body
+from pika.client.confirming import BaseConfirmation, Body
 from pika.client.session import ChannelBook
 
 if TYPE_CHECKING:

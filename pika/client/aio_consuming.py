@@ -16,7 +16,7 @@ from pika.client.aio_link import Link
 from pika.client.aio_message import Message
 from pika.client.aio_operations import Arguments, Operations
 from pika.client.aio_tasks import TURN, Crew, Gate, Parking, open_gate, shut_gate
-from pika.client.queues import Consumer, Inbox
+from pika.client.inbox import Consumer, Inbox
 from pika.client.session import LEAVE_TIMEOUT, ChannelBook, again
 
 if TYPE_CHECKING:

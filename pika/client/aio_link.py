@@ -11,7 +11,7 @@ from pika import exceptions, protocol
 from pika.amqp_object import Method
 from pika.client.aio_stream import Stream
 from pika.client.aio_tasks import CallbackTask, Gate, open_gate, shut_gate
-from pika.client.queues import Inbox
+from pika.client.inbox import Inbox
 from pika.client.session import REPLY_TIMEOUT, ChannelBook, Session, again
 from pika.protocol import Reply
 from pika.transport import forks

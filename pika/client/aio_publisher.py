@@ -9,14 +9,14 @@ from typing import Any, Callable
 
 from pika import exceptions, protocol, spec
 from pika._arguments import as_body, require_callable
-from pika.client import publisher as shared
+from pika.client import confirming
 from pika.client.aio_link import LARGE, PIECES_TOGETHER, Link
 from pika.client.aio_tasks import Gate, open_gate
-from pika.client.publisher import Body
+from pika.client.confirming import Body
 from pika.client.session import REPLY_TIMEOUT
 
 
-class Confirmation(shared.BaseConfirmation):
+class Confirmation(confirming.BaseConfirmation):
     """What becomes of a published message; :meth:`Publisher.send` returns it. Awaiting it waits for its end.
 
     It ends in exactly one way: the broker took the message; it refused it (:class:`~pika.exceptions.NackError`); no
@@ -57,7 +57,7 @@ class Confirmation(shared.BaseConfirmation):
             return None
         if self._watchers is None:
             self._watchers = []
-        return shared.gather([self], self._publisher._where)
+        return confirming.gather([self], self._publisher._where)
 
     def add_done_callback(self, callback: Callable[[Confirmation], object]) -> None:
         """Have a function called when it ends, or soon if it has.
@@ -74,7 +74,7 @@ class Confirmation(shared.BaseConfirmation):
             self._watchers.append(callback)
 
 
-class Publisher(shared.Window[Confirmation]):
+class Publisher(confirming.Window[Confirmation]):
     """Publishes with confirms; :meth:`pika.client.aio_channel.Channel.publisher` makes it. Tasks may share it.
 
     Leaving its ``async with`` block waits for all confirmations, and raises what nobody has looked at. Entering it

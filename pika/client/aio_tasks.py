@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Callable
 
-from pika.client.queues import HANDLER_RAISED, Inbox
+from pika.client.inbox import HANDLER_RAISED, Inbox
 
 if TYPE_CHECKING:
     from pika.client.aio_link import Link

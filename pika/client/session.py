@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from pika import exceptions, protocol, spec
-from pika.client.queues import Consumer, Inbox
+from pika.client.inbox import Consumer, Inbox
 from pika.protocol import Event
 
 LOGGER = logging.getLogger(__name__)

@@ -12,12 +12,12 @@ from typing import Any, Callable
 
 from pika import exceptions, protocol, spec
 from pika.client import opening
-from pika.client.link import Link
 from pika.client.opening import Provider, Where
 from pika.client.session import CLOSE_TIMEOUT, REPLY_TIMEOUT, ChannelBook
 from pika.client.state import BaseConnection
 from pika.client.threaded_channel import Channel
-from pika.client.threads import STRETCH, later
+from pika.client.threaded_link import Link
+from pika.client.threaded_waiting import STRETCH, later
 from pika.connection import Parameters
 from pika.transport.dial import Address, Destination, describe, dial
 from pika.transport.errors import AMQPConnectorStackTimeout
@@ -57,7 +57,6 @@ class Connection(BaseConnection):
         super().__init__(name)
         self._credentials = opening.require_credentials(credentials)
         self._link: Link = dial(opening.destinations(where), self._open)
-        self._rules = self._link.rules
         self._link.io.start()
         _living.add(self)
 

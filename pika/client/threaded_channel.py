@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Callable
 
 from pika import exceptions, protocol, spec
 from pika._arguments import as_body, require_callable
-from pika.client.link import Link
-from pika.client.publisher import BaseConfirmation, Body
+from pika.client.confirming import BaseConfirmation, Body
 from pika.client.session import ChannelBook
 from pika.client.threaded_consuming import Consuming
+from pika.client.threaded_link import Link
 from pika.client.threaded_publisher import Publisher
-from pika.client.threads import Gate
+from pika.client.threaded_waiting import Gate
 
 if TYPE_CHECKING:
     from pika.client.threaded import Connection

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from pika import exceptions, protocol, spec
 from pika._arguments import require_callable
-from pika.client.link import Link
-from pika.client.message import Message
-from pika.client.queues import Consumer, Inbox
+from pika.client.inbox import Consumer, Inbox
 from pika.client.session import LEAVE_TIMEOUT, ChannelBook, again
+from pika.client.threaded_link import Link
+from pika.client.threaded_message import Message
 from pika.client.threaded_operations import Arguments, Operations
-from pika.client.threads import Crew, ExecutorCrew, Gate, Parking, later
+from pika.client.threaded_waiting import Crew, ExecutorCrew, Gate, Parking, later
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

@@ -8,8 +8,8 @@ from typing import Any, Callable, Optional, TypeVar
 
 from pika import exceptions, frame, protocol, spec
 from pika.amqp_object import Method
-from pika.client.link import Link
 from pika.client.session import ChannelBook, Ending
+from pika.client.threaded_link import Link
 from pika.protocol import Reply
 
 Arguments = Optional[Mapping[str, Any]]

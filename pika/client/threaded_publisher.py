@@ -9,17 +9,17 @@ from typing import Callable
 
 from pika import exceptions, protocol, spec
 from pika._arguments import as_body, require_callable
-from pika.client import publisher as shared
-from pika.client.link import Link
-from pika.client.publisher import Body
+from pika.client import confirming
+from pika.client.confirming import Body
 from pika.client.session import REPLY_TIMEOUT
-from pika.client.threads import Gate
+from pika.client.threaded_link import Link
+from pika.client.threaded_waiting import Gate
 
 #: So many threads are woken at a time of those that wait for room.
 _WOKEN_TOGETHER = 32
 
 
-class Confirmation(shared.BaseConfirmation):
+class Confirmation(confirming.BaseConfirmation):
     """What becomes of a published message; :meth:`Publisher.publish` returns it.
 
     It ends in exactly one way: the broker took the message; it refused it (:class:`~pika.exceptions.NackError`); no
@@ -61,7 +61,7 @@ class Confirmation(shared.BaseConfirmation):
             link.wait(gate, "the publisher confirm", timeout)
         elif self._watchers is None:
             self._watchers = []
-        return shared.gather([self], self._publisher._where)
+        return confirming.gather([self], self._publisher._where)
 
     def add_done_callback(self, callback: Callable[[Confirmation], object]) -> None:
         """Have a function called when it ends, or soon if it has.
@@ -90,7 +90,7 @@ def _deadline(timeout: float | None) -> float:
     return time.monotonic() + (REPLY_TIMEOUT if timeout is None else timeout)
 
 
-class Publisher(shared.Window[Confirmation]):
+class Publisher(confirming.Window[Confirmation]):
     """Publishes with confirms; :meth:`pika.client.threaded_channel.Channel.publisher` makes it. Threads may share it.
 
     Leaving its ``with`` block waits for all confirmations, and raises what nobody has looked at.

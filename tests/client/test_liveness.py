@@ -11,7 +11,7 @@ import pytest
 import pika
 from pika import spec
 from pika.broker import Broker as EmbeddedBroker
-from pika.client.queues import MESSAGES
+from pika.client.inbox import MOST_MESSAGES
 from pika.client.threaded_channel import Channel
 from tests.support.bounded import PATIENCE, eventually, side_by_side
 from tests.support.brokers import BOTH, Target
@@ -57,7 +57,7 @@ def full_inbox(target: Target) -> None:
     with connect(target) as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
-        count = 8 * MESSAGES
+        count = 8 * MOST_MESSAGES
         with channel.publisher() as publisher:
             for _ in range(count):
                 publisher.publish(bytes(4096), routing_key=queue)

@@ -9,8 +9,8 @@ import pytest
 
 import pika
 from pika import exceptions, spec
-from pika.client.message import Message
 from pika.client.threaded_channel import Channel
+from pika.client.threaded_message import Message
 from tests.support.bounded import eventually
 
 

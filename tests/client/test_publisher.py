@@ -14,7 +14,7 @@ import pytest
 import pika
 from pika import exceptions, frame, spec
 from pika.broker import Broker as EmbeddedBroker
-from pika.client import publisher as shared
+from pika.client import confirming
 from pika.client.threaded_channel import Channel
 from pika.client.threaded_publisher import Confirmation
 from tests.support.bounded import PATIENCE, Running, eventually, side_by_side
@@ -321,7 +321,7 @@ def test_failures_of_all_kinds_at_once() -> None:
 
 
 def test_more_failures_than_are_kept(monkeypatch: pytest.MonkeyPatch, channel: Channel) -> None:
-    monkeypatch.setattr(shared, "FAILURES_KEPT", 5)
+    monkeypatch.setattr(confirming, "FAILURES_KEPT", 5)
     publisher = channel.publisher(mandatory=True)
     for number in range(8):
         publisher.publish(b"%d" % number, routing_key=NOBODY)

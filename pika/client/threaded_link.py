@@ -8,11 +8,11 @@ from typing import Callable, TypeVar
 
 from pika import exceptions, protocol
 from pika.amqp_object import Method
-from pika.client.io_thread import IOThread
-from pika.client.queues import Inbox
-from pika.client.sending import Sending
+from pika.client.inbox import Inbox
 from pika.client.session import REPLY_TIMEOUT, again
-from pika.client.threads import CallbackThread, Gate, is_inside
+from pika.client.threaded_io import IOThread
+from pika.client.threaded_sending import Sending
+from pika.client.threaded_waiting import CallbackThread, Gate, is_inside
 from pika.protocol import Reply
 from pika.transport import forks
 from pika.transport.stream import Stream

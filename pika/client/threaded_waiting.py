@@ -10,12 +10,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Callable
 
 from pika import exceptions
-from pika.client.queues import HANDLER_RAISED, Inbox, Item
+from pika.client.inbox import HANDLER_RAISED, Inbox, Item
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from pika.client.link import Link
+    from pika.client.threaded_link import Link
 
 LOGGER = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from pika import protocol
 
 #: So many messages, or octets of bodies, may wait in an inbox; then its connection is not read until half of them
 #: are worked off.
-MESSAGES = 1000
-OCTETS = 32 * 1024 * 1024
+MOST_MESSAGES = 1000
+MOST_OCTETS = 32 * 1024 * 1024
 
 #: What is logged, with the consumer tag and the delivery tag, over a handler that raised.
 HANDLER_RAISED = (
@@ -89,11 +89,11 @@ class Inbox:
 
     def holds(self, share: float = 1.0) -> bool:
         """Say whether it holds as much as it may, or a share of that."""
-        if len(self.items) >= MESSAGES * share:
+        if len(self.items) >= MOST_MESSAGES * share:
             return True
-        if self._octets >= OCTETS * share:
+        if self._octets >= MOST_OCTETS * share:
             self._octets = sum(len(delivery.body) for _, delivery in tuple(self.items))
-        return self._octets >= OCTETS * share
+        return self._octets >= MOST_OCTETS * share
 
     def take_out(self, consumer: Consumer) -> list[protocol.Delivery]:
         """Take out and return what waits for a consumer; the order of the rest stays."""

@@ -13,7 +13,7 @@ from pika.transport.stream import READ_LIMIT, Ready
 from pika.transport.timers import Timer, Timers
 
 if TYPE_CHECKING:
-    from pika.client.link import Link
+    from pika.client.threaded_link import Link
 
 LOGGER = logging.getLogger(__name__)
 

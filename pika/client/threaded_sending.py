@@ -7,7 +7,7 @@ from typing import Callable
 
 from pika import exceptions, protocol
 from pika.client.session import Session
-from pika.client.threads import is_inside, is_nested
+from pika.client.threaded_waiting import is_inside, is_nested
 from pika.transport.stream import Stream
 
 #: While deliveries are worked off, so many acknowledgements are sent together.
