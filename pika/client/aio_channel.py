@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Callable
 
 from pika import exceptions, protocol, spec
-from pika._arguments import as_body, require_callable
+from pika._arguments import as_body
 from pika.client.aio_consuming import Consuming
 from pika.client.aio_link import LARGE, PIECES_TOGETHER, Link
 from pika.client.aio_publisher import Publisher
@@ -19,8 +19,6 @@ from pika.client.session import ChannelBook
 
 if TYPE_CHECKING:
     from pika.client.aio import Connection
-
-OnReturn = Callable[["Channel", "spec.Basic.Return", "spec.BasicProperties", bytes], object]
 
 
 class Channel(Consuming):
@@ -38,14 +36,9 @@ class Channel(Consuming):
 
     def __init__(self, connection: Connection, link: Link, book: ChannelBook) -> None:
         super().__init__(link, book)
-        self._connection = connection
-        # Whether basic_publish waits for confirms.
-        self._confirming = False
+        self._connection: Connection = connection
         self._publishers: weakref.WeakSet[Publisher] = weakref.WeakSet()
         book.owner = self
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.channel_number} {self._rules.state.name} of {self._connection!r}>"
 
     async def __aenter__(self) -> Channel:
         return self
@@ -55,40 +48,10 @@ class Channel(Consuming):
     ) -> None:
         await self.close()
 
-    # State
-
-    @property
-    def channel_number(self) -> int:
-        """Its number on the connection."""
-        return self._rules.number
-
     @property
     def connection(self) -> Connection:
         """Its connection."""
         return self._connection
-
-    # Callbacks
-
-    def add_on_cancel_callback(self, callback: Callable[[spec.Basic.Cancel], object]) -> None:
-        """Have a function called when the broker cancels a consumer.
-
-        :param callback: called as ``callback(method)``, with basic.cancel; it may be a coroutine function
-        """
-        self._book.on_cancel.append(require_callable(callback))
-
-    def add_on_return_callback(self, callback: OnReturn) -> None:
-        """Have a function called when a mandatory message comes back, with confirms or without.
-
-        :param callback: called as ``callback(channel, method, properties, body)``; it may be a coroutine function
-        """
-        self._book.on_return.append(functools.partial(require_callable(callback), self))
-
-    def add_on_close_callback(self, callback: Callable[[Channel, BaseException], object]) -> None:
-        """Have a function called when the channel is closed, by whichever side.
-
-        :param callback: called as ``callback(channel, reason)``; it may be a coroutine function
-        """
-        self._book.on_close.append(functools.partial(require_callable(callback), self))
 
     # Closing
 
@@ -187,20 +150,6 @@ class Channel(Consuming):
         link.send_now()
         await link.wait(gate, "the publisher confirm", timeout)
         confirmation.require_success(self._where)
-
-    async def confirm_delivery(self, *, timeout: float | None = None) -> None:
-        """Have :meth:`basic_publish` wait until the broker confirms each message (confirm.select).
-
-        :meth:`publisher` does not need it.
-
-        :param timeout: seconds to wait for the broker's answer
-        """
-        await self._select_confirms(timeout)
-        self._confirming = True
-
-    async def _select_confirms(self, timeout: float | None) -> None:
-        if self._rules.confirms is None:
-            await self._ask("confirm.select", self._rules.confirm_select, timeout)
 
     def publisher(self, max_in_flight: int = 1000, mandatory: bool = False) -> Publisher:
         """Make a publisher: its messages are confirmed by the broker while more of them are published.

@@ -43,21 +43,6 @@ class Consuming(Operations):
         self._for_consumers: list[Gate] = []
         book.on_fewer = self._on_fewer_consumers
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it can be used."""
-        return self._rules.state is protocol.ChannelState.OPEN
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether it is closed; between the two it is opening or closing."""
-        return self._rules.state is protocol.ChannelState.CLOSED
-
-    @property
-    def consumer_tags(self) -> list[str]:
-        """The tags of its consumers."""
-        return [tag for tag, consumer in self._book.consumers.items() if not consumer.stopped]
-
     # Handlers
 
     async def basic_consume(

@@ -87,11 +87,6 @@ class ChannelBook(Ending):
         self.owner: object = None
 
     @property
-    def is_open(self) -> bool:
-        """Whether it can be used."""
-        return self.rules.state is protocol.ChannelState.OPEN
-
-    @property
     def ended_by_program(self) -> bool:
         if isinstance(self.error, exceptions.ChannelClosedByClient):
             # Over a message that is too large the library closes the channel by itself.

@@ -6,10 +6,10 @@ import contextlib
 import functools
 import time
 import weakref
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
-from pika import exceptions, protocol, spec
-from pika._arguments import as_body, require_callable
+from pika import exceptions, spec
+from pika._arguments import as_body
 from pika.client.confirming import BaseConfirmation, Body
 from pika.client.session import ChannelBook
 from pika.client.threaded_consuming import Consuming
@@ -19,8 +19,6 @@ from pika.client.threaded_waiting import Gate
 
 if TYPE_CHECKING:
     from pika.client.threaded import Connection
-
-OnReturn = Callable[["Channel", "spec.Basic.Return", "spec.BasicProperties", bytes], object]
 
 
 class Channel(Consuming):
@@ -37,14 +35,9 @@ class Channel(Consuming):
 
     def __init__(self, connection: Connection, link: Link, book: ChannelBook) -> None:
         super().__init__(link, book)
-        self._connection = connection
-        # Whether basic_publish waits for confirms.
-        self._confirming = False
+        self._connection: Connection = connection
         self._publishers: weakref.WeakSet[Publisher] = weakref.WeakSet()
         book.owner = self
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.channel_number} {self._rules.state.name} of {self._connection!r}>"
 
     def __enter__(self) -> Channel:
         return self
@@ -52,50 +45,10 @@ class Channel(Consuming):
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self.close()
 
-    # State
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it can be used."""
-        return self._book.is_open
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether it is closed; between the two it is opening or closing."""
-        return self._rules.state is protocol.ChannelState.CLOSED
-
-    @property
-    def channel_number(self) -> int:
-        """Its number on the connection."""
-        return self._rules.number
-
     @property
     def connection(self) -> Connection:
         """Its connection."""
         return self._connection
-
-    # Callbacks
-
-    def add_on_cancel_callback(self, callback: Callable[[spec.Basic.Cancel], object]) -> None:
-        """Have a function called when the broker cancels a consumer.
-
-        :param callback: called as ``callback(method)``, with basic.cancel, in the connection's callback thread
-        """
-        self._book.on_cancel.append(require_callable(callback))
-
-    def add_on_return_callback(self, callback: OnReturn) -> None:
-        """Have a function called when a mandatory message comes back, with confirms or without.
-
-        :param callback: called as ``callback(channel, method, properties, body)`` in the connection's callback thread
-        """
-        self._book.on_return.append(functools.partial(require_callable(callback), self))
-
-    def add_on_close_callback(self, callback: Callable[[Channel, BaseException], object]) -> None:
-        """Have a function called when the channel is closed, by whichever side.
-
-        :param callback: called as ``callback(channel, reason)`` in the connection's callback thread
-        """
-        self._book.on_close.append(functools.partial(require_callable(callback), self))
 
     # Closing
 
@@ -193,20 +146,6 @@ class Channel(Consuming):
         link.do(publish, link.flush)
         link.wait(gate, "the publisher confirm", timeout)
         confirmation.require_success(self._where)
-
-    def confirm_delivery(self, *, timeout: float | None = None) -> None:
-        """Have :meth:`basic_publish` wait until the broker confirms each message (confirm.select).
-
-        :meth:`publisher` does not need it.
-
-        :param timeout: seconds to wait for the broker's answer
-        """
-        self._select_confirms(timeout)
-        self._confirming = True
-
-    def _select_confirms(self, timeout: float | None) -> None:
-        if self._rules.confirms is None:
-            self._ask("confirm.select", self._rules.confirm_select, timeout)
 
     def publisher(
         self, max_in_flight: int = 1000, mandatory: bool = False, *, timeout: float | None = None

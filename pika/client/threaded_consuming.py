@@ -44,12 +44,6 @@ class Consuming(Operations):
         self._for_consumers: list[Gate] = []
         book.on_fewer = self._on_fewer_consumers
 
-    @property
-    def consumer_tags(self) -> list[str]:
-        """The tags of its consumers."""
-        with self._link.lock:
-            return [tag for tag, consumer in self._book.consumers.items() if not consumer.stopped]
-
     # Handlers
 
     def basic_consume(
@@ -136,7 +130,7 @@ class Consuming(Operations):
                     del consumers[tag]
                     self._link.stop(self._book, consumer)
                     self._link.dismiss(self._book, consumer)
-                    if self._book.is_open:
+                    if self.is_open:
                         # Behind the answer, if that is still to come.
                         self._rules.basic_cancel(tag, nowait=True)
                         self._link.flush()
@@ -153,7 +147,7 @@ class Consuming(Operations):
         """
         book, link = self._book, self._link
         consumer = book.consumers.get(consumer_tag)
-        if self._book.is_open and (consumer is None or consumer.stopped):
+        if self.is_open and (consumer is None or consumer.stopped):
             return
 
         def operation() -> protocol.Reply[spec.Basic.CancelOk]:
@@ -212,7 +206,7 @@ class Consuming(Operations):
 
     def _cancel_all(self, tags: list[str], timeout: float | None) -> None:
         for tag in tags:
-            if self._book.is_open:
+            if self.is_open:
                 self.basic_cancel(tag, timeout=timeout)
 
     def _on_fewer_consumers(self) -> None:
@@ -283,7 +277,7 @@ class Consuming(Operations):
     def _leave(self, consumer: Consumer) -> None:
         link, book = self._link, self._book
         try:
-            if not self._book.is_open or book.consumers.get(consumer.tag) is not consumer:
+            if not self.is_open or book.consumers.get(consumer.tag) is not consumer:
                 with link.lock:
                     # Cancelled by the broker: what it had sent is still ours to give back.
                     link.stop(book, consumer)
@@ -314,7 +308,7 @@ class Consuming(Operations):
         self._receives = True
 
         def late(reply: protocol.Reply[Any]) -> None:
-            if reply.content is not None and not auto_ack and self._book.is_open:
+            if reply.content is not None and not auto_ack and self.is_open:
                 self._rules.basic_reject(reply.result().delivery_tag, requeue=True)
 
         reply = self._ask("basic.get", functools.partial(self._rules.basic_get, queue, auto_ack), timeout, late)
