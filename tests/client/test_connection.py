@@ -351,3 +351,10 @@ def test_what_can_be_no_credentials_is_refused_before_anything_else() -> None:
     for refused in (5, "guest:guest"):
         with pytest.raises(TypeError, match=f"takes as credentials .* but got {type(refused).__name__}"):
             pika.connect(at(free_port()), credentials=refused)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_called_back_is_refused(connection: pika.Connection) -> None:
+    with pytest.raises(TypeError, match="^callback must be callable, but got 5$"):
+        connection.add_on_close_callback(5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="^on_message_callback must be callable, but got None$"):
+        connection.channel().basic_consume("q", None)  # type: ignore[arg-type]
