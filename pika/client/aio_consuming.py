@@ -278,7 +278,7 @@ class Consuming(Operations):
 
 
 class Messages:
-    """An iteration over the messages of a queue; :meth:`pika.client.aio_channel.Channel.consume` returns it.
+    """An iteration over the messages of a queue; :meth:`pika.aio.Channel.consume` returns it.
 
     It is an async iterator, and an async context manager: where it matters when the consumer ends, enter it, or call
     :meth:`aclose`. One that is dropped, as by ``break``, cancels its consumer and does not wait for the answer.

@@ -75,7 +75,7 @@ class Confirmation(confirming.BaseConfirmation):
 
 
 class Publisher(confirming.Window[Confirmation]):
-    """Publishes with confirms; :meth:`pika.client.aio_channel.Channel.publisher` makes it. Tasks may share it.
+    """Publishes with confirms; :meth:`pika.aio.Channel.publisher` makes it. Tasks may share it.
 
     Leaving its ``async with`` block waits for all confirmations, and raises what nobody has looked at. Entering it
     turns the confirms of its channel on; without, the first message does.

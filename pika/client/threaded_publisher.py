@@ -91,7 +91,7 @@ def _deadline(timeout: float | None) -> float:
 
 
 class Publisher(confirming.Window[Confirmation]):
-    """Publishes with confirms; :meth:`pika.client.threaded_channel.Channel.publisher` makes it. Threads may share it.
+    """Publishes with confirms; :meth:`pika.client.Channel.publisher` makes it. Threads may share it.
 
     Leaving its ``with`` block waits for all confirmations, and raises what nobody has looked at.
 
