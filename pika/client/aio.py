@@ -27,7 +27,8 @@ class Connection(BaseConnection):
     Its methods that wait are coroutines, which any number of tasks may call at a time, on the loop that it was opened
     on. Heartbeats are sent from that loop. Handlers of messages run in one task per channel, callbacks in one per
     connection; they may call anything. Calls that wait for the broker take a `timeout`, in seconds, and can be
-    cancelled.
+    cancelled. On another loop, or in another thread, every coroutine of it and of its channels raises
+    :class:`~pika.exceptions.ConnectionWrongStateError`, and nothing is sent.
 
     After a fork the parent keeps the connection; in the child it is closed.
 

@@ -157,6 +157,7 @@ class Channel(Consuming):
         :param max_in_flight: how many messages may be unconfirmed; publishing another one waits
         :param mandatory: whether messages come back that reach no queue; without it these are confirmed, and dropped
         :returns: the publisher, to be entered with ``async with``, which tasks may share
+        :raises ValueError: when `max_in_flight` is less than 1
         """
         publisher = Publisher(self._link, self._rules, self._select_confirms, max_in_flight, mandatory)
         self._publishers.add(publisher)

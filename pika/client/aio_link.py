@@ -187,7 +187,10 @@ class Link(Session):
         self._end_timer = self.loop.call_later(timeout, self._drop, reply_code, reply_text)
 
     def silence(self, book: ChannelBook) -> None:
-        """Hand out nothing more to handlers of a channel, which is about to be closed."""
+        """Hand out nothing more to handlers of a channel, which is about to be closed.
+
+        :param book: what is kept of the channel
+        """
         for consumer in book.consumers.values():
             consumer.stopped = True
             if consumer.handler is not None:

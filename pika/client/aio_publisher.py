@@ -63,6 +63,7 @@ class Confirmation(confirming.BaseConfirmation):
         """Have a function called when it ends, or soon if it has.
 
         :param callback: called as ``callback(confirmation)``; it may be a coroutine function
+        :raises TypeError: when it cannot be called
         """
         require_callable(callback)
         if self.outcome is not None:

@@ -81,7 +81,11 @@ class Inbox:
         self._octets = 0
 
     def put(self, consumer: Consumer, delivery: protocol.Delivery) -> None:
-        """Add a delivery behind the others."""
+        """Add a delivery behind the others.
+
+        :param consumer: whose it is
+        :param delivery: the delivery
+        """
         if not self.items:
             self._octets = 0
         self._octets += len(delivery.body)
@@ -96,7 +100,10 @@ class Inbox:
         return self._octets >= MOST_OCTETS * share
 
     def take_out(self, consumer: Consumer) -> list[protocol.Delivery]:
-        """Take out and return what waits for a consumer; the order of the rest stays."""
+        """Take out and return what waits for a consumer; the order of the rest stays.
+
+        :param consumer: the consumer
+        """
         taken: list[protocol.Delivery] = []
         kept: list[Item] = []
         try:
@@ -111,7 +118,10 @@ class Inbox:
         return taken
 
     def end(self, error: BaseException | None) -> None:
-        """Take note that nothing more will arrive."""
+        """Take note that nothing more will arrive.
+
+        :param error: why, when it is no end that somebody asked for
+        """
         if not self.over:
             self.over = True
             self.error = error

@@ -125,7 +125,7 @@ class Session(Ending, abc.ABC):
     :ivar callbacks: what calls users' callbacks, one by one, where they may do anything
     :ivar full: inboxes that hold as much as they may: as long as there is one, nothing is read unless somebody waits
 
-    :param rules: see above; it is open
+    :param rules: see above; open, or before its handshake
     """
 
     callbacks: Caller
@@ -152,12 +152,19 @@ class Session(Ending, abc.ABC):
         """Take note that the broker has stopped reading what is published, or goes on."""
 
     def call_back(self, callbacks: Callbacks, *arguments: Any) -> None:
-        """Have a user's callbacks called soon, where they may do anything."""
+        """Have a user's callbacks called soon, where they may do anything.
+
+        :param callbacks: the callbacks
+        :param arguments: what they are called with
+        """
         for callback in tuple(callbacks):
             self.callbacks.call(callback, *arguments)
 
     def wake(self, inbox: Inbox) -> None:
-        """Wake who waits for deliveries of an inbox, or for its end."""
+        """Wake who waits for deliveries of an inbox, or for its end.
+
+        :param inbox: the inbox
+        """
         inbox.wake()
         if self.full:
             self.relieve(inbox)

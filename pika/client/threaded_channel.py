@@ -156,6 +156,7 @@ class Channel(Consuming):
         :param mandatory: whether messages come back that reach no queue; without it these are confirmed, and dropped
         :param timeout: seconds to wait for the broker's answer
         :returns: the publisher, which threads may share
+        :raises ValueError: when `max_in_flight` is less than 1
         """
         publisher = Publisher(self._link, self._rules, max_in_flight, mandatory)
         self._select_confirms(timeout)

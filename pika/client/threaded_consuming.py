@@ -74,6 +74,8 @@ class Consuming(Operations):
         :param concurrency: how many of its handlers run at a time; with more than 1, in any order
         :param timeout: seconds to wait for the broker's answer
         :returns: the consumer's tag
+        :raises TypeError: when the handler cannot be called
+        :raises ValueError: when `concurrency` is less than 1
         :raises pika.exceptions.DuplicateConsumerTag: when the channel has a consumer of this name
         """
         require_callable(on_message_callback, "on_message_callback")
@@ -172,6 +174,7 @@ class Consuming(Operations):
 
         :param timeout: seconds after which to return all the same; None for no limit
         :raises pika.exceptions.AMQPError: the reason, when the channel or the connection ends that had consumers
+        :raises pika.exceptions.ReentrancyError: in a signal handler that interrupts a call of the same connection
         """
         self._link.require_patience("start_consuming")
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -324,6 +327,8 @@ class Consuming(Operations):
 
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is acknowledged as well
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is closed; nothing is sent, and the broker
+            delivers it again
         """
         link = self._link
         # As Sending says.
@@ -340,7 +345,7 @@ class Consuming(Operations):
             raise
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
-        """Refuse a delivery, or several (basic.nack, RabbitMQ's extension).
+        """Refuse a delivery, or several (basic.nack, RabbitMQ's extension); raises as :meth:`basic_ack`.
 
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is refused as well
@@ -349,7 +354,7 @@ class Consuming(Operations):
         self._link.settle(functools.partial(self._rules.basic_nack, delivery_tag, multiple, requeue))
 
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
-        """Refuse a delivery (basic.reject).
+        """Refuse a delivery (basic.reject); raises as :meth:`basic_ack`.
 
         :param delivery_tag: the delivery
         :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered

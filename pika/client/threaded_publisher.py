@@ -41,6 +41,7 @@ class Confirmation(confirming.BaseConfirmation):
         :raises pika.exceptions.UnroutableError: when no queue took it; ``messages`` has what came back
         :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before
         :raises pika.exceptions.AMQPTimeoutError: when it has not ended in time
+        :raises pika.exceptions.ReentrancyError: in a signal handler that interrupts a call of the same connection
         """
         error = self.exception(timeout)
         if error is not None:
@@ -51,6 +52,7 @@ class Confirmation(confirming.BaseConfirmation):
 
         :param timeout: seconds; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :raises pika.exceptions.AMQPTimeoutError: when it has not ended in time
+        :raises pika.exceptions.ReentrancyError: in a signal handler that interrupts a call of the same connection
         """
         if self.outcome is None:
             link = self._publisher._link
@@ -67,6 +69,7 @@ class Confirmation(confirming.BaseConfirmation):
         """Have a function called when it ends, or soon if it has.
 
         :param callback: called as ``callback(confirmation)``, in the connection's callback thread
+        :raises TypeError: when it cannot be called
         """
         require_callable(callback)
         link = self._publisher._link
@@ -134,6 +137,8 @@ class Publisher(confirming.Window[Confirmation]):
         :param timeout: seconds to wait for room; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :returns: what becomes of it
         :raises pika.exceptions.AMQPTimeoutError: when there is no room in time; it was not published
+        :raises pika.exceptions.ReentrancyError: when it would have to wait for confirms in a signal handler that
+            interrupts a call of the same connection; it was not published
         :raises pika.exceptions.ChannelWrongStateError: when the channel is closed
         """
         if type(body) is not bytes:
@@ -183,6 +188,7 @@ class Publisher(confirming.Window[Confirmation]):
         :raises pika.exceptions.UnroutableError: when no queue took messages
         :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before it had said
         :raises pika.exceptions.AMQPTimeoutError: when messages are unconfirmed when the time is over
+        :raises pika.exceptions.ReentrancyError: in a signal handler that interrupts a call of the same connection
         """
         self._await_all(timeout)
         with self._link.lock:

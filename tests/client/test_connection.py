@@ -354,7 +354,7 @@ def test_what_can_be_no_credentials_is_refused_before_anything_else() -> None:
 
 
 def test_what_cannot_be_called_back_is_refused(connection: pika.Connection) -> None:
-    with pytest.raises(TypeError, match="^callback must be callable, but got 5$"):
+    with pytest.raises(TypeError, match=r"^callback must be callable, but got 5$"):
         connection.add_on_close_callback(5)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="^on_message_callback must be callable, but got None$"):
+    with pytest.raises(TypeError, match=r"^on_message_callback must be callable, but got None$"):
         connection.channel().basic_consume("q", None)  # type: ignore[arg-type]
