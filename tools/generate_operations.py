@@ -31,7 +31,14 @@ def generate(source: str) -> str:
     _, _, rest = source.partition('"""\n')
     head, *functions = re.split(r"(?m)^(?=    (?:def|@property))", rest)
     head = head.replace("pika.client.threaded_", "pika.client.aio_")
+    # In their order, as everywhere.
+    head = re.sub(r"(?m)(?:^from pika\b.*\n)+", _sorted, head)
     return _DOCSTRING + head + "".join(map(_awaited, functions))
+
+
+def _sorted(imports: re.Match[str]) -> str:
+    """Return lines of imports in the order of the modules."""
+    return "".join(sorted(imports[0].splitlines(keepends=True), key=lambda line: line.split()[1]))
 
 
 def _awaited(function: str) -> str:

@@ -11,9 +11,9 @@ from typing import Any, Callable, Optional, TypeVar
 
 from pika import exceptions, frame, spec
 from pika.amqp_object import Method
+from pika.client.aio_link import Link
 from pika.client.session import ChannelBook, Ending
 from pika.client.state import BaseChannel
-from pika.client.aio_link import Link
 from pika.protocol import Reply
 
 Arguments = Optional[Mapping[str, Any]]
