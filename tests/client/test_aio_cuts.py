@@ -15,11 +15,10 @@ import pytest
 import pika
 from pika import aio, exceptions
 from pika.transport.errors import DialError
-from tests.adapters.test_async_cuts import TLSSessions, check_tls
-from tests.adapters.test_blocking_cuts import HANDSHAKE, ORDER, Limits, Sessions, check
 from tests.support.aio import LoopThread, count_descriptors, loop_thread, settle
 from tests.support.bounded import PATIENCE, eventually
 from tests.support.certificates import Authority
+from tests.support.cuts import HANDSHAKE, ORDER, Limits, Sessions, TLSSessions, check, check_tls
 
 # Under TLS there are thousands of bytes; every one of them in `make torture`.
 TLS_STEP = 1 if "PIKA_TEST_EVERY_LINE" in os.environ else 11

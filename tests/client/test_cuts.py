@@ -10,8 +10,8 @@ import pytest
 
 import pika
 from pika import exceptions
-from tests.adapters.test_blocking_cuts import HANDSHAKE, ORDER, Limits, Sessions, check
 from tests.support.bounded import PATIENCE, bounded
+from tests.support.cuts import HANDSHAKE, ORDER, Limits, Sessions, check
 
 
 def use(port: int, over: list[str]) -> None:
