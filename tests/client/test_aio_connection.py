@@ -12,20 +12,15 @@ import pytest
 
 import pika
 from pika import aio, exceptions, spec
-from pika.broker import Broker as EmbeddedBroker
 from pika.credentials import PlainCredentials
 from pika.transport.errors import DialError
 from tests.support.aio import eventually, run, settle, use
 from tests.support.bounded import PATIENCE
-from tests.support.brokers import BOTH, Target
+from tests.support.brokers import Target, at
 from tests.support.encoding import content, method
 from tests.support.peer import free_port
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import START, TUNE, Session, scripted_broker
-
-
-def at(port: int, **options: Any) -> pika.ConnectionParameters:
-    return pika.ConnectionParameters("127.0.0.1", port, **options)
 
 
 async def connected(*arguments: Any, **options: Any) -> None:
@@ -257,18 +252,6 @@ def test_callbacks_are_checked(broker: Broker) -> None:
 
 
 # An alarm
-
-
-@pytest.fixture(params=BOTH)
-def target(request: pytest.FixtureRequest) -> Any:
-    """A broker that can be given an alarm."""
-    if request.param == "rabbitmq":
-        target = Target(request.getfixturevalue("rabbitmq"))
-        yield target
-        target.clear_alarm()
-    else:
-        with EmbeddedBroker() as embedded:
-            yield Target(embedded)
 
 
 def test_an_alarm(target: Target) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import bisect
-import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +15,12 @@ import pika
 from pika import aio, exceptions
 from pika.transport.errors import DialError
 from tests.support.aio import LoopThread, count_descriptors, loop_thread, settle
-from tests.support.bounded import PATIENCE, eventually
+from tests.support.bounded import EVERY_LINE, PATIENCE, eventually
 from tests.support.certificates import Authority
 from tests.support.cuts import HANDSHAKE, ORDER, Limits, Sessions, TLSSessions, check, check_tls
 
 # Under TLS there are thousands of bytes; every one of them in `make torture`.
-TLS_STEP = 1 if "PIKA_TEST_EVERY_LINE" in os.environ else 11
+TLS_STEP = 1 if EVERY_LINE else 11
 
 
 async def use(port: int, context: ssl.SSLContext | None, over: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -16,22 +16,12 @@ from pika.broker import Broker as EmbeddedBroker
 from pika.client.inbox import MOST_MESSAGES
 from tests.support.aio import eventually, run
 from tests.support.bounded import PATIENCE
-from tests.support.brokers import BOTH, Target
+from tests.support.brokers import Target
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, delivery, scripted_broker
 
 HEARTBEAT = 1
-
-
-@pytest.fixture(params=BOTH)
-def target(request: pytest.FixtureRequest) -> Iterator[Target]:
-    """A broker; each test opens connections with a heartbeat of its own."""
-    if request.param == "rabbitmq":
-        yield Target(request.getfixturevalue("rabbitmq"))
-    else:
-        with EmbeddedBroker() as embedded:
-            yield Target(embedded)
 
 
 def connect(target: Target) -> Any:

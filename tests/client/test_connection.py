@@ -5,26 +5,20 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import pika
 from pika import exceptions, spec
-from pika.broker import Broker as EmbeddedBroker
 from pika.client.threaded_channel import Channel
 from pika.credentials import PlainCredentials
 from tests.support.bounded import PATIENCE, Running, eventually
-from tests.support.brokers import BOTH, Target
+from tests.support.brokers import Target, at
 from tests.support.encoding import content, method
 from tests.support.peer import free_port
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import START, TUNE, Session, scripted_broker
-
-
-def at(port: int, **options: Any) -> pika.ConnectionParameters:
-    return pika.ConnectionParameters("127.0.0.1", port, **options)
 
 
 def test_parameters_of_every_form(broker: Broker) -> None:
@@ -174,18 +168,6 @@ def test_callbacks_are_checked(connection: pika.Connection, channel: Channel) ->
     ):
         with pytest.raises(TypeError, match="callable"):
             add(None)  # type: ignore[arg-type]
-
-
-@pytest.fixture(params=BOTH)
-def target(request: pytest.FixtureRequest) -> Iterator[Target]:
-    """A broker that can be given an alarm."""
-    if request.param == "rabbitmq":
-        target = Target(request.getfixturevalue("rabbitmq"))
-        yield target
-        target.clear_alarm()
-    else:
-        with EmbeddedBroker() as embedded:
-            yield Target(embedded)
 
 
 def test_an_alarm(target: Target) -> None:

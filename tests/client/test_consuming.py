@@ -19,6 +19,7 @@ from tests.support.bounded import PATIENCE, Running, bounded, eventually
 from tests.support.encoding import method
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, delivery, scripted_broker
+from tests.support.threaded import ready
 
 
 def fill(channel: Channel, queue: str, count: int, size: int = 0) -> None:
@@ -26,10 +27,6 @@ def fill(channel: Channel, queue: str, count: int, size: int = 0) -> None:
     with channel.connection.channel() as other, other.publisher() as publisher:
         for number in range(count):
             publisher.publish(b"%d" % number + b" " * size, routing_key=queue)
-
-
-def ready(channel: Channel, queue: str) -> int:
-    return channel.queue_declare(queue, passive=True).method.message_count
 
 
 class Seen:
