@@ -18,7 +18,7 @@ from pika.adapters.base_connection import BaseConnection
 from tests.support.adapter_loops import KINDS, Loop
 from tests.support.bounded import eventually
 from tests.support.certificates import Authority
-from tests.support.cuts import HANDSHAKE, ORDER, Limits, Mark, Sessions, TLSSessions, allowed, check_tls
+from tests.support.cuts import HANDSHAKE, ORDER, Limits, Mark, RunSessions, TLSSessions, allowed, check_tls
 
 
 def use(loop: Loop, port: int, context: ssl.SSLContext | None, over: list[str]) -> BaseException:
@@ -91,7 +91,7 @@ def use(loop: Loop, port: int, context: ssl.SSLContext | None, over: list[str]) 
     return error
 
 
-class AsyncSessions(Sessions):
+class AsyncSessions(RunSessions):
     """Runs the session again and again on one listening socket, and on one loop."""
 
     def __init__(self, loop: Loop) -> None:

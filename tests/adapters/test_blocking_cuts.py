@@ -10,7 +10,7 @@ import pytest
 import pika
 from pika import exceptions
 from tests.support.bounded import bounded
-from tests.support.cuts import HANDSHAKE, Limits, Sessions, check
+from tests.support.cuts import HANDSHAKE, Limits, RunSessions, check
 
 
 def use(port: int, over: list[str]) -> None:
@@ -50,7 +50,7 @@ def use(port: int, over: list[str]) -> None:
     assert got == [b"body"]
 
 
-class BlockingSessions(Sessions):
+class BlockingSessions(RunSessions):
     """Runs the session again and again on one listening socket."""
 
     def run(self, limits: Limits) -> tuple[list[str], BaseException | None]:

@@ -17,7 +17,7 @@ from pika.transport.errors import DialError
 from tests.support.aio import LoopThread, count_descriptors, loop_thread, settle
 from tests.support.bounded import EVERY_LINE, PATIENCE, eventually
 from tests.support.certificates import Authority
-from tests.support.cuts import HANDSHAKE, ORDER, Limits, Sessions, TLSSessions, check, check_tls
+from tests.support.cuts import HANDSHAKE, ORDER, Limits, RunSessions, TLSSessions, check, check_tls
 
 # Under TLS there are thousands of bytes; every one of them in `make torture`.
 TLS_STEP = 1 if EVERY_LINE else 11
@@ -115,7 +115,7 @@ def outcome(
     return over, None
 
 
-class AioSessions(Sessions):
+class AioSessions(RunSessions):
     """Runs the session with pika.aio."""
 
     def __init__(self, thread: LoopThread) -> None:

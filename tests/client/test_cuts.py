@@ -11,7 +11,7 @@ import pytest
 import pika
 from pika import exceptions
 from tests.support.bounded import PATIENCE, bounded
-from tests.support.cuts import HANDSHAKE, ORDER, Limits, Sessions, check
+from tests.support.cuts import HANDSHAKE, ORDER, Limits, RunSessions, check
 
 
 def use(port: int, over: list[str]) -> None:
@@ -75,7 +75,7 @@ def run(connection: pika.Connection, over: list[str]) -> None:
         raise ended[-1]
 
 
-class ThreadedSessions(Sessions):
+class ThreadedSessions(RunSessions):
     """Runs the session with pika.Connection."""
 
     def run(self, limits: Limits) -> tuple[list[str], BaseException | None]:

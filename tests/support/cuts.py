@@ -143,8 +143,8 @@ def hang_up(peer: PeerSocket, limits: Limits) -> None:
         peer.recv_until_end()
 
 
-class Sessions(abc.ABC):
-    """Runs the session again and again on one listening socket."""
+class Sessions:
+    """The broker of the session, again and again, on one listening socket."""
 
     def __init__(self) -> None:
         self._limits = Limits()
@@ -161,6 +161,10 @@ class Sessions(abc.ABC):
         except (ClientGone, ConnectionError):
             # The client noticed the end in the middle of what it was to send.
             return
+
+
+class RunSessions(Sessions, abc.ABC):
+    """Runs the session again and again."""
 
     def record(self) -> list[Mark]:
         """Run it whole, and return how many bytes had passed at the end of each step."""
@@ -213,16 +217,15 @@ class TLSCutSocket(CutSocket):
         return received
 
 
-class TLSSessions:
-    """Runs the session over TLS.
+class TLSSessions(Sessions):
+    """The broker of the session over TLS.
 
     :param context: the broker's
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__()
         self._context = context
-        self._limits = Limits()
-        self.peer = Peer(self._run)
         #: How many bytes of ciphertext have passed: of the broker's, and of the client's.
         self.passed = (0, 0)
 
