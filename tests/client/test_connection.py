@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from tests.support.encoding import content, method
 from tests.support.peer import free_port
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import START, TUNE, Session, scripted_broker
+from tests.support.threaded import waits
 
 
 def test_parameters_of_every_form(broker: Broker) -> None:
@@ -226,8 +226,7 @@ def test_publishing_more_than_the_network_takes(target: Target) -> None:
                 channel.basic_publish("", queue, body)
 
         publishing = Running(publish)
-        time.sleep(0.1)
-        assert publishing.thread.is_alive()
+        eventually(lambda: waits(publishing.thread))
         target.clear_alarm()
         publishing.result()
         # What found no room is not among them. RabbitMQ may answer before it has put everything into the queue.
@@ -253,13 +252,13 @@ def test_time_is_bounded() -> None:
 
 
 def test_a_message_that_comes_too_late_goes_back() -> None:
-    rejected = threading.Event()
+    rejected, late = threading.Event(), threading.Event()
 
     def script(session: Session) -> None:
         session.open()
         number = session.open_channel()
         session.expect(spec.Basic.Get)
-        time.sleep(0.2)
+        assert late.wait(PATIENCE)
         session.send(content(number, spec.Basic.GetOk(5, False, "", "queue", 0), b"body"))
         found = session.expect(spec.Basic.Reject)
         assert (found.method.delivery_tag, found.method.requeue) == (5, True)
@@ -270,14 +269,17 @@ def test_a_message_that_comes_too_late_goes_back() -> None:
         channel = connection.channel()
         with pytest.raises(exceptions.AMQPTimeoutError, match=r"basic\.get"):
             channel.basic_get("queue", timeout=0.05)
+        late.set()
         assert rejected.wait(PATIENCE)
 
 
 def test_a_channel_that_is_opened_too_late_is_closed() -> None:
+    late = threading.Event()
+
     def script(session: Session) -> None:
         session.open()
         asked = session.expect(spec.Channel.Open)
-        time.sleep(0.2)
+        assert late.wait(PATIENCE)
         session.send(method(asked.channel_number, spec.Channel.OpenOk()))
         session.expect(spec.Channel.Close, spec.Channel.CloseOk())
         assert session.open_channel() == 1
@@ -286,6 +288,7 @@ def test_a_channel_that_is_opened_too_late_is_closed() -> None:
     with scripted_broker(script) as peer, pika.connect(at(peer.port)) as connection:
         with pytest.raises(exceptions.AMQPTimeoutError, match=r"channel\.open"):
             connection.channel(timeout=0.05)
+        late.set()
         eventually(lambda: not connection._link.channels)
         connection.channel(1)
 

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import re
 import threading
-import time
 
 import pytest
 
@@ -21,7 +20,7 @@ from tests.support.brokers import at
 from tests.support.encoding import content, method
 from tests.support.fates import Fates
 from tests.support.scripted_broker import Session, scripted_broker
-from tests.support.threaded import ready
+from tests.support.threaded import ready, waits
 
 NOBODY = "no such queue"
 
@@ -181,8 +180,7 @@ def test_the_limit_is_kept_and_time_is_bounded() -> None:
         with pytest.raises(exceptions.AMQPTimeoutError, match="confirming all messages"):
             publisher.wait(timeout=0.05)
         publishing = Running(lambda: publisher.publish(b"fourth"))
-        time.sleep(0.1)
-        assert publishing.thread.is_alive()
+        eventually(lambda: waits(publishing.thread))
         go_on.set()
         publishing.result().result()
         publisher.wait()
@@ -223,7 +221,7 @@ def test_all_who_wait_for_room_hear_of_the_end() -> None:
         publisher = connection.channel().publisher(max_in_flight=1)
         publisher.publish(b"never confirmed")
         threads = [Running(lambda: publisher.publish(b"")) for _ in range(100)]
-        time.sleep(0.2)
+        eventually(lambda: all(waits(one.thread) for one in threads))
         waiting.set()
         for thread in threads:
             with pytest.raises(exceptions.ChannelWrongStateError, match="406"):
