@@ -10,7 +10,7 @@ from typing import Any, Callable
 import pytest
 
 from pika import aio, exceptions
-from pika.client.queues import MESSAGES
+from pika.client.inbox import MOST_MESSAGES
 from tests.support.aio import becomes_ready, eventually, fill, numbers, ready, settle, use
 from tests.support.bounded import PATIENCE
 from tests.support.rabbitmq import Broker
@@ -200,7 +200,7 @@ def test_prefetch(broker: Broker) -> None:
 
 def test_a_full_inbox_pauses_reading_and_answers_still_come(broker: Broker) -> None:
     async def program(connection: aio.Connection, channel: aio.Channel, queue: str) -> None:
-        count = 4 * MESSAGES
+        count = 4 * MOST_MESSAGES
         await fill(connection, queue, count, size=4096)
         seen: list[bytes] = []
 

@@ -319,9 +319,11 @@ last_word()
     ),
     "while another thread waits": (
         """
+idle = channel.queue_declare("", exclusive=True).method.queue
+threading.Thread(target=lambda: list(channel.consume(idle, timeout=None)), daemon=True).start()
+while not channel.consumer_tags:
+    time.sleep(0.01)
 threading.Thread(target=channel.start_consuming, daemon=True).start()
-threading.Thread(target=lambda: next(channel.consume("", timeout=None)), daemon=True).start()
-time.sleep(0.1)
 last_word()
 """,
         0,
@@ -452,12 +454,21 @@ def test_ctrl_c_ends_a_wait(wait: str) -> None:
         session.hold()
 
     program = f"""
-import sys, time, pika
+import sys, threading, time, pika
+from pika.client.threaded_waiting import Gate
+
+def tell():
+    frame = None
+    while frame is None or frame.f_code is not Gate.wait.__code__:
+        time.sleep(0.01)
+        frame = sys._current_frames()[threading.main_thread().ident]
+    print("waiting", flush=True)
+
 connection = pika.connect(pika.ConnectionParameters("127.0.0.1", int(sys.argv[1])))
 channel = connection.channel()
 publisher, small = channel.publisher(), channel.publisher(max_in_flight=1)
 channel.basic_consume("queue", lambda *_: None, consumer_tag="mine")
-print("waiting")
+threading.Thread(target=tell, daemon=True).start()
 try:
     {WAITS[wait]}
 except KeyboardInterrupt:
@@ -467,7 +478,6 @@ except KeyboardInterrupt:
 """
     with scripted_broker(script) as peer, running(program, str(peer.port)) as child:
         assert child.read() == "waiting"
-        time.sleep(0.5)
         began = time.monotonic()
         os.kill(child.pid, signal.SIGINT)
         assert child.read().startswith("interrupted")

@@ -5,32 +5,23 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import os
 import threading
 import time
-from collections.abc import Iterator
 from typing import Callable
 
 import pytest
 
 import pika
 from pika import exceptions
-from pika.broker import Broker
 from pika.client import Channel
-from tests.support.bounded import PATIENCE, Running, eventually
+from tests.support.bounded import EVERY_LINE, PATIENCE, Running, eventually
 from tests.support.interrupt import interrupted_after
 
 # Leaving a loop is what a generator does when it is collected; what is raised there, Python tells as a warning.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 # Every line in `make torture`; otherwise one in so many, which is no divisor of any loop's length.
-STEP = 1 if "PIKA_TEST_EVERY_LINE" in os.environ else 7
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with Broker() as broker:
-        yield broker.url
+STEP = 1 if EVERY_LINE else 7
 
 
 def publish(channel: Channel, queue: str) -> None:

@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
 import pika
 from pika import spec
-from pika.broker import Broker as EmbeddedBroker
-from pika.client.queues import MESSAGES
+from pika.client.inbox import MOST_MESSAGES
 from pika.client.threaded_channel import Channel
 from tests.support.bounded import PATIENCE, eventually, side_by_side
-from tests.support.brokers import BOTH, Target
+from tests.support.brokers import Target
 
 HEARTBEAT = 1
-
-
-@pytest.fixture(params=BOTH)
-def target(request: pytest.FixtureRequest) -> Iterator[Target]:
-    """A broker; each test opens connections with a heartbeat of its own."""
-    if request.param == "rabbitmq":
-        yield Target(request.getfixturevalue("rabbitmq"))
-    else:
-        with EmbeddedBroker() as embedded:
-            yield Target(embedded)
 
 
 def connect(target: Target) -> pika.Connection:
@@ -57,7 +45,7 @@ def full_inbox(target: Target) -> None:
     with connect(target) as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
-        count = 8 * MESSAGES
+        count = 8 * MOST_MESSAGES
         with channel.publisher() as publisher:
             for _ in range(count):
                 publisher.publish(bytes(4096), routing_key=queue)

@@ -13,11 +13,11 @@ import pytest
 import pika
 from pika import spec
 from pika.client.threaded_channel import Channel
-from tests.support.bounded import bounded, eventually, side_by_side
+from tests.support.bounded import EVERY_LINE, bounded, eventually, side_by_side
 from tests.support.rabbitmq import Broker
 
 #: Seconds; a minute in `make torture`.
-LONG = 60.0 if "PIKA_TEST_EVERY_LINE" in os.environ else 3.0
+LONG = 60.0 if EVERY_LINE else 3.0
 THREADS = 32
 
 

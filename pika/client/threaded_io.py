@@ -13,7 +13,7 @@ from pika.transport.stream import READ_LIMIT, Ready
 from pika.transport.timers import Timer, Timers
 
 if TYPE_CHECKING:
-    from pika.client.link import Link
+    from pika.client.threaded_link import Link
 
 LOGGER = logging.getLogger(__name__)
 
@@ -71,20 +71,21 @@ class IOThread:
             self._blocked_timer = None
         if blocked and self._blocked_timeout is not None:
             when = time.monotonic() + self._blocked_timeout
-            self._blocked_timer = self._timers.call_at(when, self._on_blocked_too_long)
-
-    def _on_blocked_too_long(self) -> None:
-        self._rules.stream_lost(exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired."))
+            self._blocked_timer = self._timers.call_at(when, self._link.give_up_blocked)
 
     def drop_after(self, timeout: float, reply_code: int, reply_text: str) -> None:
-        """Drop the connection, which is closing, if the broker has not answered within some seconds."""
+        """Drop the connection, which is closing, if the broker has not answered in time.
+
+        :param timeout: seconds
+        :param reply_code: what the program has closed it with
+        :param reply_text: see above
+        """
         drop = functools.partial(self._drop, reply_code, reply_text)
         self._timers.call_at(time.monotonic() + timeout, drop)
         self._stream.wake()
 
     def _drop(self, reply_code: int, reply_text: str) -> None:
-        LOGGER.warning("%s did not answer connection.close in time: dropping the connection", self._link.peer)
-        self._abandoned = exceptions.ConnectionClosedByClient(reply_code, reply_text)
+        self._abandoned = self._link.dropped(reply_code, reply_text)
 
     # The thread
 
@@ -122,11 +123,11 @@ class IOThread:
             if due:
                 self._tick(now)
             unattended = link.is_unattended
-            link.take_events()
+            delivered = link.take_events()
             if self._abandoned is not None:
                 self._rules.abandon(self._abandoned)
                 link.end(self._abandoned)
-            self.paused = link.after_events()
+            self.paused = link.after_events(delivered)
             self.resting = bool(data) and unattended and link.is_unattended
             self._plan(now)
 
