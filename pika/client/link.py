@@ -243,6 +243,9 @@ class Link(Sending):
             for inbox in self.filled:
                 if inbox.holds():
                     self.full[inbox] = None
+                    # Who has emptied it meanwhile did not find it there, and has told nobody.
+                    if not inbox.holds():
+                        del self.full[inbox]
             self.filled.clear()
             self.attending = True
         elif self.attending:
