@@ -180,6 +180,27 @@ def test_an_interrupted_channel_is_closed(url: str) -> None:
         connection.close()
 
 
+def test_an_interrupted_close_is_no_half_closed_connection(url: str) -> None:
+    """It has not begun, or it goes on, or the connection has ended over it: nobody need wait for a time limit."""
+    for lines in itertools.count(0, STEP):
+        connection = pika.connect(url)
+        connection.channel()
+        with interrupted_after(lines) as countdown:
+            connection.close(timeout=10 * PATIENCE)
+        eventually(lambda: connection.is_open or connection.is_closed)
+        connection.close()
+        if not countdown.came:
+            break
+
+
+def test_a_close_whose_sending_is_interrupted(url: str) -> None:
+    connection = pika.connect(url)
+    interrupt_writing(connection)
+    with pytest.raises(Interruption):
+        connection.close()
+    eventually(lambda: connection.is_closed)
+
+
 def test_interrupted_while_a_loop_sends_what_it_has_held_back(url: str) -> None:
     """Before it waits for the next message it sends the acknowledgements that were to go together."""
     for _ in range(5):
