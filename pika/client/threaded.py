@@ -284,6 +284,7 @@ def _shake_hands(rules: protocol.Connection, stream: Stream, timeout: float) -> 
         else:
             if data is not None:
                 rules.receive_data(data, time.monotonic())
+    rules.tick(time.monotonic())
     stream.flush()
     while rules.state is not protocol.ConnectionState.OPEN:
         event = rules.next_event()

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 import pytest
 
 import pika
-from pika import spec
+from pika import frame, spec
 from pika.broker import Broker as EmbeddedBroker
 from pika.client.queues import MESSAGES
 from pika.client.threaded_channel import Channel
 from tests.support.bounded import PATIENCE, eventually, side_by_side
 from tests.support.brokers import BOTH, Target
+from tests.support.encoding import method
+from tests.support.scripted_broker import START, Session, scripted_broker
 
 HEARTBEAT = 1
 
@@ -96,6 +98,24 @@ def idle(target: Target) -> None:
     with connect(target) as connection:
         time.sleep(4 * HEARTBEAT)
         connection.channel().queue_declare("", exclusive=True)
+
+
+def test_heartbeats_while_the_broker_opens_the_virtual_host() -> None:
+    def script(session: Session) -> None:
+        session.expect_header()
+        session.send(method(0, START))
+        session.expect(spec.Connection.StartOk, spec.Connection.Tune(2047, 131072, HEARTBEAT))
+        session.expect(spec.Connection.TuneOk)
+        session.expect(spec.Connection.Open)
+        while not isinstance(session.receive(), frame.Heartbeat):
+            pass
+        session.send(method(0, spec.Connection.OpenOk()))
+        session.close_politely()
+
+    with scripted_broker(script) as peer:
+        parameters = pika.ConnectionParameters("127.0.0.1", peer.port, heartbeat=HEARTBEAT, stack_timeout=PATIENCE)
+        with pika.connect(parameters) as connection:
+            assert connection.is_open
 
 
 @pytest.mark.slow
