@@ -275,20 +275,24 @@ class Consuming(Operations):
             try:
                 _, delivery = items.popleft()
             except IndexError:
-                if parking.park(timeout) or items:
-                    continue
-                if inbox.over and inbox.error is not None:
-                    self._ending.told = True
-                    raise again(inbox.error) from None
-                return
-            if link.full:
-                link.relieve(inbox)
-            if consumer.stopped and not auto_ack:
-                with link.lock:
-                    link.give_back(delivery)
-                    link.flush()
+                # Waited for outside of that: what ends the wait, such as Ctrl-C, has nothing to do with it.
+                pass
+            else:
+                if link.full:
+                    link.relieve(inbox)
+                if consumer.stopped and not auto_ack:
+                    with link.lock:
+                        link.give_back(delivery)
+                        link.flush()
+                else:
+                    yield Message(self, delivery.channel, delivery.method, delivery.properties, delivery.body, auto_ack)
                 continue
-            yield Message(self, delivery.channel, delivery.method, delivery.properties, delivery.body, auto_ack)
+            if parking.park(timeout) or items:
+                continue
+            if inbox.over and inbox.error is not None:
+                self._ending.told = True
+                raise again(inbox.error)
+            return
 
     def _leave(self, consumer: Consumer) -> None:
         link, book = self._link, self._book
