@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import time
 import uuid
 from collections.abc import Generator
@@ -83,9 +84,14 @@ class Consuming(Operations):
         :param concurrency: how many of its handlers run at a time; with more than 1, in any order
         :param timeout: seconds to wait for the broker's answer
         :returns: the consumer's tag
+        :raises TypeError: when the handler is a coroutine function, which nobody would await
         :raises pika.exceptions.DuplicateConsumerTag: when the channel has a consumer of this name
         """
         require_callable(on_message_callback, "on_message_callback")
+        if inspect.iscoroutinefunction(on_message_callback):
+            raise TypeError(
+                f"handlers here are plain functions; pika.aio takes coroutine functions such as {on_message_callback!r}"
+            )
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, but got {concurrency!r}")
         inbox = self._inbox_for(executor, concurrency)
