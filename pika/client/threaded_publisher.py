@@ -57,10 +57,21 @@ class Confirmation(shared.Confirmation):
             gate = Gate()
             with link.lock:
                 self._watch(gate)
-            link.wait(gate, "the publisher confirm", timeout)
+            try:
+                link.wait(gate, "the publisher confirm", timeout)
+            except BaseException:
+                with link.lock:
+                    self._look_away(gate)
+                raise
         elif self.watchers is None:
             self.watchers = []
         return shared.gather([self], self.publisher.where)
+
+    def _look_away(self, gate: Gate) -> None:
+        """Have it count as what nobody has looked at, unless others do: who waited has given up."""
+        self.watchers = [one for one in self.watchers or () if one is not gate] or None
+        if self.watchers is None and self.outcome not in (None, protocol.Outcome.ACKED):
+            self.publisher._note_failure(self)
 
     def add_done_callback(self, callback: Callable[[Confirmation], object]) -> None:
         """Have a function called when it ends, or soon if it has.
