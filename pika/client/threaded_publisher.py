@@ -197,6 +197,8 @@ class Publisher(shared.Window[Confirmation]):
         # What was cut short behind the books of the channel is settled with it, and counted there.
         if confirmation.counts and confirmation.outcome is None and not confirmation.delivery_tag:
             confirmation.counts = False
+            # It may wait its turn, and be settled all the same.
+            confirmation.on_done = None
             self.in_flight -= 1
 
     def _await_all(self, timeout: float | None) -> None:
