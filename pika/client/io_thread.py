@@ -22,6 +22,10 @@ _ACK_DELAY = 0.001
 # So long nothing is read after something was that nobody waits for, such as confirms: each time that this thread gets
 # going, it takes the interpreter away from one that publishes, and gives it back.
 _REST = 0.001
+# When a broker has blocked the connection for too long, what waits to be read is read before it is given up: in so many
+# reads, and looked for again after so many seconds.
+_READS_TO_JUDGE = 64
+_LOOK_AGAIN = 0.05
 # What one read takes at most, as long as less arrives: large buffers that are mostly empty scatter the memory that the
 # program's threads allocate meanwhile.
 _LEAST_READ = 16 * 1024
@@ -73,8 +77,28 @@ class IOThread:
             when = time.monotonic() + self._blocked_timeout
             self._blocked_timer = self._timers.call_at(when, self._on_blocked_too_long)
 
-    def _on_blocked_too_long(self) -> None:
-        self._rules.stream_lost(exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired."))
+    def _on_blocked_too_long(self, reads: int = _READS_TO_JUDGE) -> None:
+        # The end of the alarm may be among what has arrived, which full inboxes have kept from being read.
+        timer, left = self._blocked_timer, reads
+        self._link.take_events()
+        while left and self._blocked_timer is timer:
+            data, error = self._read()
+            if error is not None:
+                self._rules.stream_lost(error)
+                return
+            if not data:
+                break
+            left -= 1
+            self._rules.receive_data(data, time.monotonic())
+            self._link.take_events()
+        if self._blocked_timer is not timer:
+            return
+        if 0 < left < reads:
+            # The broker may have been waiting for room.
+            judge = functools.partial(self._on_blocked_too_long, left)
+            self._blocked_timer = self._timers.call_at(time.monotonic() + _LOOK_AGAIN, judge)
+        else:
+            self._rules.stream_lost(exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired."))
 
     def drop_after(self, timeout: float, reply_code: int, reply_text: str) -> None:
         """Drop the connection, which is closing, if the broker has not answered within some seconds."""

@@ -16,7 +16,7 @@ from pika.client.threaded_channel import Channel
 from tests.support.bounded import PATIENCE, eventually, side_by_side
 from tests.support.brokers import BOTH, Target
 from tests.support.encoding import method
-from tests.support.scripted_broker import START, Session, scripted_broker
+from tests.support.scripted_broker import START, Session, delivery, scripted_broker
 
 HEARTBEAT = 1
 
@@ -116,6 +116,37 @@ def test_heartbeats_while_the_broker_opens_the_virtual_host() -> None:
         parameters = pika.ConnectionParameters("127.0.0.1", peer.port, heartbeat=HEARTBEAT, stack_timeout=PATIENCE)
         with pika.connect(parameters) as connection:
             assert connection.is_open
+
+
+def test_the_end_of_an_alarm_behind_what_nobody_has_room_for() -> None:
+    """It came in time, but nothing is read while the handler does not keep up."""
+    sent, late = threading.Event(), threading.Event()
+
+    def script(session: Session) -> None:
+        session.open()
+        session.open_channel()
+        number, tag = session.accept_consumer()
+        session.send(method(0, spec.Connection.Blocked("low on memory")))
+        session.send(*(delivery(number, tag, count, bytes(200)) for count in range(1, 3001)))
+        eventually(paused.is_set)
+        session.send(*(delivery(number, tag, count, bytes(200)) for count in range(3001, 4001)))
+        session.send(method(0, spec.Connection.Unblocked()))
+        sent.set()
+        session.close_politely()
+
+    paused = threading.Event()
+    with scripted_broker(script) as peer:
+        parameters = pika.ConnectionParameters("127.0.0.1", peer.port, blocked_connection_timeout=2)
+        with pika.connect(parameters) as connection:
+            connection.add_on_connection_unblocked_callback(lambda *_: late.set())
+            connection.add_on_close_callback(lambda *_: late.set())
+            connection.channel().basic_consume("queue", lambda *_: late.wait(PATIENCE), auto_ack=True)
+            eventually(lambda: connection._link.io.paused)
+            paused.set()
+            assert sent.wait(PATIENCE)
+            assert late.wait(PATIENCE)
+            assert connection.is_open
+            assert not connection.is_blocked
 
 
 @pytest.mark.slow
