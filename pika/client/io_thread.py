@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
@@ -9,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pika import exceptions
+from pika.client.queues import Inbox, stalled
 from pika.transport.stream import READ_LIMIT, Ready
 from pika.transport.timers import Timer, Timers
 
@@ -26,6 +28,8 @@ _REST = 0.001
 # reads, and looked for again after so many seconds.
 _READS_TO_JUDGE = 64
 _LOOK_AGAIN = 0.05
+#: After so many seconds in which nothing is read since nobody works off what waits, a warning tells why.
+PAUSE_TO_TELL_OF = 5.0
 # What one read takes at most, as long as less arrives: large buffers that are mostly empty scatter the memory that the
 # program's threads allocate meanwhile.
 _LEAST_READ = 16 * 1024
@@ -53,6 +57,7 @@ class IOThread:
         self._timers = Timers()
         self._blocked_timeout = blocked_timeout
         self._blocked_timer: Timer | None = None
+        self._pause_timer: Timer | None = None
         self._abandoned: BaseException | None = None
         self._read_limit = _LEAST_READ
         # How long the next wait may take, and when something is due.
@@ -110,6 +115,24 @@ class IOThread:
         LOGGER.warning("%s did not answer connection.close in time: dropping the connection", self._link.peer)
         self._abandoned = exceptions.ConnectionClosedByClient(reply_code, reply_text)
 
+    def _watch_pause(self) -> None:
+        if self._pause_timer is not None:
+            self._timers.cancel(self._pause_timer)
+            self._pause_timer = None
+        if self.paused:
+            sizes = {inbox: len(inbox.items) for inbox in self._link.full}
+            when = time.monotonic() + PAUSE_TO_TELL_OF
+            self._pause_timer = self._timers.call_at(when, functools.partial(self._on_long_pause, sizes))
+
+    def _on_long_pause(self, sizes: dict[Inbox, int]) -> None:
+        for inbox in self._link.full:
+            # Its reader may take the last one at this moment.
+            with contextlib.suppress(IndexError):
+                if len(inbox.items) == sizes.get(inbox):
+                    LOGGER.warning(stalled(inbox, PAUSE_TO_TELL_OF, self._link.peer))
+                    return
+        self._watch_pause()
+
     # The thread
 
     def _run(self) -> None:
@@ -150,7 +173,10 @@ class IOThread:
             if self._abandoned is not None:
                 self._rules.abandon(self._abandoned)
                 link.end(self._abandoned)
-            self.paused = link.after_events()
+            paused = link.after_events()
+            if paused is not self.paused:
+                self.paused = paused
+                self._watch_pause()
             self.resting = bool(data) and unattended and link.is_unattended
             self._plan(now)
 

@@ -11,6 +11,7 @@ import pytest
 import pika
 from pika import frame, spec
 from pika.broker import Broker as EmbeddedBroker
+from pika.client import io_thread
 from pika.client.queues import MESSAGES
 from pika.client.threaded_channel import Channel
 from tests.support.bounded import PATIENCE, eventually, side_by_side
@@ -147,6 +148,39 @@ def test_the_end_of_an_alarm_behind_what_nobody_has_room_for() -> None:
             assert late.wait(PATIENCE)
             assert connection.is_open
             assert not connection.is_blocked
+
+
+def test_consumers_that_wait_for_each_other_are_told_of(
+    connection: pika.Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler waits for what comes behind more than has room: once, a warning says what would help."""
+    monkeypatch.setattr(io_thread, "PAUSE_TO_TELL_OF", 0.1)
+    setup, answering = connection.channel(), connection.channel()
+    work, answers = (setup.queue_declare("", exclusive=True).method.queue for _ in range(2))
+    with setup.publisher() as publisher:
+        for _ in range(3 * MESSAGES):
+            publisher.publish(bytes(1000), routing_key=work)
+    answered = threading.Event()
+
+    def on_message(*_: object) -> None:
+        if not answered.is_set():
+            eventually(lambda: connection._link.io.paused)
+            answering.basic_publish("", answers, b"")
+            answered.wait(PATIENCE)
+
+    answering.basic_consume(answers, lambda *_: answered.set(), auto_ack=True)
+    tag = connection.channel().basic_consume(work, on_message, auto_ack=True)
+
+    def told() -> int:
+        texts = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        return sum(tag in text and "prefetch" in text for text in texts)
+
+    eventually(told)
+    time.sleep(0.5)
+    assert told() == 1
+    # Whoever waits for an answer has the others' read too.
+    setup.queue_declare(answers, passive=True)
+    assert answered.wait(PATIENCE)
 
 
 @pytest.mark.slow
