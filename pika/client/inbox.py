@@ -125,3 +125,18 @@ class Inbox:
         if not self.over:
             self.over = True
             self.error = error
+
+
+def stalled(inbox: Inbox, seconds: float, peer: str) -> str:
+    """Return what to warn of when a connection is not read since nobody takes anything out of a full inbox.
+
+    :param inbox: holds at least one delivery
+    :param seconds: for how long
+    :param peer: the broker
+    """
+    return (
+        f"The connection to {peer} is not read: for {seconds:g} seconds nobody has taken any of the "
+        f"{len(inbox.items)} messages that wait for consumer {inbox.items[0][0].tag!r}. Other consumers of the "
+        f"connection get nothing meanwhile; if that is what it waits for, this lasts for ever. Open its channel with a "
+        f"prefetch, such as connection.channel(prefetch=50)"
+    )

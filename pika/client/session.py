@@ -209,6 +209,9 @@ class Session(Ending, abc.ABC):
             # Whoever ends one wakes those who wait for it, and so relieves it.
             if inbox.holds() and not inbox.over:
                 self.full[inbox] = None
+                # Another thread that has emptied it meanwhile did not find it there, and has told nobody.
+                if not inbox.holds():
+                    del self.full[inbox]
         return bool(filled)
 
     def give_up_blocked(self) -> None:

@@ -192,13 +192,13 @@ class Connection(BaseConnection):
         """
         link = self._link
         seconds = CLOSE_TIMEOUT if timeout is None else timeout
+        begin = functools.partial(link.begin_close, reply_code, reply_text, seconds)
         if link.in_the_way():
-            with link.lock:
-                link.begin_close(reply_code, reply_text, seconds)
+            link.do(begin, link.flush)
             return
         with link.lock:
             channels = self._channels()
-            link.begin_close(reply_code, reply_text, seconds)
+        link.do(begin, link.flush)
         if not link.await_end(seconds + _EXIT_TIMEOUT):
             return
         for thread in (link.io.thread, link.callbacks.thread):
@@ -225,6 +225,7 @@ def _shake_hands(rules: protocol.Connection, stream: Stream, timeout: float) -> 
         else:
             if data is not None:
                 rules.receive_data(data, time.monotonic())
+    rules.tick(time.monotonic())
     stream.flush()
     while rules.state is not protocol.ConnectionState.OPEN:
         event = rules.next_event()
@@ -254,8 +255,9 @@ def _close_all() -> None:
     deadline = time.monotonic() + _EXIT_TIMEOUT
     connections = [connection for connection in list(_living) if not connection.is_closed]
     for connection in connections:
-        with contextlib.suppress(Exception), connection._link.lock:
-            connection._link.begin_close(200, "Normal shutdown", _EXIT_TIMEOUT)
+        link = connection._link
+        with contextlib.suppress(Exception):
+            link.do(functools.partial(link.begin_close, 200, "Normal shutdown", _EXIT_TIMEOUT), link.flush)
     for connection in connections:
         with contextlib.suppress(Exception):
             connection._link.await_end(max(deadline - time.monotonic(), 0))

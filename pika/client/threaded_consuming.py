@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import time
 import uuid
 from collections.abc import Generator
@@ -74,11 +75,15 @@ class Consuming(Operations):
         :param concurrency: how many of its handlers run at a time; with more than 1, in any order
         :param timeout: seconds to wait for the broker's answer
         :returns: the consumer's tag
-        :raises TypeError: when the handler cannot be called
+        :raises TypeError: when the handler cannot be called, or is a coroutine function, which nobody would await
         :raises ValueError: when `concurrency` is less than 1
         :raises pika.exceptions.DuplicateConsumerTag: when the channel has a consumer of this name
         """
         require_callable(on_message_callback, "on_message_callback")
+        if inspect.iscoroutinefunction(on_message_callback):
+            raise TypeError(
+                f"handlers here are plain functions; pika.aio takes coroutine functions such as {on_message_callback!r}"
+            )
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, but got {concurrency!r}")
         inbox = self._inbox_for(executor, concurrency)
@@ -262,20 +267,24 @@ class Consuming(Operations):
             try:
                 _, delivery = items.popleft()
             except IndexError:
-                if parking.park(timeout) or items:
-                    continue
-                if inbox.over and inbox.error is not None:
-                    self._ending.told = True
-                    raise again(inbox.error) from None
-                return
-            if link.full:
-                link.relieve(inbox)
-            if consumer.stopped and not auto_ack:
-                with link.lock:
-                    link.give_back(delivery)
-                    link.flush()
+                # Waited for outside of that: what ends the wait, such as Ctrl-C, has nothing to do with it.
+                pass
+            else:
+                if link.full:
+                    link.relieve(inbox)
+                if consumer.stopped and not auto_ack:
+                    with link.lock:
+                        link.give_back(delivery)
+                        link.flush()
+                else:
+                    yield Message(link, delivery.channel, delivery.method, delivery.properties, delivery.body, auto_ack)
                 continue
-            yield Message(link, delivery.channel, delivery.method, delivery.properties, delivery.body, auto_ack)
+            if parking.park(timeout) or items:
+                continue
+            if inbox.over and inbox.error is not None:
+                self._ending.told = True
+                raise again(inbox.error)
+            return
 
     def _leave(self, consumer: Consumer) -> None:
         link, book = self._link, self._book

@@ -261,19 +261,21 @@ class Link(Sending):
     def begin_close(self, reply_code: int, reply_text: str, timeout: float) -> None:
         """Close the connection; nothing more is handed out. If the broker does not answer in time, drop it.
 
+        An operation for :meth:`do`, which sends what is left to send of a close that was interrupted, too.
+
         :param reply_code: for the broker's log
         :param reply_text: for the broker's log
         :param timeout: seconds
         """
         if self.over or self.error is not None:
             return
+        # First: whatever interrupts this, it comes to an end.
+        self.io.drop_after(timeout, reply_code, reply_text)
         for book in self.channels.values():
             for consumer in book.consumers.values():
                 consumer.stopped = True
         if self.rules.state is protocol.ConnectionState.OPEN:
             self.rules.close(reply_code, reply_text)
-            self.flush()
-        self.io.drop_after(timeout, reply_code, reply_text)
 
     def on_over(self) -> None:
         """Take note that the thread ends: nobody need wait for anything any more."""

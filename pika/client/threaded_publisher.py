@@ -60,10 +60,21 @@ class Confirmation(confirming.BaseConfirmation):
             gate = Gate()
             with link.lock:
                 self._watch(gate)
-            link.wait(gate, "the publisher confirm", timeout)
+            try:
+                link.wait(gate, "the publisher confirm", timeout)
+            except BaseException:
+                with link.lock:
+                    self._look_away(gate)
+                raise
         elif self._watchers is None:
             self._watchers = []
         return confirming.gather([self], self._publisher._where)
+
+    def _look_away(self, gate: Gate) -> None:
+        """Have it count as what nobody has looked at, unless others do: who waited has given up."""
+        self._watchers = [one for one in self._watchers or () if one is not gate] or None
+        if self._watchers is None and self.outcome not in (None, protocol.Outcome.ACKED):
+            self._publisher._note_failure(self)
 
     def add_done_callback(self, callback: Callable[[Confirmation], object]) -> None:
         """Have a function called when it ends, or soon if it has.
@@ -200,6 +211,8 @@ class Publisher(confirming.Window[Confirmation]):
         # What was cut short behind the books of the channel is settled with it, and counted there.
         if confirmation._counts and confirmation.outcome is None and not confirmation.delivery_tag:
             confirmation._counts = False
+            # It may wait its turn, and be settled all the same.
+            confirmation.on_done = None
             self.in_flight -= 1
 
     def _await_all(self, timeout: float | None) -> None:

@@ -83,21 +83,26 @@ class Sending(Session):
         rules, stream = self.rules, self.stream
         self._held_back = 0
         # Who interrupts this, as signal handlers do, leaves its output to it: none overtakes.
-        while rules.output and not self._writing:
-            self._writing = True
-            pieces = rules.data_to_send()
-            if len(pieces) == 1:
-                stream.write(pieces[0])
-            else:
-                stream.write_pieces(pieces)
-            self._writing = False
+        try:
+            while rules.output and not self._writing:
+                self._writing = True
+                pieces = rules.data_to_send()
+                if len(pieces) == 1:
+                    stream.write(pieces[0])
+                else:
+                    stream.write_pieces(pieces)
+                self._writing = False
+        except BaseException as error:
+            # Pieces that were taken out, and perhaps not sent, would be missing.
+            self.cut_short(error)
+            raise
         if not stream.has_output:
             self.congested = False
             return
         if not self.congested:
             # Once is enough, since its thread waits for room then: it would wake in vain for each message.
-            self.congested = True
             stream.wake()
+            self.congested = True
 
     def flush_soon(self) -> None:
         """Send an acknowledgement, perhaps together with others that are made meanwhile."""

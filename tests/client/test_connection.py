@@ -170,6 +170,16 @@ def test_callbacks_are_checked(connection: pika.Connection, channel: Channel) ->
             add(None)  # type: ignore[arg-type]
 
 
+def test_a_coroutine_function_is_no_handler(channel: Channel) -> None:
+    async def on_message(*_: object) -> None:
+        """Do nothing: nobody would await it."""
+
+    with pytest.raises(TypeError, match=r"plain functions; pika[.]aio takes coroutine functions"):
+        channel.basic_consume("queue", on_message)
+    assert channel.is_open
+    assert not channel.consumer_tags
+
+
 def test_an_alarm(target: Target) -> None:
     told: list[str] = []
     with pika.connect(target.url) as connection:

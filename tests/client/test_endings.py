@@ -241,6 +241,19 @@ def test_ending_in_a_signal_handler(
 
 
 @needs_signals
+def test_what_interrupts_a_loop_stands_alone(channel: Channel, queue: str) -> None:
+    """Its traceback begins with nothing of the library's own."""
+
+    def interrupt() -> None:
+        raise InterruptedError("enough")
+
+    with pytest.raises(InterruptedError, match="enough") as caught, on_signal(interrupt, 0.3):
+        for _ in channel.consume(queue):
+            pytest.fail("there are no messages")
+    assert caught.value.__context__ is None
+
+
+@needs_signals
 def test_what_a_signal_handler_cannot_wait_for(
     connection: pika.Connection, channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ import pika
 from pika import exceptions
 from pika.client import Channel
 from tests.support.bounded import EVERY_LINE, PATIENCE, Running, eventually
-from tests.support.interrupt import interrupted_after
+from tests.support.interrupt import Interruption, interrupted_after
 
 # Leaving a loop is what a generator does when it is collected; what is raised there, Python tells as a warning.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -180,6 +180,78 @@ def test_an_interrupted_channel_is_closed(url: str) -> None:
                         break
     finally:
         connection.close()
+
+
+def test_an_interrupted_close_is_no_half_closed_connection(url: str) -> None:
+    """It has not begun, or it goes on, or the connection has ended over it: nobody need wait for a time limit."""
+    for lines in itertools.count(0, STEP):
+        connection = pika.connect(url)
+        connection.channel()
+        with interrupted_after(lines) as countdown:
+            connection.close(timeout=10 * PATIENCE)
+        if not connection.is_open:
+            eventually(functools.partial(getattr, connection, "is_closed"))
+        connection.close()
+        if not countdown.came:
+            break
+
+
+def test_a_close_whose_sending_is_interrupted(url: str) -> None:
+    connection = pika.connect(url)
+    interrupt_writing(connection)
+    with pytest.raises(Interruption):
+        connection.close()
+    eventually(lambda: connection.is_closed)
+
+
+def test_an_interrupted_message_that_waits_its_turn_is_counted_once(url: str) -> None:
+    for lines in itertools.count():
+        with pika.connect(url) as connection:
+            channel = connection.channel()
+            publisher = channel.publisher()
+            # So it is for a signal handler that comes while another message is under way.
+            channel._rules._transmitting = True
+            with interrupted_after(lines) as countdown:
+                publisher.publish(b"message")
+            connection.close(timeout=0.1)
+            assert publisher.in_flight >= 0
+        if not countdown.came:
+            break
+
+
+def test_interrupted_while_a_loop_sends_what_it_has_held_back(url: str) -> None:
+    """Before it waits for the next message it sends the acknowledgements that were to go together."""
+    for _ in range(5):
+        with pika.connect(url) as connection:
+            channel = connection.channel()
+            queue = channel.queue_declare("", exclusive=True).method.queue
+            for _ in range(3):
+                channel.basic_publish("", queue, b"message")
+            with pytest.raises(Interruption):
+                acknowledge(connection, channel, queue)
+            check(connection, channel, queue)
+
+
+def acknowledge(connection: pika.Connection, channel: Channel, queue: str) -> None:
+    """Loop over three messages; what is sent for the loop behind the last one is interrupted."""
+    for number, message in enumerate(channel.consume(queue), 1):
+        message.ack()
+        if number == 3:
+            interrupt_writing(connection)
+
+
+def interrupt_writing(connection: pika.Connection) -> None:
+    """Raise Interruption, once, when this thread has begun to write."""
+    stream, this_thread = connection._link.stream, threading.current_thread()
+    write = stream.write
+
+    def interrupted(data: bytes) -> bool:
+        if threading.current_thread() is this_thread:
+            stream.write = write  # type: ignore[method-assign]
+            raise Interruption
+        return write(data)
+
+    stream.write = interrupted  # type: ignore[method-assign,assignment]
 
 
 def check(connection: pika.Connection, channel: Channel, queue: str) -> None:

@@ -186,6 +186,31 @@ def test_the_limit_is_kept_and_time_is_bounded() -> None:
         publisher.wait()
 
 
+def test_what_is_refused_when_nobody_waits_for_it_any_more() -> None:
+    """A wait that is given up is no look at the outcome: the end of the block tells."""
+    go_on = threading.Event()
+
+    def script(session: Session) -> None:
+        number = session.open_for_confirms()
+        for _ in range(2):
+            session.expect(spec.Basic.Publish)
+        go_on.wait(PATIENCE)
+        session.send(method(number, spec.Basic.Nack(2, True)))
+        session.close_politely()
+
+    with scripted_broker(script) as peer, pika.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+        publisher = connection.channel().publisher()
+        given_up, called_back = publisher.publish(b"given up"), publisher.publish(b"called back")
+        called_back.add_done_callback(lambda _: None)
+        for confirmation in (given_up, called_back):
+            with pytest.raises(exceptions.AMQPTimeoutError):
+                confirmation.result(timeout=0.05)
+        go_on.set()
+        with pytest.raises(exceptions.NackError) as caught:
+            publisher.wait()
+        assert [message.body for message in caught.value.messages] == [b"given up"]
+
+
 @pytest.mark.parametrize("limit", [1, 7, 100])
 def test_many_threads_wait_for_room(channel: Channel, queue: str, limit: int) -> None:
     """Each gets its turn, whether it publishes once or goes on, and whether or not another one gives up."""
