@@ -9,6 +9,7 @@ import pytest
 
 import pika
 from pika import frame, spec
+from pika.client import threaded_io
 from pika.client.inbox import MOST_MESSAGES
 from pika.client.threaded_channel import Channel
 from tests.support.bounded import PATIENCE, eventually, side_by_side
