@@ -3,6 +3,10 @@
 PYTHON ?= python3
 # The interpreters that the tests also run on, where the machine has them.
 OTHERS ?= 3.9 3.11 3.13
+# The PyPy that `make test-pypy` runs on, and how to install there: gevent has no wheel for PyPy; of the others that are
+# written in C or Rust, only what needs no compiler.
+PYPY ?= pypy3
+PYPY_INSTALLS := --only-binary cryptography,cffi --editable '.[tornado,twisted]' --group test
 EXTRAS := tornado,twisted,gevent
 BIN := .venv/bin
 # What the rest stands on, and its tests; at least so many of its branches and lines are covered, in per cent.
@@ -20,7 +24,7 @@ BENCH ?=
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help test test-main test-others rabbitmq check lint types pyright layers generated docs format bench where flatness fuzz torture programs clean
+.PHONY: help test test-main test-others test-pypy rabbitmq check lint types pyright layers generated docs format bench where flatness fuzz torture programs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -36,6 +40,9 @@ test-main: .venv/.installed-test rabbitmq  ## run all tests on the main interpre
 
 test-others: .venv/.installed-test rabbitmq  ## run all but the slow tests on the other interpreters found
 	@tools/test_others "$(SIDE_BY_SIDE)" $(EXTRAS) $(OTHERS)
+
+test-pypy: .venv-pypy/.installed rabbitmq  ## run all but the slow tests on PyPy: about half an hour
+	.venv-pypy/bin/python -m pytest -q $(SIDE_BY_SIDE) -m "not slow"
 
 rabbitmq: .venv/.installed-test
 	@tools/ensure_rabbitmq
@@ -102,6 +109,10 @@ clean:  ## remove everything that is made, the virtual environments too
 
 .venv/.installed-bench: .venv/.installed-test
 	@tools/bootstrap .venv $(PYTHON) --group bench
+	@touch $@
+
+.venv-pypy/.installed: pyproject.toml tools/bootstrap
+	@tools/bootstrap .venv-pypy $(PYPY) $(PYPY_INSTALLS)
 	@touch $@
 
 .venv-pyright/.installed: pyproject.toml tools/bootstrap

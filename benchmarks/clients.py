@@ -35,11 +35,9 @@ _OPEN = frozenset(("open",))
 _IMPORT = frozenset(("import",))
 _ALONE = frozenset(("encode", "decode"))
 
-_BLOCKING = _SMALL | _LARGE | _OPEN | _ALONE
-_THREADS = _SMALL | _LARGE | _WINDOW | _OPEN
+_ONE_BY_ONE = _SMALL | _LARGE | _OPEN
 _LOOP = _SMALL | _LARGE | _WINDOW
-_OTHER = _SMALL | _LARGE | _OPEN
-_AIO = _OTHER | _WINDOW
+_ALL = _ONE_BY_ONE | _WINDOW
 # Each of its round trips takes 40 ms, in which it does nothing.
 _SLOW_ROUND_TRIPS = {"publish-confirmed": 50, "get": 50, "open": 20}
 # A compiler that learns as it runs is to have learned.
@@ -101,11 +99,11 @@ def own(python: str, suffix: str = "", warm_up: int = 0) -> list[Client]:
     blocking = (python, str(PROGRAMS / "pika_blocking.py"))
     threads = (python, str(PROGRAMS / "pika_threads.py"))
     return [
-        Client(f"BlockingConnection{suffix}", blocking, _BLOCKING, ROOT, {}, warm_up),
-        Client(f"{THREADS}{suffix}", threads, _THREADS, ROOT, {}, warm_up),
+        Client(f"BlockingConnection{suffix}", blocking, _ONE_BY_ONE | _ALONE, ROOT, {}, warm_up),
+        Client(f"{THREADS}{suffix}", threads, _ALL, ROOT, {}, warm_up),
         Client(f"SelectConnection{suffix}", (python, loop, "select"), _LOOP, ROOT, {}, warm_up),
         Client(f"AsyncioConnection{suffix}", (python, loop, "asyncio"), _LOOP, ROOT, {}, warm_up),
-        Client(f"{AIO}{suffix}", (python, str(PROGRAMS / "pika_aio.py")), _AIO, ROOT, {}, warm_up),
+        Client(f"{AIO}{suffix}", (python, str(PROGRAMS / "pika_aio.py")), _ALL, ROOT, {}, warm_up),
     ]
 
 
@@ -166,7 +164,7 @@ def _pika() -> list[Client] | str:
         return _unmade("pika 1.4.4", "ORACLE")
     loop = str(PROGRAMS / "pika_loop.py")
     return [
-        Client(REFERENCE, (str(python), str(PROGRAMS / "pika_blocking.py")), _BLOCKING),
+        Client(REFERENCE, (str(python), str(PROGRAMS / "pika_blocking.py")), _ONE_BY_ONE | _ALONE),
         Client("pika 1.4.4 Select", (str(python), loop, "select"), _LOOP),
         Client("pika 1.4.4 Asyncio", (str(python), loop, "asyncio"), _LOOP),
         importing(REFERENCE, str(python), "pika"),
@@ -178,7 +176,7 @@ def _py_amqp() -> list[Client] | str:
     if python is None:
         return _unmade("py-amqp", "AMQP")
     return [
-        Client("py-amqp", (str(python), str(PROGRAMS / "py_amqp.py")), _OTHER),
+        Client("py-amqp", (str(python), str(PROGRAMS / "py_amqp.py")), _ONE_BY_ONE),
         importing("py-amqp", str(python), "amqp"),
     ]
 
@@ -189,7 +187,7 @@ def _amqpstorm() -> list[Client] | str:
         return _unmade("amqpstorm", "AMQPSTORM")
     program = str(PROGRAMS / "amqpstorm_client.py")
     return [
-        Client("amqpstorm", (str(python), program), _OTHER, most=_SLOW_ROUND_TRIPS),
+        Client("amqpstorm", (str(python), program), _ONE_BY_ONE, most=_SLOW_ROUND_TRIPS),
         importing("amqpstorm", str(python), "amqpstorm"),
     ]
 
@@ -200,9 +198,9 @@ def _aio() -> list[Client] | str:
         return _unmade("aio-pika, and aiormq with it,", "AIO_PIKA")
     program = str(PROGRAMS / "aio.py")
     return [
-        Client("aiormq", (str(python), program, "aiormq"), _AIO),
+        Client("aiormq", (str(python), program, "aiormq"), _ALL),
         importing("aiormq", str(python), "aiormq"),
-        Client("aio-pika", (str(python), program, "aio-pika"), _AIO),
+        Client("aio-pika", (str(python), program, "aio-pika"), _ALL),
         importing("aio-pika", str(python), "aio_pika"),
     ]
 
@@ -224,7 +222,7 @@ def _c(folder: Path | None) -> list[Client] | str:
     if done.returncode != 0:
         reason = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip())
         return f"{C} is not measured: {reason} (on Debian: apt-get install gcc libc6-dev librabbitmq-dev)"
-    return [Client(C, (str(program),), _AIO)]
+    return [Client(C, (str(program),), _ALL)]
 
 
 def _version_of(python: str) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import broker, clients, pages, scale, tables
-from benchmarks.options import positive
+from benchmarks.options import add_docs, positive
 from pika.broker import Broker as EmbeddedBroker
 from tests.support.rabbitmq import RabbitMQError
 
@@ -158,10 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--embedded", action="store_true", help="on the embedded broker, not on RabbitMQ")
     parser.add_argument("--rounds", type=positive, default=3, help="how often each is measured; default 3")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
-    parser.add_argument(
-        "--docs", type=Path, nargs="?", const=clients.ROOT, metavar="FOLDER",
-        help="write the tables into the documentation, of this project or of a copy in FOLDER",
-    )  # fmt: skip
+    add_docs(parser)
     return parser
 
 

@@ -47,7 +47,7 @@ def _conditions(results: Mapping[str, Any]) -> str:
     versions = [
         f"{name} {one['version']}"
         for name, one in results["clients"].items()
-        if " " not in name and not name.endswith("Connection") and name != "pika.protocol"
+        if " " not in name and name not in clients.OWN and name != "pika.protocol"
     ]
     pythons = sorted({one["python"] for one in results["clients"].values() if one["python"]})
     return (
@@ -75,13 +75,24 @@ def fill(page: Path, parts: Mapping[str, str]) -> Path:
 
     :raises SystemExit: when a marker is missing
     """
-    content = page.read_text(encoding="utf-8")
+    content = require(page, *parts)
     for name, part in parts.items():
         begin, end = f"<!-- measured: {name} -->", f"<!-- end: {name} -->"
-        if content.count(begin) != 1 or content.count(end) != 1:
-            raise SystemExit(f"{page} has no place for the figures {name!r}: it needs {begin} and {end}, once each")
         before, rest = content.split(begin)
         after = rest.split(end)[1]
         content = f"{before}{begin}\n\n{part}\n\n{end}{after}"
     page.write_text(content, encoding="utf-8")
     return page
+
+
+def require(page: Path, *parts: str) -> str:
+    """Return the text of a page that has a place for some figures.
+
+    :raises SystemExit: when a marker is missing
+    """
+    content = page.read_text(encoding="utf-8")
+    for name in parts:
+        begin, end = f"<!-- measured: {name} -->", f"<!-- end: {name} -->"
+        if content.count(begin) != 1 or content.count(end) != 1:
+            raise SystemExit(f"{page} has no place for the figures {name!r}: it needs {begin} and {end}, once each")
+    return content

@@ -14,7 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import broker, chart, clients, machine, pages, report, tables
-from benchmarks.options import positive
+from benchmarks.options import add_docs, positive
 from benchmarks.workloads import WORKLOADS, Workload
 from tests.support.rabbitmq import RabbitMQError
 
@@ -141,10 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the CPU per message there, as SVG")
-    parser.add_argument(
-        "--docs", type=Path, nargs="?", const=clients.ROOT, metavar="FOLDER",
-        help="write chart and tables into the documentation, of this project or of a copy in FOLDER",
-    )  # fmt: skip
+    add_docs(parser)
     parser.add_argument("--read", type=Path, metavar="FILE", help="take the results of an earlier run; measure nothing")
     return parser
 

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import broker, clients, pages, tables
+from benchmarks.options import add_docs
 from benchmarks.workloads import WORKLOADS, Workload
 from tests.support.rabbitmq import RabbitMQError
 
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not spy.exists():
         print("py-spy takes the samples, and is not there: make where installs it", file=sys.stderr)
         return 1
+    if options.docs is not None:
+        # Before a quarter of an hour is spent for it.
+        pages.require(options.docs / pages.PERFORMANCE, "where")
     rows: list[tables.Row] = [("", "client", *_COLUMNS, "most in")]
     measured = clients.own(sys.executable)
     try:
@@ -140,10 +144,6 @@ def _function(frame: str) -> str:
     return re.sub(r"^__", "", frame.partition(" (")[0].replace(".<locals>", ""))
 
 
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
 def _parser() -> argparse.ArgumentParser:
     workloads = [
         "publish",
@@ -155,14 +155,14 @@ def _parser() -> argparse.ArgumentParser:
         "consume-1m",
         "open",
     ]
-    own = ["BlockingConnection", "SelectConnection"]
     parser = argparse.ArgumentParser(description="Say where the CPU of this library's clients goes.")
-    parser.add_argument("--workloads", nargs="+", default=workloads, metavar="NAME", help=_names(workloads))
-    parser.add_argument("--clients", nargs="+", default=own, metavar="NAME", help=_names(own))
     parser.add_argument(
-        "--docs", type=Path, nargs="?", const=clients.ROOT, metavar="FOLDER",
-        help="write the table into the documentation, of this project or of a copy in FOLDER",
-    )  # fmt: skip
+        "--workloads", nargs="+", default=workloads, choices=workloads, metavar="NAME", help=", ".join(workloads)
+    )
+    parser.add_argument(
+        "--clients", nargs="+", default=clients.OWN, choices=clients.OWN, metavar="NAME", help=", ".join(clients.OWN)
+    )
+    add_docs(parser)
     return parser
 
 

@@ -32,11 +32,11 @@ class Workload(NamedTuple):
 
 
 WORKLOADS = (
-    Workload("publish", "publish", "publish", 20_000, queue=False),
-    Workload("consume", "consume, auto-ack", "consume", 20_000, queue=True),
-    Workload("consume-ack", "consume, prefetch 200, an ack each", "consume-ack", 20_000, queue=True),
+    Workload("publish", "publish", "publish", 50_000, queue=False),
+    Workload("consume", "consume, auto-ack", "consume", 50_000, queue=True),
+    Workload("consume-ack", "consume, prefetch 200, an ack each", "consume-ack", 50_000, queue=True),
     Workload("publish-confirmed", "publish, confirmed one by one", "publish-confirmed", 3_000, queue=False),
-    Workload("publish-window", "publish, confirmed, 1,000 in flight", "publish-window", 20_000, 1000, queue=False),
+    Workload("publish-window", "publish, confirmed, 1,000 in flight", "publish-window", 50_000, 1000, queue=False),
     Workload("get", "basic.get", "get", 3_000, queue=True),
     Workload("publish-1m", "publish 1 MiB", "publish", 100, 5, MIB, queue=False),
     Workload("consume-1m", "consume 1 MiB, auto-ack", "consume", 100, 5, MIB, queue=True),

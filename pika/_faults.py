@@ -7,6 +7,9 @@ import struct
 
 from pika.exceptions import InvalidChannelNumber, InvalidFrameError, ShortStringTooLong, UnsupportedAMQPFieldException
 
+#: What packing a number that does not fit raises; PyPy has ValueError for what is negative where 64 bits are unsigned.
+UNPACKABLE = (struct.error, ValueError)
+
 
 class ChannelNumberOutOfRange(InvalidChannelNumber, struct.error):
     """A channel number that has no place in a frame."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import reprlib
-import struct
 from typing import Any
 
 from pika._faults import (
+    UNPACKABLE,
     InvalidInteger,
     InvalidString,
     InvalidTable,
@@ -22,7 +22,7 @@ from pika.exceptions import ShortStringTooLong, UnsupportedAMQPFieldException
 __all__ = ["UNENCODABLE", "refused", "skip_more_flags", "truncated"]
 
 #: What encoding a method or properties may raise about their arguments; handed to :func:`refused`.
-UNENCODABLE = (struct.error, TypeError, AttributeError, ShortStringTooLong, UnsupportedAMQPFieldException)
+UNENCODABLE = (*UNPACKABLE, TypeError, AttributeError, ShortStringTooLong, UnsupportedAMQPFieldException)
 
 _INTEGER_BITS = {"octet": 8, "short": 16, "long": 32, "longlong": 64, "timestamp": 64}
 
@@ -70,6 +70,8 @@ def _fault(where: str, kind: str, value: Any) -> Exception | None:
         return error
     except UnsupportedField as error:
         error.path = (where, *error.path)
+        return error
+    except UnicodeEncodeError as error:
         return error
     return None
 

@@ -32,6 +32,7 @@ from decimal import Decimal
 from typing import Any, NoReturn, TypeVar, cast
 
 from pika._faults import (
+    UNPACKABLE,
     FieldNotFinite,
     FieldOutOfRange,
     InvalidFieldName,
@@ -316,7 +317,7 @@ def _encode_int(pieces: list[bytes], value: int, depth: int) -> int:
 def _encode_long(pieces: list[bytes], value: int, depth: int) -> int:
     try:
         pieces.append(_pack_long(b"l", value))
-    except struct.error:
+    except UNPACKABLE:
         _out_of_range(pieces, value, "does not fit into 64 bits, signed; send it as a string")
     return 9
 
@@ -366,7 +367,7 @@ def _encode_datetime(pieces: list[bytes], value: datetime, depth: int) -> int:
 def _encode_timestamp(pieces: list[bytes], value: int, depth: int) -> int:
     try:
         pieces.append(_pack_unsigned_long(b"T", value))
-    except struct.error:
+    except UNPACKABLE:
         _out_of_range(pieces, value, "seconds since 1970 are no timestamp, which is 64 bits, unsigned; send a string")
     return 9
 

@@ -11,6 +11,7 @@ import struct
 from typing import Any, Generic, NoReturn, TypeVar, Union
 
 from pika import amqp_object, data, exceptions, spec
+from pika._faults import UNPACKABLE
 from pika._shape import Learner, Places, Shape
 
 _PREFIX = struct.Struct(">BHL")  # type, channel, payload size
@@ -235,7 +236,7 @@ def encode_ack(channel_number: int, delivery_tag: int, multiple: bool) -> bytes:
         return _ACK_FRAME.pack(
             spec.FRAME_METHOD, channel_number, _ACK_PAYLOAD, _ACK, delivery_tag, 1 if multiple else 0, spec.FRAME_END
         )
-    except struct.error:
+    except UNPACKABLE:
         return encode_method(channel_number, spec.Basic.Ack(delivery_tag, multiple))
 
 

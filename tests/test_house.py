@@ -52,7 +52,7 @@ def test_the_library_has_no_dependency_outside_its_extras() -> None:
 
 def test_the_extras_are_the_documented_ones() -> None:
     extras = importlib.metadata.metadata("pika").get_all("Provides-Extra")
-    assert sorted(extras or []) == ["cli", "gevent", "otel", "prometheus", "testing", "tornado", "twisted"]
+    assert sorted(extras or []) == ["gevent", "tornado", "twisted"]
 
 
 def test_the_wheel_holds_the_package_its_types_marker_and_license_and_nothing_else(wheel: zipfile.ZipFile) -> None:

@@ -63,20 +63,29 @@ class Channel(Consuming):
         :param reply_text: for the broker's log
         :param timeout: seconds to wait for the broker's answer
         """
-        if self._link.in_the_way():
-            # A signal handler, which cannot wait for the answer.
-            with self._link.lock:
-                if self.is_open:
-                    self._rules.close(reply_code, reply_text)
-                    self._link.flush()
-            return
-        if not self.is_open:
-            return
-        # Others may close it, or the connection, at the same time.
-        with contextlib.suppress(
-            exceptions.ChannelWrongStateError, exceptions.ChannelClosedByClient, exceptions.ConnectionClosedByClient
-        ):
-            self._ask("channel.close", functools.partial(self._rules.close, reply_code, reply_text), timeout)
+        try:
+            if self._link.in_the_way():
+                # A signal handler, which cannot wait for the answer.
+                self._begin_close(reply_code, reply_text)
+            elif self.is_open:
+                # Others may close it, or the connection, at the same time.
+                with contextlib.suppress(
+                    exceptions.ChannelWrongStateError,
+                    exceptions.ChannelClosedByClient,
+                    exceptions.ConnectionClosedByClient,
+                ):
+                    self._ask("channel.close", functools.partial(self._rules.close, reply_code, reply_text), timeout)
+        except BaseException:
+            # Who is interrupted here, as at the end of a with statement, does not come back to close it.
+            self._begin_close(reply_code, reply_text)
+            raise
+
+    def _begin_close(self, reply_code: int, reply_text: str) -> None:
+        self._link.let_go()
+        with self._link.lock:
+            if self.is_open:
+                self._rules.close(reply_code, reply_text)
+                self._link.flush()
 
     # Publishing
 
@@ -143,8 +152,7 @@ class Channel(Consuming):
         publish = functools.partial(
             self._rules.basic_publish, exchange, routing_key, body, properties, mandatory, confirmation
         )
-        link.do(publish, link.flush)
-        link.wait(gate, "the publisher confirm", timeout)
+        link.wait(gate, "the publisher confirm", timeout, publish)
         confirmation.require_success(self._where)
 
     def publisher(

@@ -122,12 +122,13 @@ class IOThread:
                 self._rules.stream_lost(error)
             if due:
                 self._tick(now)
+            unattended = link.is_unattended
             delivered = link.take_events()
             if self._abandoned is not None:
                 self._rules.abandon(self._abandoned)
                 link.end(self._abandoned)
             self.paused = link.after_events(delivered)
-            self.resting = bool(data) and link.is_unattended
+            self.resting = bool(data) and unattended and link.is_unattended
             self._plan(now)
 
     def _read(self) -> tuple[bytes, BaseException | None]:

@@ -133,17 +133,20 @@ class Link(Sending):
                 if self.io.paused:
                     self.stream.wake()
 
-    def wait(self, gate: Gate, what: str, timeout: float | None) -> None:
+    def wait(self, gate: Gate, what: str, timeout: float | None, operation: Callable[[], object] | None = None) -> None:
         """Wait for something that needs what the broker sends.
 
         :param gate: is opened when it has come
         :param what: what is awaited, for the error
         :param timeout: seconds; None for :data:`REPLY_TIMEOUT`
+        :param operation: what makes it come, if that is still to be carried out
         :raises pika.exceptions.AMQPTimeoutError: when it has not come in time
         """
         seconds = REPLY_TIMEOUT if timeout is None else timeout
         try:
             self._expect(gate)
+            if operation is not None:
+                self.do(operation, self.flush)
             if not gate.wait(seconds):
                 raise self.timed_out(what, seconds)
         finally:

@@ -60,7 +60,9 @@ def _scheme(url: str) -> str:
     scheme = scheme.lower()
     if not colon or scheme not in ("amqp", "amqps", "http", "https"):
         shown = repr(scheme) if colon else "none"
-        raise ValueError(f"URL scheme must be amqp or amqps, but got {shown}")
+        raise ValueError(
+            f"URL scheme must be amqp or amqps, but got {shown}: a URL looks like amqp://user:password@host:5672/%2F"
+        )
     return scheme
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Optional, Union, overload
 
 from pika import exceptions, frame, spec
+from pika._arguments import ArgumentTypeError
 from pika._faults import InvalidTable
 from pika.amqp_object import Method
 from pika.protocol.confirms import Confirmation, ConfirmTracker
@@ -562,6 +563,8 @@ class Operations(abc.ABC):
                 middle = frame.BARE_MIDDLE.pack(size, 0, spec.FRAME_END, spec.FRAME_BODY, self.number, size)
                 return (b"".join((prepared.opening, middle, body, frame.END_OCTET)),)
             properties = _NO_PROPERTIES
+        elif not isinstance(properties, spec.BasicProperties):
+            raise ArgumentTypeError(f"properties must be a pika.BasicProperties, but got {properties!r}")
         return frame.encode_content(self.number, properties, body, self.frame_max, prepared.method)
 
     def _prepare_publish(self, exchange: str, routing_key: str, mandatory: bool) -> _Prepared:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import itertools
+import types
 from collections.abc import Callable
 
 # So many entries that are over may lie in the heap before they are worth a sweep.
@@ -25,6 +27,29 @@ class Timer:
         return f"<Timer at {self.when}: {state}>"
 
 
+_Entry = tuple[float, int, Timer]
+
+
+def _push_sorted(heap: list[_Entry], entry: _Entry) -> None:
+    index = bisect.bisect(heap, entry)
+    heap.insert(index, entry)
+    around = heap[max(index - 1, 0) : index + 2]
+    if entry not in around or around != sorted(around):
+        # A signal handler set a timer in between.
+        heap.sort()
+
+
+def _pop_sorted(heap: list[_Entry]) -> _Entry:
+    return heap.pop(0)
+
+
+# Where heapq is Python, as on PyPy, a signal handler may find a heap half sorted, and timers would be lost. A list that
+# is sorted is a heap too.
+_IS_PYTHON = isinstance(heapq.heappush, types.FunctionType)
+_push: Callable[[list[_Entry], _Entry], None] = _push_sorted if _IS_PYTHON else heapq.heappush
+_pop: Callable[[list[_Entry]], _Entry] = _pop_sorted if _IS_PYTHON else heapq.heappop
+
+
 class Timers:
     """Timers ordered by the time they are due, then by the order in which they were made.
 
@@ -34,7 +59,7 @@ class Timers:
     def __init__(self) -> None:
         # Tuples that are told apart without running Python: a signal handler may set a timer at any moment, and must
         # not find the heap half sorted.
-        self._heap: list[tuple[float, int, Timer]] = []
+        self._heap: list[_Entry] = []
         self._orders = itertools.count()
         # About how many entries of the heap are over; a signal handler may make it miscount.
         self._over = 0
@@ -51,7 +76,7 @@ class Timers:
         :returns: the handle for :meth:`cancel`
         """
         timer = Timer(when, callback)
-        heapq.heappush(self._heap, (when, next(self._orders), timer))
+        _push(self._heap, (when, next(self._orders), timer))
         return timer
 
     def cancel(self, timer: Timer) -> None:
@@ -72,16 +97,16 @@ class Timers:
                 known = set(map(id, live))
                 for entry in heap:
                     if entry[2].callback is not None and id(entry) not in known:
-                        heapq.heappush(live, entry)
+                        _push(live, entry)
 
     def next_deadline(self) -> float | None:
         """When the next timer is due, or None if none waits."""
         heap = self._heap
         while heap and heap[0][2].callback is None:
-            entry = heapq.heappop(heap)
+            entry = _pop(heap)
             if entry[2].callback is not None:
                 # A signal handler set an earlier one in between.
-                heapq.heappush(heap, entry)
+                _push(heap, entry)
         return heap[0][0] if heap else None
 
     def run_due(self, now: float) -> int:
@@ -94,7 +119,7 @@ class Timers:
         :returns: how many were called
         :raises Exception: what a callback raises; the timers behind it stay and run the next time
         """
-        due: list[tuple[float, int, Timer]] = []
+        due: list[_Entry] = []
         # Down from the root of the heap, never below a timer that is not due. The timers stay in the heap while the
         # callbacks run, so that a callback that raises, or runs a loop of its own, finds every one of them.
         indexes = [0] if self._heap else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import tracemalloc
 import weakref
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 import pika
 from pika import exceptions, frame, protocol, spec
 from tests.support.encoding import method, raw_frame
+from tests.support.memory import free_forgotten, traced
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import START, TUNE, Session, scripted_broker
 
@@ -51,13 +51,9 @@ def test_receiving_a_large_body_takes_two_bodies_of_memory(how: str) -> None:
         parameters = pika.ConnectionParameters(peer.host, peer.port)
         with pika.BlockingConnection(parameters) as connection:
             channel = connection.channel()
-            gc.collect()
-            tracemalloc.start()
-            try:
+            with traced() as memory:
                 body = channel.basic_get("queue")[2] if how == "get" else next(channel.consume("queue"))[2]
-                peak = tracemalloc.get_traced_memory()[1]
-            finally:
-                tracemalloc.stop()
+                peak = memory.get_traced_memory()[1]
             assert body is not None and len(body) == SIZE
             del body
             assert peak <= 2 * SIZE + 8 * MIB, f"{peak / MIB:.1f} MiB"
@@ -122,13 +118,9 @@ def test_receiving_byte_by_byte_is_linear() -> None:
 def test_bytes_that_arrive_one_by_one_are_kept_as_bytes() -> None:
     """An object for each would take fifty times their memory."""
     receive_byte_by_byte(1)
-    gc.collect()
-    tracemalloc.start()
-    try:
+    with traced() as memory:
         receive_byte_by_byte(MIB // 8)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+        peak = memory.get_traced_memory()[1]
     assert peak <= MIB
 
 
@@ -159,6 +151,7 @@ def test_a_connection_is_freed_when_it_is_dropped(broker: Broker) -> None:
         connection.close()
         references = [weakref.ref(part) for part in (connection, connection._impl, channel, channel._impl)]
         del connection, channel
+        free_forgotten()
         assert [reference() for reference in references] == [None] * 4
     finally:
         gc.enable()

@@ -13,7 +13,7 @@ from pika import exceptions
 from pika.adapters.select_connection import IOLoop
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 from tests.support import programs
-from tests.support.adapter_loops import KINDS, Loop
+from tests.support.adapter_loops import KINDS, Loop, require
 from tests.support.bounded import eventually
 from tests.support.rabbitmq import Broker
 
@@ -199,12 +199,14 @@ for phase in ("tcp", "tls", "amqp"):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @pytest.mark.parametrize("kind", KINDS)
 def test_forks(broker: Broker, kind: str) -> None:
+    require(kind)
     assert programs.run(FORK, kind, broker.url) == (0, "", "")
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="looks for descriptors where Linux lists them")
 @pytest.mark.parametrize("kind", KINDS)
 def test_forks_while_connecting(kind: str) -> None:
+    require(kind)
     assert programs.run(CONNECTING, kind) == (0, "", "")
 
 

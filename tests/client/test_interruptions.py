@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import threading
+import time
 from typing import Callable
 
 import pytest
@@ -73,12 +74,9 @@ OPERATIONS: list[Callable[[Channel, str], None]] = [
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_interrupted_at_any_line(operation: Callable[[Channel, str], None], url: str) -> None:
-    connection = pika.connect(url)
-    try:
-        for lines in itertools.count(0, STEP):
-            if not connection.is_open:
-                connection.close()
-                connection = pika.connect(url)
+    for lines in itertools.count(0, STEP):
+        # A new one each time: the more channels a connection has, the more lines it runs to open another.
+        with pika.connect(url) as connection:
             channel = connection.channel()
             queue = channel.queue_declare("", exclusive=True).method.queue
             # A block that is left by the interruption may find the connection gone.
@@ -87,8 +85,19 @@ def test_interrupted_at_any_line(operation: Callable[[Channel, str], None], url:
             if not countdown.came:
                 break
             check(connection, channel, queue)
-    finally:
-        connection.close()
+
+
+def test_an_interrupted_close_closes(url: str) -> None:
+    for lines in itertools.count(0, STEP):
+        with pika.connect(url) as connection:
+            channel = connection.channel()
+            with interrupted_after(lines) as countdown:
+                channel.close()
+            if not countdown.came:
+                break
+            # Before its first line there is nobody who could.
+            if lines > 2:
+                eventually(lambda: channel.is_closed)  # noqa: B023  called before it goes on
 
 
 @pytest.mark.parametrize("operation", [declare, open_and_close])
@@ -99,6 +108,8 @@ def test_others_send_nothing_that_is_half_done(operation: Callable[[Channel, str
         with pytest.raises(exceptions.AMQPError) as raised:
             while True:
                 channel.basic_publish("", "nowhere", b"message")
+                # Less than the signal handler takes.
+                time.sleep(0.0005)
         return str(raised.value)
 
     for lines in itertools.count(0, STEP):

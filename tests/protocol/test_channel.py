@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import tracemalloc
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from tests.protocol.broker import (
     method,
     open_channel,
 )
+from tests.support.memory import traced
 
 CLOSE = spec.Channel.Close(404, "NOT_FOUND - no queue", 50, 10)
 CLOSE_OK = spec.Channel.CloseOk()
@@ -116,13 +116,10 @@ def test_using_one_number_again_and_again_costs_no_memory(broker: Broker) -> Non
             broker.connection.data_to_send()
 
     churn(100)
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
+    with traced() as memory:
+        before = memory.get_traced_memory()[0]
         churn(5000)
-        assert tracemalloc.get_traced_memory()[0] - before < 20_000
-    finally:
-        tracemalloc.stop()
+        assert memory.get_traced_memory()[0] - before < 20_000
 
 
 def test_a_channel_needs_an_open_connection(broker: Broker) -> None:
@@ -770,3 +767,11 @@ def test_deliveries_behind_the_brokers_close_of_a_channel_are_passed_over(broker
     # A channel that this side has closed gets nothing any more.
     again.close()
     assert kinds(broker.send(method(1, CLOSE_OK), deliver(1, "tag"))) == ["ChannelClosed", "Closed"]
+
+
+def test_properties_that_are_none_are_refused_before_anything_is_sent(broker: Broker) -> None:
+    channel = open_channel(broker)
+    wrong: Any = {"delivery_mode": 2}
+    with pytest.raises(TypeError, match=r"properties must be a pika.BasicProperties, but got \{'delivery_mode': 2\}"):
+        channel.basic_publish("", "key", b"body", wrong)
+    assert broker.methods() == []

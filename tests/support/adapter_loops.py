@@ -101,7 +101,7 @@ class _Gevent(_Select):
     """gevent's hub. What callbacks raise goes to its error handler."""
 
     def __init__(self) -> None:
-        pytest.importorskip("gevent", reason="no gevent for this interpreter")
+        require("gevent")
         from pika.adapters.gevent_connection import GeventConnection
 
         self.adapter = GeventConnection
@@ -129,6 +129,12 @@ _KINDS: dict[str, Callable[[], _Select]] = {
     "gevent": _Gevent,
 }
 KINDS = tuple(_KINDS)
+
+
+def require(kind: str) -> None:
+    """Skip the test if this interpreter cannot have that kind of loop."""
+    if kind == "gevent":
+        pytest.importorskip("gevent", reason="no gevent for this interpreter")
 
 
 class Loop:

@@ -84,18 +84,18 @@ class Authority:
     def server_context(self, certificate: Certificate, *, ask_client: bool = False) -> ssl.SSLContext:
         """A context for a server; with ``ask_client`` it demands a client certificate of this CA."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate.cert, certificate.key)
+        context.load_cert_chain(str(certificate.cert), str(certificate.key))
         if ask_client:
             context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(self.cert)
+            context.load_verify_locations(str(self.cert))
         return context
 
     def client_context(self, certificate: Certificate | None = None) -> ssl.SSLContext:
         """A context for a client that trusts this CA and no other, with a client certificate if one is given."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(self.cert)
+        context.load_verify_locations(str(self.cert))
         if certificate is not None:
-            context.load_cert_chain(certificate.cert, certificate.key)
+            context.load_cert_chain(str(certificate.cert), str(certificate.key))
         return context
 
     @staticmethod

@@ -13,7 +13,6 @@ import ssl
 import sys
 import threading
 import time
-import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,10 @@ from pika.transport.errors import (
 )
 from pika.transport.stream import Ready, Stream
 from pika.transport.tls import TLS
+from tests.support.bounded import Running
 from tests.support.certificates import Authority, Certificate
+from tests.support.interrupt import interrupted_after
+from tests.support.memory import traced
 from tests.support.peer import Peer, PeerSocket, free_port
 
 MIB = 1 << 20
@@ -376,8 +378,7 @@ def test_64_mib_in_bounded_memory(link: Link) -> None:
     sent = block * (size // MIB)
     with link.serve(script) as peer:
         stream = link.connect(peer)
-        tracemalloc.start()
-        try:
+        with traced() as memory:
             stream.write(sent)
             drain(stream)
             assert read_exactly(stream, 32) == hashlib.sha256(sent).digest()
@@ -390,9 +391,7 @@ def test_64_mib_in_bounded_memory(link: Link) -> None:
                     continue
                 received += len(data)
                 digest.update(data)
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
+            _, peak = memory.get_traced_memory()
         assert digest.digest() == hashlib.sha256(sent).digest()
         assert peak < 8 * MIB
         stream.close()
@@ -569,6 +568,25 @@ def test_wait_says_what_is_the_case(pair: Pair) -> None:
     while not stream.wait(0) & Ready.WRITE:
         other.recv(MIB)
     assert stream.wait(20) == Ready.READ | Ready.WRITE
+
+
+def test_a_wake_that_was_interrupted_keeps_no_other_from_waking(pair: Pair) -> None:
+    stream = pair.stream
+    stream.wait(0)
+    lines, came = 0, True
+    while came:
+        waiting = Running(lambda: stream.wait(20))
+        # Most likely it waits by now; if it does not, there is nothing to see.
+        time.sleep(0.02)
+        with interrupted_after(lines) as countdown:
+            stream.wake()
+        came, lines = countdown.came, lines + 1
+        began = time.monotonic()
+        stream.wake()
+        assert waiting.result() == Ready.WOKEN
+        assert time.monotonic() - began < 15
+        stream.wait(0)
+    assert lines > 3
 
 
 def test_wake_before_during_and_after_a_wait(pair: Pair) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import signal
+import sys
 import weakref
+from pathlib import Path
+from types import FrameType
+from typing import Any, Callable
 
 import pytest
 from hypothesis import given
@@ -175,6 +180,45 @@ def test_timers_behave_like_a_sorted_list(steps: list[tuple[str, int]]) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this platform")
+def set_in_the_middle(timers: Timers, lines: int, of_the_handler: Callable[[], object]) -> bool:
+    """Set a timer, and another before one more than so many lines have run, those of what is used for it too."""
+    left = lines
+
+    def on_event(frame: FrameType, event: str, _argument: object) -> Any:
+        nonlocal left
+        if Path(frame.f_code.co_filename).name not in ("timers.py", "heapq.py", "bisect.py"):
+            return None
+        if event == "line":
+            left -= 1
+            if left < 0:
+                sys.settrace(None)
+                timers.call_at(0.5, of_the_handler)
+        return on_event
+
+    before = sys.gettrace()
+    sys.settrace(on_event)
+    try:
+        timers.call_at(1.0, list)
+    finally:
+        sys.settrace(before)
+    return left < 0
+
+
+@pytest.mark.parametrize("late", range(9))
+def test_a_signal_handler_sets_a_timer_in_the_middle_of_setting_one(late: int) -> None:
+    for lines in itertools.count():
+        timers = Timers()
+        for number in range(8):
+            timers.call_at(2.0 if number < late else 0.25, list)
+        ran: list[None] = []
+        came = set_in_the_middle(timers, lines, lambda ran=ran: ran.append(None))  # type: ignore[misc]
+        before = 8 - late
+        assert (timers.run_due(0.4), timers.run_due(0.6), len(ran)) == (before, came, came)
+        assert (timers.run_due(1.5), timers.run_due(3.0), len(timers)) == (1, late, 0)
+        if not came:
+            break
+
+
 def test_a_signal_handler_sets_timers_while_others_are_set() -> None:
     timers = Timers()
     # Appended to, since a handler that is itself interrupted would lose one in a sum.

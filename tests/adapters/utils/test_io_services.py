@@ -125,7 +125,8 @@ def test_connecting_refuses(loop: Loop, nbio: Any) -> None:
             nbio.connect_socket(sock, ("localhost", 1), loop.log.append)
         nbio.connect_socket(sock, ("127.0.0.1",), loop.log.append)
         loop.run(lambda: loop.log)
-        assert isinstance(loop.log[0], TypeError)
+        # Whichever the interpreter has for it: PyPy has ValueError.
+        assert isinstance(loop.log[0], (TypeError, ValueError))
 
 
 def test_cancelling_a_connect_leaves_the_socket_to_its_owner(loop: Loop, nbio: Any) -> None:

@@ -1,0 +1,29 @@
+"""What code takes in memory, and when it is given back."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+import pytest
+
+
+@contextmanager
+def traced() -> Iterator[ModuleType]:
+    """Trace memory, and hand out :mod:`tracemalloc` to ask about it. Skips the test where Python traces none."""
+    tracemalloc = pytest.importorskip("tracemalloc", reason="PyPy does not trace memory")
+    gc.collect()
+    tracemalloc.start()
+    try:
+        yield tracemalloc
+    finally:
+        tracemalloc.stop()
+
+
+def free_forgotten() -> None:
+    """See to it that what nobody refers to is gone: CPython, which counts references, has freed it already."""
+    if sys.implementation.name != "cpython":
+        gc.collect()
