@@ -173,11 +173,13 @@ def test_tasks_share_a_loop(broker: Broker) -> None:
     async def program(connection: aio.Connection, channel: aio.Channel, queue: str) -> None:
         await fill(connection, queue, 3000)
         shares: list[list[bytes]] = [[] for _ in range(3)]
-        messages = channel.consume(queue, auto_ack=True, timeout=0.2)
+        messages = channel.consume(queue, auto_ack=True)
 
         async def work(share: list[bytes]) -> None:
             async for message in messages:
                 share.append(message.body)
+                if sum(map(len, shares)) == 3000:
+                    await messages.aclose()
 
         await asyncio.gather(*(work(share) for share in shares))
         assert sorted((body for share in shares for body in share), key=int) == numbers(3000)
