@@ -15,8 +15,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Callable
 from weakref import WeakSet
 
-from pika import exceptions
-from pika.client.queues import Inbox
+from pika.client.inbox import Inbox
 from pika.client.reports import tell_of_callback, tell_of_handler
 
 if TYPE_CHECKING:
@@ -39,13 +38,17 @@ _dismissed: WeakSet[asyncio.Task[Any]] = WeakSet()
 _worker: ContextVar[list[asyncio.Task[Any] | None]] = ContextVar("pika-worker")
 
 
-def open_gate(gate: asyncio.Future[bool], _what: object = None) -> None:
+# Where one task waits until it is let pass.
+Gate = asyncio.Future[bool]
+
+
+def open_gate(gate: Gate, _what: object = None) -> None:
     """Let whoever awaits a future go on: what it waits for has come."""
     if not gate.done():
         gate.set_result(True)
 
 
-def shut_gate(gate: asyncio.Future[bool]) -> None:
+def shut_gate(gate: Gate) -> None:
     """Let whoever awaits a future go on: the time is over."""
     if not gate.done():
         gate.set_result(False)
@@ -98,7 +101,7 @@ class Parking:
     def __init__(self, link: Link, inbox: Inbox) -> None:
         self._link = link
         self._inbox = inbox
-        self._parked: dict[asyncio.Future[bool], None] = {}
+        self._parked: dict[Gate, None] = {}
         inbox.wake = self.wake
 
     def wake(self) -> None:
@@ -120,7 +123,7 @@ class Parking:
         inbox, loop = self._inbox, self._link.loop
         if inbox.items or inbox.over:
             return bool(inbox.items)
-        gate: asyncio.Future[bool] = loop.create_future()
+        gate: Gate = loop.create_future()
         self._parked[gate] = None
         timer = None if timeout is None else loop.call_later(timeout, shut_gate, gate)
         try:
@@ -304,7 +307,7 @@ class Crew(Workers):
                 end = clock() + TURN
 
 
-class Callbacks(Workers):
+class CallbackTask(Workers):
     """Calls users' callbacks one by one, and awaits what can be awaited. A callback may do anything.
 
     :param loop: the event loop
@@ -341,12 +344,3 @@ class Callbacks(Workers):
             finally:
                 running.clear()
             del callback, arguments
-
-
-def foreign(loop: asyncio.AbstractEventLoop, peer: str) -> exceptions.ConnectionWrongStateError:
-    """Return what to raise when a connection is used elsewhere than on its loop."""
-    return exceptions.ConnectionWrongStateError(
-        f"the connection to {peer} belongs to {loop!r}, and was called by another thread or on another loop. Nothing "
-        f"was sent. Hand the call to its loop with loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe, or "
-        f"use pika.connect, whose connections any thread may use"
-    )

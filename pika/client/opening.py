@@ -11,10 +11,10 @@ from pika.connection.parameters import ConnectionParameters, Parameters, URLPara
 from pika.connection.settings import settings_for
 from pika.credentials import Credentials
 
+T = TypeVar("T")
+
 Where = Union[str, Parameters, Sequence[Union[str, Parameters]], None]
 Provider = Union[Credentials, Callable[[], Credentials], None]
-
-P = TypeVar("P")
 
 
 def destinations(where: Where) -> list[Parameters]:
@@ -47,19 +47,24 @@ def _no_place(given: object) -> ArgumentTypeError:
     )
 
 
-def require_credentials(given: P) -> P:
-    """Return credentials, or what gives them.
+def is_credentials(given: object) -> bool:
+    """Say whether something is credentials, of pika's classes or of a program's own."""
+    return hasattr(given, "response_for")
 
-    :param given: what was handed in
-    :raises pika._arguments.ArgumentTypeError: when it is neither, nor None
+
+def require_credentials(credentials: T) -> T:
+    """Return what a client was given as credentials.
+
+    :param credentials: credentials, a function that returns them, or None
+    :raises pika._arguments.ArgumentTypeError: when it is none of these
     """
-    if given is None or hasattr(given, "response_for") or callable(given):
-        return given
-    # Not what it is: that is the secret.
-    raise ArgumentTypeError(
-        f"credentials must be pika.PlainCredentials, pika.credentials.ExternalCredentials, or a function that returns "
-        f"them, but got {type(given).__name__}"
-    )
+    if credentials is not None and not is_credentials(credentials) and not callable(credentials):
+        # Not what it is: it may be a password.
+        raise ArgumentTypeError(
+            f"connect() takes as credentials pika.PlainCredentials and the like, or a function that returns them, but "
+            f"got {type(credentials).__name__}"
+        )
+    return credentials
 
 
 def settings(parameters: Parameters, name: str | None, credentials: Provider, connection: object) -> protocol.Settings:
@@ -76,7 +81,7 @@ def settings(parameters: Parameters, name: str | None, credentials: Provider, co
         settings = settings._replace(client_properties=properties)
     if credentials is not None:
         given: Any = credentials
-        if not hasattr(given, "response_for"):
+        if not is_credentials(given):
             given = require_credentials(require_credentials(given)())
         settings = settings._replace(credentials=given)
     return settings

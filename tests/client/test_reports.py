@@ -79,7 +79,7 @@ def test_turned_off(program: str, setup: str) -> None:
 
 @BOTH
 def test_routed_by_the_name_that_the_documentation_has(program: str) -> None:
-    name = "pika.client.threads" if program is THREADS else "pika.client.aio_tasks"
+    name = "pika.client.threaded_waiting" if program is THREADS else "pika.client.aio_tasks"
     setup = f"logging.getLogger({name!r}).addHandler(logging.StreamHandler(__import__('sys').stdout))"
     _, out, err = run(program % setup)
     assert (out.count(HANDLER), err) == (1, "")

@@ -13,7 +13,7 @@ from tests.contract.turned import Turned
 class TurnedAsyncio(Turned, AsyncioConnection):
     """A connection whose loop is run until something has arrived."""
 
-    def turn(self, timeout: float) -> None:
+    def _turn(self, timeout: float) -> None:
         timer = self.ioloop.call_later(timeout, self.ioloop.stop)
         self.ioloop.run_forever()
         timer.cancel()

@@ -14,6 +14,12 @@ class Turned(BaseConnection):
 
     def turn(self, timeout: float) -> None:
         """Turn the loop until something has arrived, at most so many seconds."""
+        self._turn(timeout)
+        # What is sent before the loop goes on waits for that, and it may be another loop's turn next.
+        while self._bursting:
+            self._turn(0.001)
+
+    def _turn(self, timeout: float) -> None:
         timer = self.ioloop.call_later(timeout, self.ioloop.stop)
         self.ioloop.start()
         self.ioloop.remove_timeout(timer)

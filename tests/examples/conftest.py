@@ -14,6 +14,7 @@ import pytest
 
 import pika
 from tests.examples.example import EXAMPLES, Example
+from tests.support.adapter_loops import require
 from tests.support.bounded import eventually
 from tests.support.oracle import REASON, oracle_python
 from tests.support.rabbitmq import Broker
@@ -84,6 +85,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     with contextlib.ExitStack() as stack:
 
         def start(name: str, *arguments: Any, python: Path | None = None) -> Example:
+            if python is None and name.startswith("gevent"):
+                require("gevent")
             example = Example(name, *map(str, arguments), folder=tmp_path, python=python)
             stack.callback(example.end)
             return example

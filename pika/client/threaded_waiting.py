@@ -10,13 +10,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Callable
 
 from pika import exceptions
-from pika.client.queues import Inbox, Item
+from pika.client.inbox import Inbox, Item
 from pika.client.reports import tell_of_callback, tell_of_handler
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from pika.client.link import Link
+    from pika.client.threaded_link import Link
 
 LOGGER = logging.getLogger(__name__)
 
