@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Callable
 
@@ -52,8 +53,8 @@ class Connection(BaseConnection):
 
     # Opening
 
-    async def _connect(self, where: Where) -> Connection:
-        self._link = await dial(opening.destinations(where), self._open)
+    async def _connect(self, places: Sequence[Parameters]) -> Connection:
+        self._link = await dial(places, self._open)
         return self
 
     async def _open(self, destination: Destination, address: Address, deadline: float | None) -> Link:
@@ -88,7 +89,8 @@ class Connection(BaseConnection):
         :raises pika.exceptions.NoFreeChannels: when the broker allows no more
         :raises pika.exceptions.InvalidChannelNumber: when the number is in use or out of range
         """
-        return Opening(functools.partial(self._open_channel, channel_number, prefetch, timeout))
+        begin = functools.partial(self._open_channel, channel_number, prefetch, timeout)
+        return Opening(begin, f"a channel of {self._link.peer}", "connection.channel(...)")
 
     async def _open_channel(self, channel_number: int | None, prefetch: int, timeout: float | None) -> Channel:
         link = self._link
@@ -219,4 +221,8 @@ def connect(where: Where = None, *, name: str | None = None, credentials: Provid
     :raises pika.exceptions.ProbableAccessDeniedError: when the broker refused the virtual host
     """
     opening.require_credentials(credentials)
-    return Opening(lambda: Connection(name, credentials)._connect(where))
+    places = opening.destinations(where)
+    peers = " or ".join(f"{one.host}:{one.port}" for one in places)
+    return Opening(
+        lambda: Connection(name, credentials)._connect(places), f"a connection to {peers}", "aio.connect(...)"
+    )

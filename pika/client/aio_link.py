@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import time
 from typing import Any, Callable, TypeVar
 
@@ -11,10 +12,12 @@ from pika import exceptions, protocol
 from pika.amqp_object import Method
 from pika.client.aio_stream import Stream
 from pika.client.aio_tasks import CallbackTask, Gate, open_gate, shut_gate
-from pika.client.inbox import Inbox
+from pika.client.inbox import Inbox, stalled
 from pika.client.session import REPLY_TIMEOUT, ChannelBook, Session, again
 from pika.protocol import Reply
 from pika.transport import forks
+
+LOGGER = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Method)
 
@@ -22,6 +25,11 @@ M = TypeVar("M", bound=Method)
 PIECES_TOGETHER = 64
 #: A body of so many octets is sent at once: nothing is gained by sending others with it.
 LARGE = 64 * 1024
+#: After so many seconds in which nothing is read since nobody works off what waits, a warning tells why.
+PAUSE_TO_TELL_OF = 5.0
+# When a broker has been blocked for too long, what waits to be read is looked at so many times, so many seconds apart.
+_LOOKS = 64
+_BETWEEN_LOOKS = 0.01
 # Seconds that the last bytes, such as the answer to the broker's close, may take.
 _LINGER = 1.0
 
@@ -59,9 +67,12 @@ class Link(Session):
         self._usual: dict[Gate, float] = {}
         self._usual_timer: asyncio.TimerHandle | None = None
         self._paused = False
+        self._pause_timer: asyncio.TimerHandle | None = None
         self._finished = False
         self._blocked_timeout = blocked_timeout
         self._blocked_timer: asyncio.TimerHandle | None = None
+        # Whether all is read that waits, since the end of an alarm may be among it.
+        self._judging = False
         self._tick_timer: asyncio.TimerHandle | None = None
         self._end_timer: asyncio.TimerHandle | None = None
         # Who waits for the handshake, for room in the output, for the end of handlers, for the end of all.
@@ -92,11 +103,12 @@ class Link(Session):
                 timer.cancel()
         if self.error is not None:
             raise self.error
-        if opened:
-            self._plan()
         return opened
 
     def _on_handshake(self) -> None:
+        if self.error is None and self._tick_timer is None:
+            # From tune-ok on: the broker may take long to open the virtual host.
+            self._plan()
         if self.error is not None or self.rules.state is protocol.ConnectionState.OPEN:
             self._open_all(self._for_open)
 
@@ -214,12 +226,22 @@ class Link(Session):
         if self._blocked_timer is not None:
             self._blocked_timer.cancel()
             self._blocked_timer = None
+        self._judge(False)
         if blocked and self._blocked_timeout is not None:
-            self._blocked_timer = self.loop.call_later(self._blocked_timeout, self._on_blocked_too_long)
+            self._blocked_timer = self.loop.call_later(self._blocked_timeout, self._on_blocked_too_long, _LOOKS)
 
-    def _on_blocked_too_long(self) -> None:
+    def _on_blocked_too_long(self, looks: int) -> None:
+        if looks and self.stream.has_input():
+            self._judge(True)
+            self._blocked_timer = self.loop.call_later(_BETWEEN_LOOKS, self._on_blocked_too_long, looks - 1)
+            return
         self.give_up_blocked()
         self._act()
+
+    def _judge(self, judging: bool) -> None:
+        if judging is not self._judging:
+            self._judging = judging
+            self._choose_to_read()
 
     # Waiting
 
@@ -373,20 +395,34 @@ class Link(Session):
             self.flush()
 
     def _choose_to_read(self) -> None:
-        pause = bool(self.full) and not self._awaiting
+        pause = bool(self.full) and not self._awaiting and not self._judging
         if pause is not self._paused:
             self._paused = pause
             if pause:
                 self.stream.pause_reading()
+                self._watch_pause()
             else:
                 self.stream.resume_reading()
+                if self._pause_timer is not None:
+                    self._pause_timer.cancel()
+
+    def _watch_pause(self) -> None:
+        sizes = {inbox: len(inbox.items) for inbox in self.full}
+        self._pause_timer = self.loop.call_later(PAUSE_TO_TELL_OF, self._on_long_pause, sizes)
+
+    def _on_long_pause(self, sizes: dict[Inbox, int]) -> None:
+        still = [inbox for inbox in self.full if inbox.items and len(inbox.items) == sizes.get(inbox)]
+        if still:
+            LOGGER.warning(stalled(still[0], PAUSE_TO_TELL_OF, self.peer))
+        elif self.error is None:
+            self._watch_pause()
 
     def _finish(self) -> None:
         """The connection is closed: send what is left, and hang up."""
         if self._finished:
             return
         self._finished = True
-        for timer in (self._tick_timer, self._blocked_timer, self._end_timer, self._usual_timer):
+        for timer in (self._tick_timer, self._blocked_timer, self._end_timer, self._usual_timer, self._pause_timer):
             if timer is not None:
                 timer.cancel()
         if self.output:

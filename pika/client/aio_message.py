@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from pika import exceptions
-from pika.client.message import BaseMessage
+from pika.client.message import SETTLED_INSIDE, BaseMessage
 
 if TYPE_CHECKING:
     from pika.client.aio_link import Link
@@ -94,6 +94,8 @@ class Processing:
         if message._settled and (self._ignore_processed or error is not None):
             return
         if error is None:
+            if message._settled:
+                message._refuse(SETTLED_INSIDE)
             await message.ack()
             return
         try:

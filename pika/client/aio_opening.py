@@ -8,7 +8,7 @@ import inspect
 import socket
 from collections.abc import Awaitable, Coroutine, Generator, Sequence
 from types import TracebackType
-from typing import Any, Callable, Generic, Protocol, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Generic, NoReturn, Protocol, TypeVar, Union
 
 from pika.client import opening
 from pika.client.aio_stream import until
@@ -46,10 +46,14 @@ class Opening(Generic[C]):
     """What opens something, once: await it, or enter it with ``async with``, which closes it in the end.
 
     :param begin: opens it
+    :param what: what it opens, in words
+    :param call: what a program writes for it, in words
     """
 
-    def __init__(self, begin: Callable[[], Coroutine[Any, Any, C]]) -> None:
+    def __init__(self, begin: Callable[[], Coroutine[Any, Any, C]], what: str, call: str) -> None:
         self._begin = begin
+        self._what = what
+        self._call = call
         self._opened: list[C] = []
 
     def __await__(self) -> Generator[Any, None, C]:
@@ -64,6 +68,26 @@ class Opening(Generic[C]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._opened.pop().close()
+
+    def __repr__(self) -> str:
+        return f"<Opening of {self._what}; await it, or enter it with async with>"
+
+    # What who forgets to await it comes to. Type checkers say it by themselves.
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            # Not for what others look for, such as copy, perhaps before there is anything to tell.
+            hint = "" if name.startswith("_") else self._hint()
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError(f"{type(self).__name__!r} object cannot be entered with `with`{self._hint()}")
+
+        def __exit__(self, *_: object) -> None:
+            return
+
+        def _hint(self) -> str:
+            return f"; {self._what} is not open yet: write `await {self._call}` or `async with {self._call}`"
 
 
 async def ask_for_credentials(credentials: Provider) -> Credentials | None:

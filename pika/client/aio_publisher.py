@@ -41,10 +41,24 @@ class Confirmation(confirming.BaseConfirmation):
                 self._watchers = [gate]
             else:
                 self._watchers.append(gate)
-            await link.wait(gate, "the publisher confirm", None)
+            await self._watch(gate, None)
         error = self.exception()
         if error is not None:
             raise error
+
+    async def _watch(self, gate: Gate, timeout: float | None) -> None:
+        """Wait for its end; when the wait is given up, nobody has looked at it unless somebody else does.
+
+        :param gate: one of its watchers
+        :param timeout: seconds; None for :data:`pika.client.session.REPLY_TIMEOUT`
+        """
+        try:
+            await self._publisher._link.wait(gate, "the publisher confirm", timeout)
+        except BaseException:
+            self._watchers = [one for one in self._watchers or () if one is not gate] or None
+            if self._watchers is None and self.outcome not in (None, protocol.Outcome.ACKED):
+                self._publisher._note_failure(self)
+            raise
 
     def exception(self) -> exceptions.AMQPError | None:
         """Return what awaiting it raises; None when the broker took the message.
@@ -146,7 +160,7 @@ class Publisher(confirming.Window[Confirmation]):
         confirmation = self._put(body, exchange, routing_key, properties, [gate])
         link.send_now()
         left = None if deadline is None else max(deadline - link.loop.time(), 0)
-        await link.wait(gate, "the publisher confirm", left)
+        await confirmation._watch(gate, left)
         confirmation.require_success(self._where)
 
     async def send(

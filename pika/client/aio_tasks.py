@@ -13,8 +13,10 @@ from collections.abc import Collection, Iterable
 from contextvars import ContextVar
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Callable
+from weakref import WeakSet
 
-from pika.client.inbox import HANDLER_RAISED, Inbox
+from pika.client.inbox import Inbox
+from pika.client.reports import tell_of_callback, tell_of_handler
 
 if TYPE_CHECKING:
     from pika.client.aio_link import Link
@@ -25,10 +27,15 @@ LOGGER = logging.getLogger(__name__)
 TURN = 0.002
 # Seconds that tasks which were cancelled may take to end.
 _END_TIMEOUT = 1.0
+# A loop that ends, as asyncio.run() does it, cancels all tasks and stops before it has taken so many turns.
+_TURNS_TO_END = 64
+# Tasks that a close has cancelled: nobody goes on in their place.
+_dismissed: WeakSet[asyncio.Task[Any]] = WeakSet()
 
 
-# The task of a handler or a callback, also in those that it starts, as asyncio.wait_for() does.
-_worker: ContextVar[asyncio.Task[Any] | None] = ContextVar("pika-worker", default=None)
+# The task of a handler or a callback, also in those that it starts, as asyncio.wait_for() does; empty once the handler
+# is over, since they may outlive it.
+_worker: ContextVar[list[asyncio.Task[Any] | None]] = ContextVar("pika-worker")
 
 
 # Where one task waits until it is let pass.
@@ -67,6 +74,7 @@ def cancel(tasks: Iterable[asyncio.Task[None]]) -> list[asyncio.Task[None]]:
     own = (worker(), asyncio.current_task())
     others = [task for task in tasks if task not in own]
     for task in others:
+        _dismissed.add(task)
         task.cancel()
     return others
 
@@ -79,7 +87,8 @@ async def await_all(tasks: Collection[asyncio.Task[None]]) -> None:
 
 def worker() -> asyncio.Task[Any] | None:
     """Return the task that runs the handler or the callback which has called, perhaps in a task of its own."""
-    return _worker.get() or asyncio.current_task()
+    running = _worker.get(None)
+    return running[0] if running else asyncio.current_task()
 
 
 class Parking:
@@ -183,17 +192,30 @@ class Workers(abc.ABC):
     def _begun(self) -> None:
         """Take note that a task has begun, which calls this."""
         self._arriving = False
-        _worker.set(asyncio.current_task())
 
     def _leave(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._all_tasks.discard(task)
         if task.cancelled():
             self._arriving = False
+            if task not in _dismissed:
+                self._go_on_without(task, _TURNS_TO_END)
         elif task.exception() is None:
             # What has come since found somebody at work, and woke nobody.
             self.wake()
         self._on_rest()
+
+    def _go_on_without(self, task: asyncio.Task[None], turns: int) -> None:
+        """Have somebody go on in the place of a task that was cancelled, unless the loop ends before."""
+        if turns:
+            self._loop.call_soon(self._go_on_without, task, turns - 1)
+        else:
+            self._on_cut(task)
+            self.wake()
+
+    def _on_cut(self, task: asyncio.Task[None]) -> None:
+        """Take note that somebody else than a close has cancelled a task, and that the loop goes on."""
+        LOGGER.warning("%s was cancelled in a callback; those behind it are called all the same", task.get_name())
 
     def _on_rest(self) -> None:
         """Take note that somebody has ended."""
@@ -217,6 +239,8 @@ class Crew(Workers):
         super().__init__(link.loop, link.handling, name, count)
         self._link = link
         self.inbox = inbox
+        # What the tasks had that were cancelled: the consumer and the delivery.
+        self._cut: dict[asyncio.Task[Any] | None, tuple[str, int]] = {}
         inbox.wake = self.wake
 
     def is_idle(self) -> bool:
@@ -225,6 +249,20 @@ class Crew(Workers):
 
     def _has_work(self) -> bool:
         return bool(self.inbox.items)
+
+    def _leave(self, task: asyncio.Task[None]) -> None:
+        super()._leave(task)
+        if task in _dismissed:
+            self._cut.pop(task, None)
+
+    def _on_cut(self, task: asyncio.Task[None]) -> None:
+        cut = self._cut.pop(task, None)
+        if cut is not None:
+            LOGGER.warning(
+                "The handler of consumer %r was cancelled; the message with delivery tag %s stays unacknowledged "
+                "unless the handler settled it, and those behind it are handed out all the same",
+                *cut,
+            )
 
     def _on_rest(self) -> None:
         self._link.on_rest()
@@ -246,6 +284,8 @@ class Crew(Workers):
                 continue
             handler, method = consumer.handler, delivery.method
             assert handler is not None
+            running = [asyncio.current_task()]
+            _worker.set(running)
             try:
                 outcome = handler(consumer.handler_channel, method, delivery.properties, delivery.body)
                 if type(outcome) is CoroutineType:
@@ -254,10 +294,14 @@ class Crew(Workers):
                     await result_of(outcome)
             except asyncio.CancelledError:
                 if was_cancelled():
+                    self._cut[asyncio.current_task()] = (consumer.tag, method.delivery_tag)
                     raise
-                LOGGER.exception(HANDLER_RAISED, consumer.tag, method.delivery_tag)
+                tell_of_handler(LOGGER, consumer.tag, method.delivery_tag)
             except Exception:
-                LOGGER.exception(HANDLER_RAISED, consumer.tag, method.delivery_tag)
+                tell_of_handler(LOGGER, consumer.tag, method.delivery_tag)
+            finally:
+                # What it has started, and still drains, waits for the next one.
+                link.draining.pop(running.pop(), None)
             if clock() > end:
                 await asyncio.sleep(0)
                 end = clock() + TURN
@@ -287,12 +331,16 @@ class CallbackTask(Workers):
         self._begun()
         while self._calls:
             callback, arguments = self._calls.popleft()
+            running = [asyncio.current_task()]
+            _worker.set(running)
             try:
                 await result_of(callback(*arguments))
             except asyncio.CancelledError:
                 if was_cancelled():
                     raise
-                LOGGER.exception("The callback %r raised", callback)
+                tell_of_callback(LOGGER, callback)
             except Exception:
-                LOGGER.exception("The callback %r raised", callback)
+                tell_of_callback(LOGGER, callback)
+            finally:
+                running.clear()
             del callback, arguments

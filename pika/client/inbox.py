@@ -12,12 +12,6 @@ from pika import protocol
 MOST_MESSAGES = 1000
 MOST_OCTETS = 32 * 1024 * 1024
 
-#: What is logged, with the consumer tag and the delivery tag, over a handler that raised.
-HANDLER_RAISED = (
-    "The handler of consumer %r raised; the message with delivery tag %s stays unacknowledged unless the handler "
-    "settled it: use message.process(), or acknowledge and reject in try and except"
-)
-
 Item = tuple["Consumer", protocol.Delivery]
 
 

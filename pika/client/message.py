@@ -8,6 +8,9 @@ from typing import Any, Callable, NoReturn, Protocol
 
 from pika import exceptions, protocol, spec
 
+#: What to do about a message that is settled already at the end of its ``process()``.
+SETTLED_INSIDE = ". Inside process() let the block raise, or use process(ignore_processed=True)"
+
 
 class Settler(Protocol):
     """What tells the broker what became of messages: a client's connection.
@@ -100,9 +103,9 @@ class BaseMessage:
     def _settle(self, how: str, method: str, *arguments: Any) -> None:
         self._settler.settle(functools.partial(self._settle_once, how, method, arguments))
 
-    def _refuse(self) -> NoReturn:
+    def _refuse(self, remedy: str = "") -> NoReturn:
         error = exceptions.MessageSettledError(
-            f"the message with delivery tag {self.delivery_tag} {self._settled}; nothing was sent"
+            f"the message with delivery tag {self.delivery_tag} {self._settled}; nothing was sent{remedy}"
         )
         error.context = f"{self._settler.peer}; channel {self._source.number}"
         raise error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, TypeVar, Union
 
 from pika import protocol
@@ -26,7 +26,7 @@ def destinations(where: Where) -> list[Parameters]:
     given: Any = [ConnectionParameters()] if where is None else where
     if isinstance(where, (str, Parameters)):
         given = [where]
-    if not isinstance(given, Iterable):
+    if not isinstance(given, Iterable) or isinstance(given, Mapping):
         raise _no_place(given)
     return [_parameters(one) for one in given]
 
@@ -81,5 +81,7 @@ def settings(parameters: Parameters, name: str | None, credentials: Provider, co
         settings = settings._replace(client_properties=properties)
     if credentials is not None:
         given: Any = credentials
-        settings = settings._replace(credentials=given if is_credentials(given) else given())
+        if not is_credentials(given):
+            given = require_credentials(require_credentials(given)())
+        settings = settings._replace(credentials=given)
     return settings

@@ -6,7 +6,7 @@ import logging
 from types import TracebackType
 
 from pika import exceptions
-from pika.client.message import BaseMessage
+from pika.client.message import SETTLED_INSIDE, BaseMessage
 
 LOGGER = logging.getLogger(__name__)
 
@@ -79,6 +79,8 @@ class Processing:
         if message._settled and (self._ignore_processed or error is not None):
             return
         if error is None:
+            if message._settled:
+                message._refuse(SETTLED_INSIDE)
             message.ack()
             return
         try:

@@ -10,7 +10,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Callable
 
 from pika import exceptions
-from pika.client.inbox import HANDLER_RAISED, Inbox, Item
+from pika.client.inbox import Inbox, Item
+from pika.client.reports import tell_of_callback, tell_of_handler
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -189,7 +190,7 @@ def hand_out(link: Link, inbox: Inbox, item: Item) -> None:
     try:
         consumer.handler(consumer.handler_channel, delivery.method, delivery.properties, delivery.body)
     except BaseException:  # the thread goes on: SystemExit in it would end nothing but the handling of messages
-        LOGGER.exception(HANDLER_RAISED, consumer.tag, delivery.method.delivery_tag)
+        tell_of_handler(LOGGER, consumer.tag, delivery.method.delivery_tag)
 
 
 class Crew:
@@ -330,7 +331,7 @@ class CallbackThread:
                 try:
                     callback(*arguments)
                 except BaseException:  # the thread goes on, for the others
-                    LOGGER.exception("The callback %r raised", callback)
+                    tell_of_callback(LOGGER, callback)
                 del callback, arguments
             if self._over and not self._calls:
                 return

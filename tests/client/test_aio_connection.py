@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 import pika
-from pika import aio, exceptions, spec
+from pika import aio, exceptions, frame, spec
 from pika.credentials import PlainCredentials
 from pika.transport.errors import DialError
 from tests.support.aio import eventually, run, settle, use
@@ -29,6 +30,29 @@ async def connected(*arguments: Any, **options: Any) -> None:
 
 
 # Making it
+
+
+def test_used_before_it_is_open(broker: Broker) -> None:
+    hint = r"not open yet: write `await aio\.connect\(\.\.\.\)` or `async with aio\.connect\(\.\.\.\)`"
+    opening: Any = aio.connect("amqp://guest:secret@localhost:5671/%2F")
+    assert repr(opening) == "<Opening of a connection to localhost:5671; await it, or enter it with async with>"
+    with pytest.raises(AttributeError, match=r"channel.*" + hint):
+        opening.channel()
+    with pytest.raises(TypeError, match=hint), opening:
+        raise AssertionError
+    # As those who look for what something can do expect it.
+    assert not hasattr(opening, "close")
+    assert repr(copy.copy(opening)) == repr(opening)
+
+    async def program(connection: aio.Connection, _channel: aio.Channel, _queue: str) -> None:
+        opening: Any = connection.channel()
+        assert (
+            repr(opening) == f"<Opening of a channel of {connection._link.peer}; await it, or enter it with async with>"
+        )
+        with pytest.raises(AttributeError, match=r"basic_publish.*`await connection\.channel\(\.\.\.\)`"):
+            await opening.basic_publish("", "queue", b"")
+
+    use(broker.url, program)
 
 
 def test_parameters_of_every_form(broker: Broker) -> None:
@@ -54,6 +78,7 @@ def test_parameters_of_every_form(broker: Broker) -> None:
     [
         (5672, TypeError, r"takes an AMQP URL, .* but got int"),
         ([b"amqp://"], TypeError, "but got bytes"),
+        ({"host": "localhost"}, TypeError, r"takes an AMQP URL, .* but got dict"),
         ([], ValueError, "non-empty"),
     ],
 )
@@ -75,6 +100,15 @@ def test_nobody_there() -> None:
 def test_a_wrong_password(broker: Broker) -> None:
     with pytest.raises(exceptions.ProbableAuthenticationError):
         run(lambda: connected(broker.url, credentials=PlainCredentials("guest", "wrong")))
+
+
+@pytest.mark.parametrize("given", [("guest", "secret"), "secret", lambda: ("guest", "secret")])
+def test_what_is_no_credentials(broker: Broker, given: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"takes as credentials pika\.PlainCredentials .* but got (tuple|str)"
+    ) as caught:
+        run(lambda: connected(broker.url, credentials=given))
+    assert "secret" not in str(caught.value)
 
 
 def test_a_broker_that_does_not_answer() -> None:
@@ -412,6 +446,30 @@ def test_an_end_that_nobody_waited_for_is_told_by_the_first_call() -> None:
 
     with scripted_broker(script) as peer:
         run(program)
+
+
+def test_heartbeats_before_the_connection_is_open() -> None:
+    """A broker that takes long to open the virtual host wants to hear that the client lives."""
+    beats: list[frame.Heartbeat] = []
+
+    def script(session: Session) -> None:
+        session.expect_header()
+        session.send(method(0, START))
+        session.expect(spec.Connection.StartOk, spec.Connection.Tune(2047, 131072, 2))
+        session.expect(spec.Connection.TuneOk)
+        session.expect(spec.Connection.Open)
+        beats.append(session.receive())
+        session.send(method(0, spec.Connection.OpenOk()))
+        session.close_politely()
+
+    async def program() -> None:
+        parameters = pika.ConnectionParameters("127.0.0.1", peer.port, heartbeat=2)
+        async with aio.connect(parameters) as connection:
+            assert connection.is_open
+
+    with scripted_broker(script) as peer:
+        run(program)
+    assert isinstance(beats[0], frame.Heartbeat)
 
 
 def test_a_function_that_chooses_the_heartbeat_can_look_at_the_connection(broker: Broker) -> None:

@@ -13,10 +13,12 @@ import pytest
 import pika
 from pika import aio, exceptions, frame, spec
 from pika.broker import Broker as EmbeddedBroker
+from pika.client import aio_link
 from pika.client.inbox import MOST_MESSAGES
 from tests.support.aio import eventually, run
 from tests.support.bounded import PATIENCE
 from tests.support.brokers import Target
+from tests.support.encoding import method
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, delivery, scripted_broker
@@ -234,6 +236,75 @@ def test_a_broker_that_does_not_answer_the_close() -> None:
         run(program)
 
 
+# A broker that is blocked
+
+
+def blocked_parameters(port: int) -> pika.ConnectionParameters:
+    return pika.ConnectionParameters("127.0.0.1", port, blocked_connection_timeout=1)
+
+
+@pytest.mark.parametrize("what", ["full inbox", "busy loop"])
+def test_the_end_of_an_alarm_that_lies_unread(what: str) -> None:
+    """It came in time: behind deliveries that a slow handler keeps from being read, or that a loop had no time for."""
+
+    def script(session: Session) -> None:
+        session.open()
+        session.open_channel()
+        number, tag = session.accept_consumer()
+        session.send(method(0, spec.Connection.Blocked("low on memory")))
+        deliveries = [delivery(number, tag, at, bytes(200)) for at in range(1, 4 * MOST_MESSAGES + 1)]
+        session.send(*deliveries, method(0, spec.Connection.Unblocked()))
+        session.close_politely()
+
+    async def program() -> None:
+        async with aio.connect(blocked_parameters(peer.port)) as connection, connection.channel() as channel:
+            alarms: list[str] = []
+            connection.add_on_connection_blocked_callback(lambda *_: alarms.append("blocked"))
+            connection.add_on_connection_unblocked_callback(lambda *_: alarms.append("unblocked"))
+
+            async def on_message(*_: Any) -> None:
+                await asyncio.sleep(0.005)
+
+            await channel.basic_consume("queue", on_message, auto_ack=True)
+            await eventually(lambda: alarms)
+            if what == "busy loop":
+                time.sleep(2)
+            await eventually(lambda: alarms == ["blocked", "unblocked"] or connection.is_closed)
+            assert connection.is_open
+
+    with scripted_broker(script) as peer:
+        run(program)
+
+
+def test_an_alarm_that_lasts_while_deliveries_come() -> None:
+    """The connection is given up, though there is always something to read."""
+    over = threading.Event()
+
+    def script(session: Session) -> None:
+        session.open()
+        session.open_channel()
+        number, tag = session.accept_consumer()
+        session.send(method(0, spec.Connection.Blocked("low on memory")))
+        at = 0
+        while not over.is_set():
+            at += 1
+            session.send(delivery(number, tag, at, bytes(1000)))
+
+    async def program() -> None:
+        try:
+            connection = await aio.connect(blocked_parameters(peer.port))
+            channel = await connection.channel()
+            await channel.basic_consume("queue", lambda *_: None, auto_ack=True)
+            with pytest.raises(exceptions.ConnectionBlockedTimeout):
+                await channel.start_consuming(timeout=PATIENCE)
+        finally:
+            over.set()
+        await connection.close()
+
+    with scripted_broker(script) as peer:
+        run(program)
+
+
 # Back-pressure
 
 
@@ -363,6 +434,40 @@ def test_a_message_in_small_pieces() -> None:
             async for message in channel.consume("queue", auto_ack=True):
                 assert message.body == body
                 break
+
+    with scripted_broker(script) as peer:
+        run(program)
+
+
+def test_a_handler_that_waits_for_what_is_not_read(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands still says so, once, and names the consumer that is in the way."""
+    monkeypatch.setattr(aio_link, "PAUSE_TO_TELL_OF", 0.2)
+
+    def script(session: Session) -> None:
+        session.open()
+        session.open_channel()
+        number, tag = session.accept_consumer()
+        session.send(*(delivery(number, tag, at, b"") for at in range(1, 2 * MOST_MESSAGES)))
+        session.close_politely()
+
+    async def program() -> None:
+        parameters = pika.ConnectionParameters("127.0.0.1", peer.port)
+        async with aio.connect(parameters) as connection, connection.channel() as channel:
+
+            async def on_message(*_: Any) -> None:
+                await released.wait()
+
+            released = asyncio.Event()
+            await channel.basic_consume("queue", on_message, auto_ack=True, consumer_tag="in the way")
+            await eventually(lambda: caplog.text)
+            await asyncio.sleep(0.5)
+            released.set()
+        told = [record.getMessage() for record in caplog.records if record.name == "pika.client.aio_link"]
+        assert len(told) == 1
+        assert "'in the way'" in told[0]
+        assert "prefetch" in told[0]
 
     with scripted_broker(script) as peer:
         run(program)

@@ -403,7 +403,7 @@ def test_settled_while_it_is_processed(broker: Broker) -> None:
         async with message.process(ignore_processed=True):
             await message.reject(requeue=False)
         message = await received(channel, queue)
-        with pytest.raises(exceptions.MessageSettledError):
+        with pytest.raises(exceptions.MessageSettledError, match=r"let the block raise, or .*ignore_processed=True"):
             async with message.process():
                 await message.ack()
         message = await received(channel, queue)

@@ -37,8 +37,19 @@ def test_what_is_no_place() -> None:
         pika.connect(5672)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="but got bytes"):
         pika.connect([b"amqp://"])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"takes an AMQP URL, .* but got dict"):
+        pika.connect({"host": "localhost"})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="non-empty"):
         pika.connect([])
+
+
+@pytest.mark.parametrize("given", [("guest", "secret"), "secret", lambda: ("guest", "secret")])
+def test_what_is_no_credentials(broker: Broker, given: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"takes as credentials pika\.PlainCredentials .* but got (tuple|str)"
+    ) as caught:
+        pika.connect(broker.url, credentials=given)
+    assert "secret" not in str(caught.value)
 
 
 def test_nobody_there() -> None:

@@ -120,7 +120,8 @@ def test_settled_while_it_is_processed(channel: Channel, queue: str) -> None:
     with message.process(ignore_processed=True):
         message.reject(requeue=False)
     message = received(channel, queue)
-    with pytest.raises(exceptions.MessageSettledError), message.process():
+    remedy = r"let the block raise, or use .*ignore_processed=True"
+    with pytest.raises(exceptions.MessageSettledError, match=remedy), message.process():
         message.ack()
     message = received(channel, queue)
     with pytest.raises(ValueError), message.process():

@@ -1,0 +1,51 @@
+"""What users' functions raise where nobody else can be told: it is logged, and seen."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+
+def tell_of_handler(logger: logging.Logger, consumer_tag: str, delivery_tag: int) -> None:
+    """Report what a handler of messages has just raised.
+
+    :param logger: whose report it is
+    :param consumer_tag: its consumer
+    :param delivery_tag: the message that it was given
+    """
+    _tell(
+        logger,
+        "The handler of consumer %r raised; the message with delivery tag %s stays unacknowledged unless the handler "
+        "settled it: acknowledge and reject in try and except, or consume in a loop with message.process()",
+        consumer_tag,
+        delivery_tag,
+    )
+
+
+def tell_of_callback(logger: logging.Logger, callback: object) -> None:
+    """Report what a callback has just raised.
+
+    :param logger: whose report it is
+    :param callback: the callback
+    """
+    _tell(logger, "The callback %r raised", callback)
+
+
+def _tell(logger: logging.Logger, text: str, *arguments: object) -> None:
+    logger.error(text, *arguments, exc_info=True, stacklevel=3)
+    last = logging.lastResort
+    if last is not None and logger.isEnabledFor(logging.ERROR) and not _is_heard(logger):
+        # The library's NullHandler keeps logging from doing this.
+        last.handle(
+            logger.makeRecord(logger.name, logging.ERROR, __file__, 0, text, arguments, sys.exc_info(), _tell.__name__)
+        )
+
+
+def _is_heard(logger: logging.Logger) -> bool:
+    """Say whether the program has chosen where a logger's records go, or that they go nowhere."""
+    one: logging.Logger | None = logger
+    while one is not None:
+        if not one.propagate or any(not isinstance(handler, logging.NullHandler) for handler in one.handlers):
+            return True
+        one = one.parent
+    return False
