@@ -32,7 +32,7 @@ def require_callable(callback: C, name: str = "callback") -> C:
     :raises TypeError: when it is not callable
     """
     if not callable(callback):
-        raise TypeError(f"callback {name} must be callable, but got {callback!r}")
+        raise TypeError(f"{name} must be callable, but got {callback!r}")
     return callback
 
 

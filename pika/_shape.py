@@ -11,8 +11,8 @@ from typing import Any, Callable, NamedTuple
 
 from pika import spec
 
-#: A shape is learned from every so many deliveries that fitted none: more and more, while what is learned does not pay.
-FIRST_PATIENCE = 8
+# A shape is learned from every so many deliveries that fitted none: more and more, while what is learned does not pay.
+_FIRST_PATIENCE = 8
 _LONGEST_PATIENCE = 1024
 # So many deliveries that fit pay for learning a shape.
 _PAYS = 16
@@ -34,6 +34,12 @@ class Shape:
     :ivar routing_key: see above
     :ivar properties: what the ``__dict__`` of the properties is a copy of
     :ivar hits: how many deliveries have fitted since the last one that did not
+
+    :param buffer: what the delivery is in from which it is learned
+    :param at: where its parts begin in that
+    :param number: see above
+    :param method: the delivery's method
+    :param properties: see above
     """
 
     __slots__ = (
@@ -51,7 +57,9 @@ class Shape:
         "unpack",
     )
 
-    def __init__(self, buffer: bytes, at: Places, number: int, method: spec.Basic.Deliver, properties: Any) -> None:
+    def __init__(
+        self, buffer: bytes, at: Places, number: int, method: spec.Basic.Deliver, properties: dict[str, Any]
+    ) -> None:
         # Behind the tag there are its 8 octets; behind the body's size, 8; the size of a body frame ends the third run.
         runs = (
             at.tag - at.method,
@@ -67,7 +75,7 @@ class Shape:
         self.redelivered = method.redelivered
         self.exchange = method.exchange
         self.routing_key = method.routing_key
-        self.properties: dict[str, Any] = properties
+        self.properties = properties
         self.hits = 0
 
 
@@ -92,7 +100,7 @@ class Learner:
     __slots__ = ("_patience", "_seen")
 
     def __init__(self) -> None:
-        self._patience = FIRST_PATIENCE
+        self._patience = _FIRST_PATIENCE
         self._seen = 0
 
     def missed(self, shape: Shape) -> bool:
@@ -103,7 +111,7 @@ class Learner:
         """
         if shape.hits >= _PAYS:
             shape.hits = 0
-            self._patience = FIRST_PATIENCE
+            self._patience = _FIRST_PATIENCE
             return True
         self._patience = min(2 * self._patience, _LONGEST_PATIENCE)
         return False

@@ -93,12 +93,23 @@ class Guarded(Protocol):
 
 def one_thread(method: M) -> M:
     """Decorate a method of something guarded: it is refused to a thread that comes while another is inside."""
+    return one_thread_as(method.__name__)(method)
 
+
+def one_thread_as(name: str) -> Callable[[M], M]:
+    """As :func:`one_thread`, for a method that is a part of another one.
+
+    :param name: how that is called, which is what a thread is told that is refused
+    """
+    return functools.partial(_guard, name)
+
+
+def _guard(name: str, method: M) -> M:
     @functools.wraps(method)
     def guarded(self: Guarded, *args: Any, **kwargs: Any) -> Any:
         inside = self._inside
         if not inside.acquire(False):
-            inside.refuse(self, method.__name__)
+            inside.refuse(self, name)
         busy = inside.busy
         try:
             return method(self, *args, **kwargs)

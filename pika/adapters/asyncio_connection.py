@@ -109,6 +109,16 @@ class _AsyncioIOServices(
         """Have a function called in the loop's thread, as soon as possible. Any thread may call this."""
         self._loop.call_soon_threadsafe(callback)
 
+    def call_soon(self, callback: Callable[[], Any]) -> bool:
+        """Have a function called in the loop's next iteration, also if the loop is about to stop.
+
+        :returns: whether it will be; not when the loop does not run
+        """
+        if not self._loop.is_running():
+            return False
+        self._loop.call_soon(callback)
+        return True
+
     def call_later(self, delay: float, callback: Callable[[], Any]) -> AbstractTimerReference:
         """Have a function called once, after ``delay`` seconds."""
         return _Timer(self._loop.call_later(max(delay, _NEXT_TURN), callback))

@@ -225,7 +225,9 @@ class BaseConnection(Connection, AbstractStreamProtocol):
     @property
     def unsent_bytes(self) -> int:
         """How many bytes wait to be sent, because the broker has not taken them yet."""
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+        if self._transport is None:
+            return 0
+        return self._transport.get_write_buffer_size() + sum(map(len, self._protocol.output))
 
     @property
     def is_output_paused(self) -> bool:
@@ -395,10 +397,21 @@ class BaseConnection(Connection, AbstractStreamProtocol):
                 # More may come while an event is dealt with, or in what is left of a burst: it goes out in one go.
                 return
             if output and self._was_open:
-                # The first of what may become a burst goes at once; what comes before the loop goes on, behind it.
-                self._bursting = True
-                self._adapter_call_later(0, self._end_burst)
+                # The first of what may become a burst goes at once; what comes before the loop goes on, behind it. Said
+                # in this order: what is called for nothing does no harm.
+                self._bursting = self._call_soon(self._end_burst)
         self._flush_now()
+
+    def _call_soon(self, callback: Callable[[], object]) -> bool:
+        """Have a function called when the loop goes on.
+
+        :returns: whether it will be, as far as that can be told: not where the loop does not run
+        """
+        call_soon: Callable[[Callable[[], object]], bool] | None = getattr(self._nbio, "call_soon", None)
+        if call_soon is not None:
+            return call_soon(callback)
+        self._adapter_call_later(0, callback)
+        return True
 
     def _end_burst(self) -> None:
         self._bursting = False

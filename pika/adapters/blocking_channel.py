@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, NoReturn, Union
 from pika import channel as channel_module
 from pika import exceptions, frame, spec
 from pika._arguments import as_body, require_callable
-from pika._threads import Inside, one_thread
+from pika._threads import Inside, one_thread, one_thread_as
 from pika.adapters.blocking_deliveries import ON_CANCEL, Deliveries
 from pika.adapters.blocking_events import (
     LOGGER,
@@ -431,8 +431,10 @@ class BlockingChannel(Deliveries):
             if self._connection.is_closed is True:
                 raise self._connection._impl._wrong_state("basic_get: the connection is closed")
             self._require_open()
-        if self._get is not None:
-            self._finish_interrupted_get(*self._get)
+        before = self._get
+        if before is not None and (before[0].ready or self._impl._on_getok_callback is not None):
+            self._finish_interrupted_get(*before)
+            before = None
         if self._inside.busy:
             self._connection._require_calm("basic.get")
         answer = _CallbackResult()
@@ -443,7 +445,9 @@ class BlockingChannel(Deliveries):
         except exceptions.AMQPError:
             self._get = None
             raise
-        self._get = None
+        # Another one than none is that of a get which a signal handler that called this has interrupted, before it was
+        # sent.
+        self._get = before
         if type(answer.value) is tuple:
             _channel, method, properties, body = answer.value
             return method, properties, body
@@ -551,7 +555,7 @@ class BlockingChannel(Deliveries):
         if self._ending.reason is not None or self._deferred:
             self._sent()
 
-    @one_thread
+    @one_thread_as("basic_publish")
     def _publish_confirmed(
         self,
         exchange: str,
@@ -566,14 +570,15 @@ class BlockingChannel(Deliveries):
         if self._inside.busy:
             self._connection._require_calm("basic.publish with a confirm")
         confirmation = Confirmation()
-        # Handed over beside the arguments: their number is what tracers wrap.
-        self._impl._confirmation = confirmation
+        # Handed over beside the arguments: their number is what tracers wrap. There may be another one: this may be
+        # called by a signal handler that has interrupted the same, before it has sent its message.
+        before, self._impl._confirmation = self._impl._confirmation, confirmation
         try:
             self._impl.basic_publish(
                 exchange=exchange, routing_key=routing_key, body=body, properties=properties, mandatory=mandatory
             )
         finally:
-            self._impl._confirmation = None
+            self._impl._confirmation = before
         self._wait(lambda: confirmation.outcome is not None, "the publisher confirm")
         outcome = confirmation.outcome
         if outcome is Outcome.UNKNOWN:

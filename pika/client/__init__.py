@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from pika._lazy import make_lazy
 
 if TYPE_CHECKING:
-    from pika.client.message import Message
     from pika.client.threaded import Connection, connect
     from pika.client.threaded_channel import Channel
+    from pika.client.threaded_message import Message
     from pika.client.threaded_publisher import Confirmation, Publisher
 
 __all__ = ["Channel", "Confirmation", "Connection", "Message", "Publisher", "connect"]
@@ -21,7 +21,7 @@ _HOMES = {
     "Channel": "pika.client.threaded_channel",
     "Confirmation": "pika.client.threaded_publisher",
     "Connection": "pika.client.threaded",
-    "Message": "pika.client.message",
+    "Message": "pika.client.threaded_message",
     "Publisher": "pika.client.threaded_publisher",
     "connect": "pika.client.threaded",
 }
@@ -40,19 +40,21 @@ make_lazy(
         "aio_publisher",
         "aio_stream",
         "aio_tasks",
-        "io_thread",
-        "link",
+        "confirming",
+        "inbox",
         "message",
         "opening",
-        "publisher",
-        "queues",
-        "sending",
         "session",
+        "state",
         "threaded",
         "threaded_channel",
         "threaded_consuming",
+        "threaded_io",
+        "threaded_link",
+        "threaded_message",
         "threaded_operations",
         "threaded_publisher",
-        "threads",
+        "threaded_sending",
+        "threaded_waiting",
     ),
 )

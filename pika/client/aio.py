@@ -7,34 +7,28 @@ from types import TracebackType
 from typing import Any, Callable
 
 from pika import exceptions, protocol, spec
-from pika._arguments import require_callable
 from pika.client import opening
 from pika.client.aio_channel import Channel
-from pika.client.aio_link import REPLY_TIMEOUT, Link
+from pika.client.aio_link import Link
 from pika.client.aio_opening import Opening, Provider, ask_for_credentials, dial
 from pika.client.aio_stream import Stream
 from pika.client.aio_tasks import await_all, cancel, worker
 from pika.client.opening import Where
-from pika.client.session import ChannelBook, again
+from pika.client.session import CLOSE_TIMEOUT, REPLY_TIMEOUT, ChannelBook
+from pika.client.state import BaseConnection
 from pika.connection import Parameters
 from pika.transport.dial import Address, Destination, describe
 from pika.transport.errors import AMQPConnectorStackTimeout
 
-#: Seconds that closing may take unless said otherwise; then the connection is dropped.
-CLOSE_TIMEOUT = 10.0
 
-OnBlocked = Callable[["Connection", "spec.Connection.Blocked"], object]
-OnUnblocked = Callable[["Connection", "spec.Connection.Unblocked"], object]
-OnClose = Callable[["Connection", BaseException], object]
-
-
-class Connection:
+class Connection(BaseConnection):
     """A connection to a broker on asyncio's event loop, with its channels; :func:`pika.aio.connect` opens it.
 
     Its methods that wait are coroutines, which any number of tasks may call at a time, on the loop that it was opened
     on. Heartbeats are sent from that loop. Handlers of messages run in one task per channel, callbacks in one per
     connection; they may call anything. Calls that wait for the broker take a `timeout`, in seconds, and can be
-    cancelled.
+    cancelled. On another loop, or in another thread, every coroutine of it and of its channels raises
+    :class:`~pika.exceptions.ConnectionWrongStateError`, and nothing is sent.
 
     After a fork the parent keeps the connection; in the child it is closed.
 
@@ -45,13 +39,8 @@ class Connection:
     _link: Link
 
     def __init__(self, name: str | None, credentials: Provider) -> None:
-        self._name = name
+        super().__init__(name)
         self._credentials = credentials
-
-    def __repr__(self) -> str:
-        name = "" if self._name is None else f" {self._name!r}"
-        rules = self._link.rules
-        return f"<{type(self).__name__}{name} to {rules.settings.peer} {rules.state.name}>"
 
     async def __aenter__(self) -> Connection:
         return self
@@ -84,58 +73,6 @@ class Connection:
             raise
         return link
 
-    # State
-
-    @property
-    def name(self) -> str | None:
-        """What the broker shows the connection as, if it was given a name."""
-        return self._name
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it can be used."""
-        return self._link.rules.state is protocol.ConnectionState.OPEN
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether it is closed; between the two it is closing."""
-        return self._link.rules.state is protocol.ConnectionState.CLOSED
-
-    @property
-    def is_blocked(self) -> bool:
-        """Whether the broker has stopped reading what is published, because it is low on memory or disk."""
-        return self._link.rules.blocked is not None
-
-    @property
-    def server_properties(self) -> dict[str, Any]:
-        """What the broker says of itself, such as ``product`` and ``version``."""
-        return dict(self._link.rules.server_properties or {})
-
-    # Callbacks
-
-    def add_on_connection_blocked_callback(self, callback: OnBlocked) -> None:
-        """Have a function called when the broker stops reading what is published.
-
-        :param callback: called as ``callback(connection, method)``, with connection.blocked; it may be a coroutine
-            function
-        """
-        self._link.on_blocked.append(functools.partial(require_callable(callback), self))
-
-    def add_on_connection_unblocked_callback(self, callback: OnUnblocked) -> None:
-        """Have a function called when the broker goes on reading what is published.
-
-        :param callback: called as ``callback(connection, method)``, with connection.unblocked; it may be a coroutine
-            function
-        """
-        self._link.on_unblocked.append(functools.partial(require_callable(callback), self))
-
-    def add_on_close_callback(self, callback: OnClose) -> None:
-        """Have a function called when the connection is closed, by whichever side.
-
-        :param callback: called as ``callback(connection, reason)``; it may be a coroutine function
-        """
-        self._link.on_close.append(functools.partial(require_callable(callback), self))
-
     # Operations
 
     def channel(
@@ -158,10 +95,9 @@ class Connection:
         opened: list[ChannelBook] = []
 
         def operation() -> protocol.Reply[spec.Channel.OpenOk]:
-            rules = link.rules.open_channel(channel_number)
-            book = link.channels[rules.number] = ChannelBook(rules)
+            book = link.open_book(channel_number)
             opened.append(book)
-            return rules.open()
+            return book.rules.open()
 
         def drop(_reply: object = None) -> None:
             rules = opened[0].rules
@@ -202,10 +138,10 @@ class Connection:
             await link.ask(what, operation, timeout, late)
         except exceptions.ConnectionWrongStateError:
             # Of the end of a connection that nobody used at that time, the first call tells.
-            if link.error is None or link.told or isinstance(link.error, exceptions.ConnectionClosedByClient):
+            error = link.untold()
+            if error is None:
                 raise
-            link.told = True
-            raise again(link.error) from None
+            raise error from None
         except exceptions.AMQPConnectionError:
             link.told = True
             raise
@@ -218,7 +154,7 @@ class Connection:
         Messages that no handler has begun with go back to their queues. The connection stays open. A handler may call
         it too, and does not wait for itself.
 
-        :param timeout: seconds it may take; None for :data:`pika.client.aio_link.REPLY_TIMEOUT`
+        :param timeout: seconds it may take; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :raises pika.exceptions.AMQPTimeoutError: when it takes longer
         :raises pika.exceptions.AMQPError: the reason, when the connection ends meanwhile
         """
@@ -249,7 +185,7 @@ class Connection:
 
         :param reply_code: for the broker's log
         :param reply_text: for the broker's log
-        :param timeout: seconds it may take; None for :data:`CLOSE_TIMEOUT`
+        :param timeout: seconds it may take; None for :data:`pika.client.session.CLOSE_TIMEOUT`
         """
         link = self._link
         if link.over and not link.handling and not link.calling_back:
@@ -275,9 +211,12 @@ def connect(where: Where = None, *, name: str | None = None, credentials: Provid
     :param credentials: in place of those of `where`: credentials, or a function without arguments that returns them,
         which is called for each attempt to connect; it may be a coroutine function
     :returns: what gives the connection, open
+    :raises TypeError: when `where` or `credentials` is of another type
+    :raises ValueError: when a URL cannot be understood
     :raises pika.exceptions.AMQPConnectionError: when no broker could be reached; the text lists each address with
         its cause
     :raises pika.exceptions.ProbableAuthenticationError: when the broker refused the credentials
     :raises pika.exceptions.ProbableAccessDeniedError: when the broker refused the virtual host
     """
+    opening.require_credentials(credentials)
     return Opening(lambda: Connection(name, credentials)._connect(where))

@@ -9,25 +9,23 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Callable
 
 from pika import exceptions, protocol, spec
-from pika._arguments import as_body, require_callable
+from pika._arguments import as_body
 from pika.client.aio_consuming import Consuming
-from pika.client.aio_link import LARGE, PIECES_TOGETHER, Gate, Link
+from pika.client.aio_link import LARGE, PIECES_TOGETHER, Link
 from pika.client.aio_publisher import Publisher
-from pika.client.aio_tasks import await_all, open_gate
-from pika.client.publisher import Body, Confirmation
+from pika.client.aio_tasks import Gate, await_all, open_gate
+from pika.client.confirming import BaseConfirmation, Body
 from pika.client.session import ChannelBook
 
 if TYPE_CHECKING:
     from pika.client.aio import Connection
-
-OnReturn = Callable[["Channel", "spec.Basic.Return", "spec.BasicProperties", bytes], object]
 
 
 class Channel(Consuming):
     """A channel of a :class:`pika.aio.Connection`; :meth:`pika.aio.Connection.channel` opens it.
 
     Its methods that wait are coroutines, which any number of tasks may call at a time. Those that wait for the broker's
-    answer take `timeout`, in seconds; None is :data:`pika.client.aio_link.REPLY_TIMEOUT`. When the broker closes the
+    answer take `timeout`, in seconds; None is :data:`pika.client.session.REPLY_TIMEOUT`. When the broker closes the
     channel instead of answering, they raise its reason. One that is cancelled leaves the channel usable: what the
     broker answers late is undone, so a message goes back to its queue.
 
@@ -38,14 +36,9 @@ class Channel(Consuming):
 
     def __init__(self, connection: Connection, link: Link, book: ChannelBook) -> None:
         super().__init__(link, book)
-        self._connection = connection
-        # Whether basic_publish waits for confirms.
-        self._confirming = False
+        self._connection: Connection = connection
         self._publishers: weakref.WeakSet[Publisher] = weakref.WeakSet()
         book.owner = self
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.channel_number} {self._rules.state.name} of {self._connection!r}>"
 
     async def __aenter__(self) -> Channel:
         return self
@@ -55,40 +48,10 @@ class Channel(Consuming):
     ) -> None:
         await self.close()
 
-    # State
-
-    @property
-    def channel_number(self) -> int:
-        """Its number on the connection."""
-        return self._rules.number
-
     @property
     def connection(self) -> Connection:
         """Its connection."""
         return self._connection
-
-    # Callbacks
-
-    def add_on_cancel_callback(self, callback: Callable[[spec.Basic.Cancel], object]) -> None:
-        """Have a function called when the broker cancels a consumer.
-
-        :param callback: called as ``callback(method)``, with basic.cancel; it may be a coroutine function
-        """
-        self._book.on_cancel.append(require_callable(callback))
-
-    def add_on_return_callback(self, callback: OnReturn) -> None:
-        """Have a function called when a mandatory message comes back, with confirms or without.
-
-        :param callback: called as ``callback(channel, method, properties, body)``; it may be a coroutine function
-        """
-        self._book.on_return.append(functools.partial(require_callable(callback), self))
-
-    def add_on_close_callback(self, callback: Callable[[Channel, BaseException], object]) -> None:
-        """Have a function called when the channel is closed, by whichever side.
-
-        :param callback: called as ``callback(channel, reason)``; it may be a coroutine function
-        """
-        self._book.on_close.append(functools.partial(require_callable(callback), self))
 
     # Closing
 
@@ -180,27 +143,13 @@ class Channel(Consuming):
     ) -> None:
         link = self._link
         gate: Gate = link.loop.create_future()
-        confirmation = Confirmation()
-        confirmation.content = (exchange, routing_key, properties, body)
+        confirmation = BaseConfirmation()
+        confirmation._content = (exchange, routing_key, properties, body)
         confirmation.on_done = functools.partial(open_gate, gate)
         self._rules.basic_publish(exchange, routing_key, body, properties, mandatory, confirmation)
         link.send_now()
         await link.wait(gate, "the publisher confirm", timeout)
         confirmation.require_success(self._where)
-
-    async def confirm_delivery(self, *, timeout: float | None = None) -> None:
-        """Have :meth:`basic_publish` wait until the broker confirms each message (confirm.select).
-
-        :meth:`publisher` does not need it.
-
-        :param timeout: seconds to wait for the broker's answer
-        """
-        await self._select_confirms(timeout)
-        self._confirming = True
-
-    async def _select_confirms(self, timeout: float | None) -> None:
-        if self._rules.confirms is None:
-            await self._ask("confirm.select", self._rules.confirm_select, timeout)
 
     def publisher(self, max_in_flight: int = 1000, mandatory: bool = False) -> Publisher:
         """Make a publisher: its messages are confirmed by the broker while more of them are published.
@@ -208,6 +157,7 @@ class Channel(Consuming):
         :param max_in_flight: how many messages may be unconfirmed; publishing another one waits
         :param mandatory: whether messages come back that reach no queue; without it these are confirmed, and dropped
         :returns: the publisher, to be entered with ``async with``, which tasks may share
+        :raises ValueError: when `max_in_flight` is less than 1
         """
         publisher = Publisher(self._link, self._rules, self._select_confirms, max_in_flight, mandatory)
         self._publishers.add(publisher)

@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from pika import exceptions, protocol, spec
 from pika._arguments import require_callable
-from pika.client.aio_link import Gate, Link
+from pika.client.aio_link import Link
 from pika.client.aio_message import Message
 from pika.client.aio_operations import Arguments, Operations
-from pika.client.aio_tasks import TURN, Crew, Parking, open_gate, shut_gate
-from pika.client.queues import Consumer, Inbox
-from pika.client.session import ChannelBook, again
+from pika.client.aio_tasks import TURN, Crew, Gate, Parking, open_gate, shut_gate
+from pika.client.inbox import Consumer, Inbox
+from pika.client.session import LEAVE_TIMEOUT, ChannelBook, again
 
 if TYPE_CHECKING:
     from pika.client.aio_channel import Channel
-
-# Seconds that leaving a loop over messages may take.
-_LEAVE_TIMEOUT = 10.0
 
 OnMessage = Callable[["Channel", "spec.Basic.Deliver", "spec.BasicProperties", bytes], object]
 
@@ -45,21 +42,6 @@ class Consuming(Operations):
         # Who waits until there are no consumers.
         self._for_consumers: list[Gate] = []
         book.on_fewer = self._on_fewer_consumers
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it can be used."""
-        return self._rules.state is protocol.ChannelState.OPEN
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether it is closed; between the two it is opening or closing."""
-        return self._rules.state is protocol.ChannelState.CLOSED
-
-    @property
-    def consumer_tags(self) -> list[str]:
-        """The tags of its consumers."""
-        return [tag for tag, consumer in self._book.consumers.items() if not consumer.stopped]
 
     # Handlers
 
@@ -90,6 +72,8 @@ class Consuming(Operations):
         :param concurrency: how many of its handlers run at a time; with more than 1, in any order
         :param timeout: seconds to wait for the broker's answer
         :returns: the consumer's tag
+        :raises TypeError: when the handler cannot be called
+        :raises ValueError: when `concurrency` is less than 1
         :raises pika.exceptions.DuplicateConsumerTag: when the channel has a consumer of this name
         """
         require_callable(on_message_callback, "on_message_callback")
@@ -270,6 +254,8 @@ class Consuming(Operations):
 
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is acknowledged as well
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is closed; nothing is sent, and the broker
+            delivers it again
         """
         link = self._link
         link.enter()
@@ -278,25 +264,25 @@ class Consuming(Operations):
             link.flush_soon()
 
     async def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
-        """Refuse a delivery, or several (basic.nack, RabbitMQ's extension).
+        """Refuse a delivery, or several (basic.nack, RabbitMQ's extension); raises as :meth:`basic_ack`.
 
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is refused as well
         :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
         """
-        self._link._settle(functools.partial(self._rules.basic_nack, delivery_tag, multiple, requeue))
+        self._link.settle(functools.partial(self._rules.basic_nack, delivery_tag, multiple, requeue))
 
     async def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
-        """Refuse a delivery (basic.reject).
+        """Refuse a delivery (basic.reject); raises as :meth:`basic_ack`.
 
         :param delivery_tag: the delivery
         :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
         """
-        self._link._settle(functools.partial(self._rules.basic_reject, delivery_tag, requeue))
+        self._link.settle(functools.partial(self._rules.basic_reject, delivery_tag, requeue))
 
 
 class Messages:
-    """An iteration over the messages of a queue; :meth:`pika.client.aio_channel.Channel.consume` returns it.
+    """An iteration over the messages of a queue; :meth:`pika.aio.Channel.consume` returns it.
 
     It is an async iterator, and an async context manager: where it matters when the consumer ends, enter it, or call
     :meth:`aclose`. One that is dropped, as by ``break``, cancels its consumer and does not wait for the answer.
@@ -413,7 +399,7 @@ class Messages:
         try:
             if self._begun and channel.is_open and channel._book.consumers.get(consumer.tag) is consumer:
                 with contextlib.suppress(exceptions.AMQPError):
-                    await channel.basic_cancel(consumer.tag, timeout=_LEAVE_TIMEOUT)
+                    await channel.basic_cancel(consumer.tag, timeout=LEAVE_TIMEOUT)
         finally:
             self._leave()
 

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import time
 from typing import Any, Callable, TypeVar
 
 from pika import exceptions, protocol
 from pika.amqp_object import Method
 from pika.client.aio_stream import Stream
-from pika.client.aio_tasks import Callbacks as CallbackTask
-from pika.client.aio_tasks import foreign, open_gate, shut_gate
-from pika.client.queues import Inbox
-from pika.client.session import Callbacks, ChannelBook, Session, again
+from pika.client.aio_tasks import CallbackTask, Gate, open_gate, shut_gate
+from pika.client.inbox import Inbox
+from pika.client.session import REPLY_TIMEOUT, ChannelBook, Session, again
 from pika.protocol import Reply
 from pika.transport import forks
 
-LOGGER = logging.getLogger(__name__)
-
 M = TypeVar("M", bound=Method)
-Gate = asyncio.Future[bool]
 
-#: Seconds that a call waits for the broker's answer unless said otherwise.
-REPLY_TIMEOUT = 600.0
 #: So many pieces may wait to be sent together; who makes more lets the loop take its turn before.
 PIECES_TOGETHER = 64
 #: A body of so many octets is sent at once: nothing is gained by sending others with it.
@@ -58,8 +51,6 @@ class Link(Session):
         self.over = False
         #: Whether what is to be sent will be, at the end of the loop's turn.
         self.flushing = False
-        #: Inboxes that hold as much as they may: as long as there is one, nothing is read unless somebody waits.
-        self.full: dict[Inbox, None] = {}
         #: Tasks that drain the connection: their own handlers are not waited for.
         self.draining: dict[asyncio.Task[Any] | None, None] = {}
         # How many calls wait for something that has to be read; and those whose time is the usual one, with its end: a
@@ -132,7 +123,11 @@ class Link(Session):
         except RuntimeError:
             pass
         self.rules.require_open()
-        raise foreign(self.loop, self.peer)
+        raise exceptions.ConnectionWrongStateError(
+            f"the connection to {self.peer} belongs to {self.loop!r}, and was called by another thread or on another "
+            f"loop. Nothing was sent. Hand the call to its loop with loop.call_soon_threadsafe or "
+            f"asyncio.run_coroutine_threadsafe, or use pika.connect, whose connections any thread may use"
+        )
 
     def flush_soon(self) -> None:
         """Send what is to be sent, at the end of the loop's turn."""
@@ -140,7 +135,12 @@ class Link(Session):
             self.flushing = True
             self.loop.call_soon(self.flush)
 
-    def _settle(self, settle: Callable[[], None]) -> None:
+    def settle(self, settle: Callable[[], None]) -> None:
+        """Have messages settled.
+
+        :param settle: does it
+        :raises pika.exceptions.ConnectionWrongStateError: see :meth:`enter`
+        """
         self.enter()
         settle()
         self.flush_soon()
@@ -160,10 +160,13 @@ class Link(Session):
         self.flush()
         if not self.stream.congested:
             await asyncio.sleep(0)
+        deadline: float | None = None
         while self.stream.congested and self.error is None:
+            if deadline is None:
+                deadline = self.loop.time() + (REPLY_TIMEOUT if timeout is None else timeout)
             gate: Gate = self.loop.create_future()
             self._for_room.append(gate)
-            await self.wait(gate, "sending", timeout)
+            await self.wait(gate, "sending", max(deadline - self.loop.time(), 0))
 
     def begin_close(self, reply_code: int, reply_text: str, timeout: float) -> None:
         """Close the connection; nothing more is handed out. If the broker does not answer in time, drop it.
@@ -184,36 +187,28 @@ class Link(Session):
         self._end_timer = self.loop.call_later(timeout, self._drop, reply_code, reply_text)
 
     def silence(self, book: ChannelBook) -> None:
-        """Hand out nothing more to handlers of a channel, which is about to be closed."""
+        """Hand out nothing more to handlers of a channel, which is about to be closed.
+
+        :param book: what is kept of the channel
+        """
         for consumer in book.consumers.values():
             consumer.stopped = True
             if consumer.handler is not None:
                 consumer.inbox.items.clear()
 
     def _drop(self, reply_code: int, reply_text: str) -> None:
-        LOGGER.warning("%s did not answer connection.close in time: dropping the connection", self.peer)
-        self.give_up(exceptions.ConnectionClosedByClient(reply_code, reply_text))
+        self.give_up(self.dropped(reply_code, reply_text))
 
     def on_rest(self) -> None:
         """Take note that somebody has worked off all that there was for him."""
         self._open_all(self._for_rest)
 
     def relieve(self, inbox: Inbox) -> None:
-        """Go on reading if an inbox has been worked off far enough."""
         if inbox in self.full and (inbox.over or not inbox.holds(0.5)):
             del self.full[inbox]
             self._choose_to_read()
 
     # What a session asks for
-
-    def call_back(self, callbacks: Callbacks, *arguments: Any) -> None:
-        for callback in tuple(callbacks):
-            self.callbacks.call(callback, *arguments)
-
-    def wake(self, inbox: Inbox) -> None:
-        inbox.wake()
-        if self.full:
-            self.relieve(inbox)
 
     def on_alarm(self, blocked: bool) -> None:
         if self._blocked_timer is not None:
@@ -223,7 +218,7 @@ class Link(Session):
             self._blocked_timer = self.loop.call_later(self._blocked_timeout, self._on_blocked_too_long)
 
     def _on_blocked_too_long(self) -> None:
-        self.rules.stream_lost(exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired."))
+        self.give_up_blocked()
         self._act()
 
     # Waiting
@@ -368,14 +363,7 @@ class Link(Session):
 
     def _act(self) -> None:
         self.take_events()
-        if self.filled:
-            for inbox in self.filled:
-                if inbox.holds():
-                    self.full[inbox] = None
-            self.filled.clear()
         if self.full:
-            for inbox in [inbox for inbox in self.full if inbox.over]:
-                del self.full[inbox]
             self._choose_to_read()
         if self._for_open:
             self._on_handshake()
@@ -430,10 +418,7 @@ class Link(Session):
 
     def _on_fork(self, parent: int) -> None:
         """In a child: be closed, without a word to the broker, which goes on talking to the parent."""
-        error = exceptions.ConnectionWrongStateError(
-            f"the connection to {self.peer} belongs to process {parent}; in a child of that it is "
-            f"closed: open a connection after the fork"
-        )
+        error = forks.closed_in_child(self.peer, parent)
         self.stream.abandon()
         self.rules.abandon(error)
         for book in self.channels.values():

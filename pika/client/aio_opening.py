@@ -72,7 +72,7 @@ async def ask_for_credentials(credentials: Provider) -> Credentials | None:
     :param credentials: as they are, or a function that returns them, or None
     """
     given: Any = credentials
-    if given is not None and not hasattr(given, "response_for"):
+    if given is not None and not opening.is_credentials(given):
         given = given()
         if inspect.isawaitable(given):
             given = await given

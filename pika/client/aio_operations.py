@@ -9,17 +9,18 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Callable, Optional, TypeVar
 
-from pika import exceptions, frame, protocol, spec
+from pika import exceptions, frame, spec
 from pika.amqp_object import Method
 from pika.client.aio_link import Link
-from pika.client.session import ChannelBook, again
+from pika.client.session import ChannelBook, Ending
+from pika.client.state import BaseChannel
 from pika.protocol import Reply
 
 Arguments = Optional[Mapping[str, Any]]
 M = TypeVar("M", bound=Method)
 
 
-class Operations:
+class Operations(BaseChannel):
     """The operations of AMQP 0-9-1 with RabbitMQ's extensions, whose answers are waited for.
 
     What they return has the answer as its ``method``, as in pika. Each takes `timeout`, in seconds, and raises:
@@ -35,9 +36,10 @@ class Operations:
     """
 
     def __init__(self, link: Link, book: ChannelBook) -> None:
+        super().__init__(book)
         self._link = link
-        self._book = book
-        self._rules: protocol.Channel = book.rules
+        # Whether basic_publish waits for confirms.
+        self._confirming = False
 
     async def _ask(
         self,
@@ -50,11 +52,10 @@ class Operations:
             reply = await self._link.ask(f"{what} on channel {self._rules.number}", operation, timeout, late)
         except exceptions.ChannelWrongStateError:
             # What was not waited for, as an acknowledgement, may have ended the channel: the first call says so.
-            error = self._book.error
-            if error is None or self._book.ended_by_program or self._ending.told:
+            error = self._ending.untold()
+            if error is None:
                 raise
-            self._ending.told = True
-            raise again(error) from None
+            raise error from None
         except (exceptions.ChannelClosed, exceptions.AMQPConnectionError):
             self._ending.told = True
             raise
@@ -66,7 +67,7 @@ class Operations:
         return f"{self._link.peer}; channel {self._rules.number}"
 
     @property
-    def _ending(self) -> ChannelBook | Link:
+    def _ending(self) -> Ending:
         """What has ended: the channel, or the connection, whose end one channel tells for all."""
         return self._link if self._book.error is self._link.error else self._book
 
@@ -294,6 +295,22 @@ class Operations:
         """
         reply = await self._ask("channel.flow", functools.partial(self._rules.flow, active), timeout)
         return bool(reply.result().active)
+
+    # Confirms
+
+    async def confirm_delivery(self, *, timeout: float | None = None) -> None:
+        """Have ``basic_publish`` wait until the broker confirms each message (confirm.select).
+
+        A publisher does not need it.
+
+        :param timeout: seconds to wait for the answer
+        """
+        await self._select_confirms(timeout)
+        self._confirming = True
+
+    async def _select_confirms(self, timeout: float | None) -> None:
+        if self._rules.confirms is None:
+            await self._ask("confirm.select", self._rules.confirm_select, timeout)
 
     # Transactions
 

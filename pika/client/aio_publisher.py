@@ -9,37 +9,38 @@ from typing import Any, Callable
 
 from pika import exceptions, protocol, spec
 from pika._arguments import as_body, require_callable
-from pika.client import publisher as shared
-from pika.client.aio_link import LARGE, PIECES_TOGETHER, REPLY_TIMEOUT, Gate, Link
-from pika.client.aio_tasks import open_gate
-from pika.client.publisher import Body
+from pika.client import confirming
+from pika.client.aio_link import LARGE, PIECES_TOGETHER, Link
+from pika.client.aio_tasks import Gate, open_gate
+from pika.client.confirming import Body
+from pika.client.session import REPLY_TIMEOUT
 
 
-class Confirmation(shared.Confirmation):
+class Confirmation(confirming.BaseConfirmation):
     """What becomes of a published message; :meth:`Publisher.send` returns it. Awaiting it waits for its end.
 
     It ends in exactly one way: the broker took the message; it refused it (:class:`~pika.exceptions.NackError`); no
     queue took it and it came back, if it was mandatory (:class:`~pika.exceptions.UnroutableError`); or the channel or
     the connection ended before the broker said (:class:`~pika.exceptions.PublishOutcomeUnknown`). Awaiting it raises
-    these, and :class:`~pika.exceptions.AMQPTimeoutError` after :data:`pika.client.aio_link.REPLY_TIMEOUT`.
+    these, and :class:`~pika.exceptions.AMQPTimeoutError` after :data:`pika.client.session.REPLY_TIMEOUT`.
     """
 
-    __slots__ = ("publisher",)
+    __slots__ = ("_publisher",)
 
-    publisher: Publisher
+    _publisher: Publisher
 
     def __await__(self) -> Generator[Any, None, None]:
-        return self._settle().__await__()
+        return self._wait().__await__()
 
-    async def _settle(self) -> None:
+    async def _wait(self) -> None:
         if self.outcome is None:
-            link = self.publisher._link
+            link = self._publisher._link
             link.enter()
             gate: Gate = link.loop.create_future()
-            if self.watchers is None:
-                self.watchers = [gate]
+            if self._watchers is None:
+                self._watchers = [gate]
             else:
-                self.watchers.append(gate)
+                self._watchers.append(gate)
             await link.wait(gate, "the publisher confirm", None)
         error = self.exception()
         if error is not None:
@@ -54,27 +55,28 @@ class Confirmation(shared.Confirmation):
             raise asyncio.InvalidStateError("the broker has not said yet what became of the message")
         if self.outcome is protocol.Outcome.ACKED:
             return None
-        if self.watchers is None:
-            self.watchers = []
-        return shared.gather([self], self.publisher.where)
+        if self._watchers is None:
+            self._watchers = []
+        return confirming.gather([self], self._publisher._where)
 
     def add_done_callback(self, callback: Callable[[Confirmation], object]) -> None:
         """Have a function called when it ends, or soon if it has.
 
         :param callback: called as ``callback(confirmation)``; it may be a coroutine function
+        :raises TypeError: when it cannot be called
         """
         require_callable(callback)
         if self.outcome is not None:
-            self.watchers = self.watchers or []
-            self.publisher._link.callbacks.call(callback, self)
-        elif self.watchers is None:
-            self.watchers = [callback]
+            self._watchers = self._watchers or []
+            self._publisher._link.callbacks.call(callback, self)
+        elif self._watchers is None:
+            self._watchers = [callback]
         else:
-            self.watchers.append(callback)
+            self._watchers.append(callback)
 
 
-class Publisher(shared.Window[Confirmation]):
-    """Publishes with confirms; :meth:`pika.client.aio_channel.Channel.publisher` makes it. Tasks may share it.
+class Publisher(confirming.Window[Confirmation]):
+    """Publishes with confirms; :meth:`pika.aio.Channel.publisher` makes it. Tasks may share it.
 
     Leaving its ``async with`` block waits for all confirmations, and raises what nobody has looked at. Entering it
     turns the confirms of its channel on; without, the first message does.
@@ -128,7 +130,7 @@ class Publisher(shared.Window[Confirmation]):
         :param routing_key: what the exchange routes it by
         :param properties: its properties; None is none at all
         :param timeout: seconds to wait for room, and for the confirm; None for
-            :data:`pika.client.aio_link.REPLY_TIMEOUT`
+            :data:`pika.client.session.REPLY_TIMEOUT`
         :raises pika.exceptions.NackError: when the broker refused it
         :raises pika.exceptions.UnroutableError: when no queue took it; ``messages`` has what came back
         :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before the broker said
@@ -145,7 +147,7 @@ class Publisher(shared.Window[Confirmation]):
         link.send_now()
         left = None if deadline is None else max(deadline - link.loop.time(), 0)
         await link.wait(gate, "the publisher confirm", left)
-        confirmation.require_success(self.where)
+        confirmation.require_success(self._where)
 
     async def send(
         self,
@@ -163,7 +165,7 @@ class Publisher(shared.Window[Confirmation]):
         :param exchange: the exchange; empty is the default exchange, which routes to the queue that `routing_key` names
         :param routing_key: what the exchange routes it by
         :param properties: its properties; None is none at all
-        :param timeout: seconds to wait for room; None for :data:`pika.client.aio_link.REPLY_TIMEOUT`
+        :param timeout: seconds to wait for room; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :returns: what becomes of it
         :raises pika.exceptions.AMQPTimeoutError: when there is no room in time; it was not published
         :raises pika.exceptions.ChannelWrongStateError: when the channel is closed; it was not published
@@ -199,9 +201,9 @@ class Publisher(shared.Window[Confirmation]):
         if type(body) is not bytes:
             body = as_body(body)
         confirmation = Confirmation()
-        confirmation.content = (exchange, routing_key, properties, body)
-        confirmation.watchers = watchers
-        confirmation.publisher = self
+        confirmation._content = (exchange, routing_key, properties, body)
+        confirmation._watchers = watchers
+        confirmation._publisher = self
         confirmation.on_done = self._on_done  # type: ignore[assignment]  # it is called with its own
         self._rules.basic_publish(exchange, routing_key, body, properties, self._mandatory, confirmation)
         self.in_flight += 1
@@ -210,7 +212,7 @@ class Publisher(shared.Window[Confirmation]):
     async def wait(self, timeout: float | None = None) -> None:
         """Wait until no message is unconfirmed, and raise what nobody has looked at.
 
-        :param timeout: seconds; None for :data:`pika.client.aio_link.REPLY_TIMEOUT`
+        :param timeout: seconds; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :raises pika.exceptions.NackError: when the broker refused messages
         :raises pika.exceptions.UnroutableError: when no queue took messages
         :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before it had said
@@ -234,7 +236,7 @@ class Publisher(shared.Window[Confirmation]):
             if len(link.output) >= PIECES_TOGETHER or link.stream.congested:
                 await link.let_others(max(deadline - link.loop.time(), 0))
             elif self.in_flight >= self.limit:
-                await self._await(lambda: self.in_flight < self.limit, self.roomy, "room for a message", deadline)
+                await self._await(lambda: self.in_flight < self.limit, self._roomy, "room for a message", deadline)
             else:
                 return
 
@@ -246,7 +248,7 @@ class Publisher(shared.Window[Confirmation]):
         while not done():
             gate: Gate = link.loop.create_future()
             self._gates.append(gate)
-            self.threshold = max(self.threshold, threshold)
+            self._threshold = max(self._threshold, threshold)
             try:
                 await link.wait(gate, what, max(deadline - link.loop.time(), 0))
             except BaseException:
@@ -259,7 +261,7 @@ class Publisher(shared.Window[Confirmation]):
             open_gate(self._gates.pop())
 
     def _report(self, confirmation: Confirmation) -> None:
-        watchers, confirmation.watchers = confirmation.watchers, []
+        watchers, confirmation._watchers = confirmation._watchers, []
         for watcher in watchers or ():
             if isinstance(watcher, asyncio.Future):
                 open_gate(watcher)

@@ -129,7 +129,10 @@ class Stream(asyncio.BufferedProtocol):
             raise AMQPConnectorStackTimeout("no TLS handshake within stack_timeout") from None
 
     def start(self, owner: Owner) -> None:
-        """Tell somebody of what arrives from now on, and of what has."""
+        """Tell somebody of what arrives from now on, and of what has.
+
+        :param owner: who is told
+        """
         self._owner = owner
         while self._early:
             owner.receive(self._early.pop(0))

@@ -14,8 +14,7 @@ from contextvars import ContextVar
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Callable
 
-from pika import exceptions
-from pika.client.queues import Inbox
+from pika.client.inbox import HANDLER_RAISED, Inbox
 
 if TYPE_CHECKING:
     from pika.client.aio_link import Link
@@ -32,13 +31,17 @@ _END_TIMEOUT = 1.0
 _worker: ContextVar[asyncio.Task[Any] | None] = ContextVar("pika-worker", default=None)
 
 
-def open_gate(gate: asyncio.Future[bool], _what: object = None) -> None:
+# Where one task waits until it is let pass.
+Gate = asyncio.Future[bool]
+
+
+def open_gate(gate: Gate, _what: object = None) -> None:
     """Let whoever awaits a future go on: what it waits for has come."""
     if not gate.done():
         gate.set_result(True)
 
 
-def shut_gate(gate: asyncio.Future[bool]) -> None:
+def shut_gate(gate: Gate) -> None:
     """Let whoever awaits a future go on: the time is over."""
     if not gate.done():
         gate.set_result(False)
@@ -89,7 +92,7 @@ class Parking:
     def __init__(self, link: Link, inbox: Inbox) -> None:
         self._link = link
         self._inbox = inbox
-        self._parked: dict[asyncio.Future[bool], None] = {}
+        self._parked: dict[Gate, None] = {}
         inbox.wake = self.wake
 
     def wake(self) -> None:
@@ -111,7 +114,7 @@ class Parking:
         inbox, loop = self._inbox, self._link.loop
         if inbox.items or inbox.over:
             return bool(inbox.items)
-        gate: asyncio.Future[bool] = loop.create_future()
+        gate: Gate = loop.create_future()
         self._parked[gate] = None
         timer = None if timeout is None else loop.call_later(timeout, shut_gate, gate)
         try:
@@ -252,24 +255,15 @@ class Crew(Workers):
             except asyncio.CancelledError:
                 if was_cancelled():
                     raise
-                _tell_of(consumer.tag, method.delivery_tag)
+                LOGGER.exception(HANDLER_RAISED, consumer.tag, method.delivery_tag)
             except Exception:
-                _tell_of(consumer.tag, method.delivery_tag)
+                LOGGER.exception(HANDLER_RAISED, consumer.tag, method.delivery_tag)
             if clock() > end:
                 await asyncio.sleep(0)
                 end = clock() + TURN
 
 
-def _tell_of(tag: str, delivery_tag: int) -> None:
-    LOGGER.exception(
-        "The handler of consumer %r raised; the message with delivery tag %s stays unacknowledged unless the "
-        "handler settled it: use message.process(), or acknowledge and reject in try and except",
-        tag,
-        delivery_tag,
-    )
-
-
-class Callbacks(Workers):
+class CallbackTask(Workers):
     """Calls users' callbacks one by one, and awaits what can be awaited. A callback may do anything.
 
     :param loop: the event loop
@@ -302,12 +296,3 @@ class Callbacks(Workers):
             except Exception:
                 LOGGER.exception("The callback %r raised", callback)
             del callback, arguments
-
-
-def foreign(loop: asyncio.AbstractEventLoop, peer: str) -> exceptions.ConnectionWrongStateError:
-    """Return what to raise when a connection is used elsewhere than on its loop."""
-    return exceptions.ConnectionWrongStateError(
-        f"the connection to {peer} belongs to {loop!r}, and was called by another thread or on another loop. Nothing "
-        f"was sent. Hand the call to its loop with loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe, or "
-        f"use pika.connect, whose connections any thread may use"
-    )

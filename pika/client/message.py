@@ -1,22 +1,23 @@
-"""A message that was received, and what becomes of it."""
+"""A message that was received: what is known of it, and that it is settled once. Nothing here waits."""
 
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any, Callable, NoReturn, Protocol
 
 from pika import exceptions, protocol, spec
 
-LOGGER = logging.getLogger(__name__)
-
 
 class Settler(Protocol):
-    """What tells the broker what became of messages: a client's channel."""
+    """What tells the broker what became of messages: a client's connection.
 
-    def _settle(self, settle: Callable[[], None]) -> None:
+    :ivar peer: how the texts of errors name the broker
+    """
+
+    peer: str
+
+    def settle(self, settle: Callable[[], None]) -> None:
         """Have one message settled, and what that sends on its way.
 
         :param settle: does it; called while nobody else uses the connection's protocol
@@ -97,12 +98,14 @@ class BaseMessage:
         return bool(self._settled)
 
     def _settle(self, how: str, method: str, *arguments: Any) -> None:
-        self._settler._settle(functools.partial(self._settle_once, how, method, arguments))
+        self._settler.settle(functools.partial(self._settle_once, how, method, arguments))
 
     def _refuse(self) -> NoReturn:
-        raise exceptions.MessageSettledError(
+        error = exceptions.MessageSettledError(
             f"the message with delivery tag {self.delivery_tag} {self._settled}; nothing was sent"
         )
+        error.context = f"{self._settler.peer}; channel {self._source.number}"
+        raise error
 
     def _settle_once(self, how: str, method: str, arguments: tuple[Any, ...]) -> None:
         if self._settled:
@@ -115,80 +118,3 @@ class BaseMessage:
             # Nothing was sent, and nothing will be: it is as it was.
             self._settled = ""
             raise
-
-
-class Message(BaseMessage):
-    """A message; it also unpacks as ``method, properties, body``."""
-
-    __slots__ = ()
-
-    def ack(self, multiple: bool = False) -> None:
-        """Acknowledge it (basic.ack).
-
-        :param multiple: every message of its channel up to it too
-        :raises pika.exceptions.MessageSettledError: when that was done before, or it needs none; nothing is sent
-        :raises pika.exceptions.ChannelWrongStateError: when the channel that it came on is closed; nothing is sent,
-            and the broker delivers it again
-        """
-        self._settle("acknowledged", "basic_ack", multiple)
-
-    def nack(self, multiple: bool = False, requeue: bool = True) -> None:
-        """Refuse it (basic.nack, RabbitMQ's extension); raises as :meth:`ack`.
-
-        :param multiple: every message of its channel up to it too
-        :param requeue: give it back to its queue (the default); if not, it is dropped or dead-lettered
-        """
-        self._settle("refused", "basic_nack", multiple, requeue)
-
-    def reject(self, requeue: bool = True) -> None:
-        """Reject it (basic.reject); raises as :meth:`ack`.
-
-        :param requeue: give it back to its queue (the default); if not, it is dropped or dead-lettered
-        """
-        self._settle("rejected", "basic_reject", requeue)
-
-    def process(self, requeue: bool = False, ignore_processed: bool = False) -> Processing:
-        """Settle it at the end of a ``with`` block: acknowledge it, or reject it when the block raises.
-
-        An exception that is no error of the program, such as ``KeyboardInterrupt``, gives it back to its queue.
-
-        :param requeue: whether an error gives it back to its queue; if not (the default), it is dropped or
-            dead-lettered
-        :param ignore_processed: whether the block may settle it itself; if not, that is an error at the end of it
-        :returns: a context manager, which enters as the message
-        """
-        return Processing(self, requeue, ignore_processed)
-
-
-class Processing:
-    """What :meth:`Message.process` returns.
-
-    :param message: the message
-    :param requeue: whether an error gives it back to its queue
-    :param ignore_processed: whether the block may settle it itself
-    """
-
-    __slots__ = ("_ignore_processed", "_message", "_requeue")
-
-    def __init__(self, message: Message, requeue: bool, ignore_processed: bool) -> None:
-        self._message = message
-        self._requeue = requeue
-        self._ignore_processed = ignore_processed
-
-    def __enter__(self) -> Message:
-        return self._message
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        message = self._message
-        if message._settled and (self._ignore_processed or error is not None):
-            return
-        if error is None:
-            message.ack()
-            return
-        try:
-            message.reject(self._requeue or not isinstance(error, Exception))
-        except exceptions.AMQPError as refusal:
-            # The channel is dead, so the broker delivers it again. What the block raised is what counts.
-            LOGGER.warning("A message could not be rejected after %r: %s", error, refusal)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Callable, Union
+from typing import Any, Callable, TypeVar, Union
 
 from pika import protocol
 from pika._arguments import ArgumentTypeError
 from pika.connection.parameters import ConnectionParameters, Parameters, URLParameters
 from pika.connection.settings import settings_for
 from pika.credentials import Credentials
+
+T = TypeVar("T")
 
 Where = Union[str, Parameters, Sequence[Union[str, Parameters]], None]
 Provider = Union[Credentials, Callable[[], Credentials], None]
@@ -45,6 +47,26 @@ def _no_place(given: object) -> ArgumentTypeError:
     )
 
 
+def is_credentials(given: object) -> bool:
+    """Say whether something is credentials, of pika's classes or of a program's own."""
+    return hasattr(given, "response_for")
+
+
+def require_credentials(credentials: T) -> T:
+    """Return what a client was given as credentials.
+
+    :param credentials: credentials, a function that returns them, or None
+    :raises pika._arguments.ArgumentTypeError: when it is none of these
+    """
+    if credentials is not None and not is_credentials(credentials) and not callable(credentials):
+        # Not what it is: it may be a password.
+        raise ArgumentTypeError(
+            f"connect() takes as credentials pika.PlainCredentials and the like, or a function that returns them, but "
+            f"got {type(credentials).__name__}"
+        )
+    return credentials
+
+
 def settings(parameters: Parameters, name: str | None, credentials: Provider, connection: object) -> protocol.Settings:
     """Return what the handshake needs; asks the provider of credentials, if there is one.
 
@@ -59,5 +81,5 @@ def settings(parameters: Parameters, name: str | None, credentials: Provider, co
         settings = settings._replace(client_properties=properties)
     if credentials is not None:
         given: Any = credentials
-        settings = settings._replace(credentials=given if hasattr(given, "response_for") else given())
+        settings = settings._replace(credentials=given if is_credentials(given) else given())
     return settings

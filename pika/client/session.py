@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import abc
 import copy
+import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from pika import exceptions, protocol, spec
-from pika.client.queues import Consumer, Inbox
+from pika.client.inbox import Consumer, Inbox
 from pika.protocol import Event
 
+LOGGER = logging.getLogger(__name__)
+
 Callbacks = list[Callable[..., object]]
+
+#: Seconds that a call waits for the broker's answer unless said otherwise.
+REPLY_TIMEOUT = 600.0
+#: Seconds that closing a connection may take unless said otherwise; then it is dropped.
+CLOSE_TIMEOUT = 10.0
+#: Seconds that leaving a loop over messages may take.
+LEAVE_TIMEOUT = 10.0
 
 
 def again(error: BaseException) -> BaseException:
@@ -26,12 +36,34 @@ def again(error: BaseException) -> BaseException:
     return own
 
 
-class ChannelBook:
+class Ending:
+    """Why something is closed, of which the first call tells that finds it so.
+
+    :ivar error: why, once it is
+    :ivar told: whether a call has raised that
+    """
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self.told = False
+
+    @property
+    def ended_by_program(self) -> bool:
+        """Whether it is closed because the program closed it, or its connection."""
+        return isinstance(self.error, exceptions.ConnectionClosedByClient)
+
+    def untold(self) -> BaseException | None:
+        """Return what has ended it, for a call to raise, unless one has before or the program knows by itself."""
+        if self.error is None or self.told or self.ended_by_program:
+            return None
+        self.told = True
+        return again(self.error)
+
+
+class ChannelBook(Ending):
     """What a client keeps of a channel.
 
     :ivar rules: the channel of the protocol
-    :ivar error: why it is closed, once it is
-    :ivar told: whether a call has raised that
     :ivar consumers: by tag; one that was cancelled stays until the broker has said so
     :ivar inboxes: where its deliveries wait
     :ivar on_close: called with the reason when it is closed
@@ -44,9 +76,8 @@ class ChannelBook:
     """
 
     def __init__(self, rules: protocol.Channel) -> None:
+        super().__init__()
         self.rules = rules
-        self.error: BaseException | None = None
-        self.told = False
         self.consumers: dict[str, Consumer] = {}
         self.inboxes: dict[Inbox, None] = {}
         self.on_close: Callbacks = []
@@ -56,17 +87,11 @@ class ChannelBook:
         self.owner: object = None
 
     @property
-    def is_open(self) -> bool:
-        """Whether it can be used."""
-        return self.rules.state is protocol.ChannelState.OPEN
-
-    @property
     def ended_by_program(self) -> bool:
-        """Whether it is closed because the program closed it, or its connection."""
         if isinstance(self.error, exceptions.ChannelClosedByClient):
             # Over a message that is too large the library closes the channel by itself.
             return self.error.reply_code != spec.CONTENT_TOO_LARGE
-        return isinstance(self.error, exceptions.ConnectionClosedByClient)
+        return super().ended_by_program
 
     def end(self, error: BaseException) -> None:
         """Take note that the channel is closed, and why."""
@@ -81,44 +106,68 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-class Session(abc.ABC):
+class Caller(Protocol):
+    """What calls users' callbacks, one by one."""
+
+    def call(self, callback: Callable[..., object], *arguments: Any) -> None:
+        """Have a callback called, behind those before it."""
+
+
+class Session(Ending, abc.ABC):
     """A connection of the protocol with a client's channels.
 
     :ivar rules: the connection of the protocol
     :ivar peer: how the texts of errors name the broker
     :ivar channels: what is kept of its channels, by number
-    :ivar error: why it is closed, once it is
-    :ivar told: whether a call has raised that
     :ivar on_blocked: called with the method when the broker stops reading what is published
     :ivar on_unblocked: called with the method when it goes on
     :ivar on_close: called with the reason when the connection is closed
-    :ivar filled: inboxes that have got deliveries and whose readers are to be woken
+    :ivar callbacks: what calls users' callbacks, one by one, where they may do anything
+    :ivar full: inboxes that hold as much as they may: as long as there is one, nothing is read unless somebody waits
 
-    :param rules: see above; it is open
+    :param rules: see above; open, or before its handshake
     """
 
+    callbacks: Caller
+
     def __init__(self, rules: protocol.Connection) -> None:
+        super().__init__()
         self.rules = rules
         self.peer = rules.settings.peer
         self.channels: dict[int, ChannelBook] = {}
-        self.error: BaseException | None = None
-        self.told = False
         self.on_blocked: Callbacks = []
         self.on_unblocked: Callbacks = []
         self.on_close: Callbacks = []
-        self.filled: dict[Inbox, None] = {}
+        self.full: dict[Inbox, None] = {}
 
     @abc.abstractmethod
-    def call_back(self, callbacks: Callbacks, *arguments: Any) -> None:
-        """Have a user's callbacks called soon, where they may do anything."""
+    def relieve(self, inbox: Inbox) -> None:
+        """Go on reading if an inbox has been worked off far enough.
 
-    @abc.abstractmethod
-    def wake(self, inbox: Inbox) -> None:
-        """Wake who waits for deliveries of an inbox, or for its end."""
+        :param inbox: the inbox, from which something was taken, or which is over
+        """
 
     @abc.abstractmethod
     def on_alarm(self, blocked: bool) -> None:
         """Take note that the broker has stopped reading what is published, or goes on."""
+
+    def call_back(self, callbacks: Callbacks, *arguments: Any) -> None:
+        """Have a user's callbacks called soon, where they may do anything.
+
+        :param callbacks: the callbacks
+        :param arguments: what they are called with
+        """
+        for callback in tuple(callbacks):
+            self.callbacks.call(callback, *arguments)
+
+    def wake(self, inbox: Inbox) -> None:
+        """Wake who waits for deliveries of an inbox, or for its end.
+
+        :param inbox: the inbox
+        """
+        inbox.wake()
+        if self.full:
+            self.relieve(inbox)
 
     def timed_out(self, what: str, timeout: float) -> exceptions.AMQPTimeoutError:
         """Return what to raise when something took too long.
@@ -131,9 +180,13 @@ class Session(abc.ABC):
         error.context = self.peer if blocked is None else f"{self.peer}; the broker has blocked it: {blocked}"
         return error
 
-    def take_events(self) -> None:
-        """Take the events of what has arrived, and do what each asks for; then wake who has got deliveries."""
-        next_event, channels, filled = self.rules.next_event, self.channels, self.filled
+    def take_events(self) -> bool:
+        """Take the events of what has arrived, and do what each asks for; then wake who has got deliveries.
+
+        :returns: whether somebody has
+        """
+        next_event, channels = self.rules.next_event, self.channels
+        filled: dict[Inbox, None] = {}
         while True:
             event = next_event()
             if event is None:
@@ -153,6 +206,37 @@ class Session(abc.ABC):
                     handler(self, event)
         for inbox in filled:
             self.wake(inbox)
+            # Whoever ends one wakes those who wait for it, and so relieves it.
+            if inbox.holds() and not inbox.over:
+                self.full[inbox] = None
+                # Another thread that has emptied it meanwhile did not find it there, and has told nobody.
+                if not inbox.holds():
+                    del self.full[inbox]
+        return bool(filled)
+
+    def give_up_blocked(self) -> None:
+        """Lose the connection, which the broker has blocked for too long."""
+        self.rules.stream_lost(exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired."))
+
+    def dropped(self, reply_code: int, reply_text: str) -> exceptions.ConnectionClosedByClient:
+        """Return why the connection is closed: the program has closed it, and the broker has not answered in time.
+
+        :param reply_code: what the program has closed it with
+        :param reply_text: see above
+        """
+        LOGGER.warning("%s did not answer connection.close in time: dropping the connection", self.peer)
+        return exceptions.ConnectionClosedByClient(reply_code, reply_text)
+
+    def open_book(self, channel_number: int | None) -> ChannelBook:
+        """Begin to keep a channel, which is to be opened.
+
+        :param channel_number: its number; None takes the lowest that is free
+        :returns: what is kept of it
+        :raises pika.exceptions.AMQPError: when there can be no channel of this number
+        """
+        rules = self.rules.open_channel(channel_number)
+        book = self.channels[rules.number] = ChannelBook(rules)
+        return book
 
     def end_channel(self, book: ChannelBook, error: BaseException) -> None:
         """Take note that a channel is closed, and tell everybody who waits for something of it."""

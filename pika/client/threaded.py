@@ -11,31 +11,26 @@ import weakref
 from typing import Any, Callable
 
 from pika import exceptions, protocol, spec
-from pika._arguments import require_callable
 from pika.client import opening
-from pika.client.link import REPLY_TIMEOUT, Link
 from pika.client.opening import Provider, Where
-from pika.client.session import ChannelBook, again
+from pika.client.session import CLOSE_TIMEOUT, REPLY_TIMEOUT, ChannelBook
+from pika.client.state import BaseConnection
 from pika.client.threaded_channel import Channel
-from pika.client.threads import STRETCH, later
+from pika.client.threaded_link import Link
+from pika.client.threaded_waiting import STRETCH, later
 from pika.connection import Parameters
 from pika.transport.dial import Address, Destination, describe, dial
 from pika.transport.errors import AMQPConnectorStackTimeout
 from pika.transport.stream import Ready, Stream
 
-#: Seconds that closing may take unless said otherwise; then the connection is dropped.
-CLOSE_TIMEOUT = 10.0
-# The same at the end of the interpreter, for all connections together; and for threads that are about to end.
+# Seconds that closing may take at the end of the interpreter, for all connections together; and the end of threads
+# that are about to end.
 _EXIT_TIMEOUT = 1.0
-
-OnBlocked = Callable[["Connection", "spec.Connection.Blocked"], object]
-OnUnblocked = Callable[["Connection", "spec.Connection.Unblocked"], object]
-OnClose = Callable[["Connection", BaseException], object]
 
 _living: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
-class Connection:
+class Connection(BaseConnection):
     """A connection to a broker, which any number of threads may use at a time, with its channels.
 
     One thread of its own reads from the socket and sends heartbeats, whatever the program does. Handlers of messages
@@ -50,6 +45,8 @@ class Connection:
     :param name: what the broker shows the connection as
     :param credentials: in place of those of `where`: credentials, or a function without arguments that returns them,
         which is called for each attempt to connect
+    :raises TypeError: when `where` or `credentials` is of another type
+    :raises ValueError: when a URL cannot be understood
     :raises pika.exceptions.AMQPConnectionError: when no broker could be reached; the text lists each address with
         its cause
     :raises pika.exceptions.ProbableAuthenticationError: when the broker refused the credentials
@@ -57,16 +54,11 @@ class Connection:
     """
 
     def __init__(self, where: Where = None, *, name: str | None = None, credentials: Provider = None) -> None:
-        self._name = name
-        self._credentials = credentials
+        super().__init__(name)
+        self._credentials = opening.require_credentials(credentials)
         self._link: Link = dial(opening.destinations(where), self._open)
         self._link.io.start()
         _living.add(self)
-
-    def __repr__(self) -> str:
-        name = "" if self._name is None else f" {self._name!r}"
-        rules = self._link.rules
-        return f"<{type(self).__name__}{name} to {rules.settings.peer} {rules.state.name}>"
 
     def __enter__(self) -> Connection:
         return self
@@ -96,56 +88,6 @@ class Connection:
             stream.close()
             raise
 
-    # State
-
-    @property
-    def name(self) -> str | None:
-        """What the broker shows the connection as, if it was given a name."""
-        return self._name
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it can be used."""
-        return self._link.rules.state is protocol.ConnectionState.OPEN
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether it is closed; between the two it is closing."""
-        return self._link.rules.state is protocol.ConnectionState.CLOSED
-
-    @property
-    def is_blocked(self) -> bool:
-        """Whether the broker has stopped reading what is published, because it is low on memory or disk."""
-        return self._link.rules.blocked is not None
-
-    @property
-    def server_properties(self) -> dict[str, Any]:
-        """What the broker says of itself, such as ``product`` and ``version``."""
-        return dict(self._link.rules.server_properties or {})
-
-    # Callbacks
-
-    def add_on_connection_blocked_callback(self, callback: OnBlocked) -> None:
-        """Have a function called when the broker stops reading what is published.
-
-        :param callback: called as ``callback(connection, method)``, with connection.blocked, in the callback thread
-        """
-        self._link.on_blocked.append(functools.partial(require_callable(callback), self))
-
-    def add_on_connection_unblocked_callback(self, callback: OnUnblocked) -> None:
-        """Have a function called when the broker goes on reading what is published.
-
-        :param callback: called as ``callback(connection, method)``, with connection.unblocked, in the callback thread
-        """
-        self._link.on_unblocked.append(functools.partial(require_callable(callback), self))
-
-    def add_on_close_callback(self, callback: OnClose) -> None:
-        """Have a function called when the connection is closed, by whichever side.
-
-        :param callback: called as ``callback(connection, reason)``, in the callback thread
-        """
-        self._link.on_close.append(functools.partial(require_callable(callback), self))
-
     # Operations
 
     def channel(self, channel_number: int | None = None, *, prefetch: int = 0, timeout: float | None = None) -> Channel:
@@ -163,10 +105,9 @@ class Connection:
         opened: list[ChannelBook] = []
 
         def operation() -> protocol.Reply[spec.Channel.OpenOk]:
-            rules = link.rules.open_channel(channel_number)
-            book = link.channels[rules.number] = ChannelBook(rules)
+            book = link.open_book(channel_number)
             opened.append(book)
-            return rules.open()
+            return book.rules.open()
 
         try:
             self._ask("channel.open", operation, timeout)
@@ -198,10 +139,10 @@ class Connection:
             link.ask(what, operation, timeout)
         except exceptions.ConnectionWrongStateError:
             # Of the end of a connection that nobody used at that time, the first call tells.
-            if link.error is None or link.told or isinstance(link.error, exceptions.ConnectionClosedByClient):
+            error = link.untold()
+            if error is None:
                 raise
-            link.told = True
-            raise again(link.error) from None
+            raise error from None
         except exceptions.AMQPConnectionError:
             link.told = True
             raise
@@ -215,7 +156,7 @@ class Connection:
         it too, and does not wait for itself. In a signal handler that interrupts a call of this connection, it returns
         at once, and happens soon.
 
-        :param timeout: seconds it may take; None for :data:`pika.client.link.REPLY_TIMEOUT`
+        :param timeout: seconds it may take; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :raises pika.exceptions.AMQPTimeoutError: when it takes longer
         :raises pika.exceptions.AMQPError: the reason, when the connection ends meanwhile
         """
@@ -247,17 +188,17 @@ class Connection:
 
         :param reply_code: for the broker's log
         :param reply_text: for the broker's log
-        :param timeout: seconds it may take; None for :data:`CLOSE_TIMEOUT`
+        :param timeout: seconds it may take; None for :data:`pika.client.session.CLOSE_TIMEOUT`
         """
         link = self._link
         seconds = CLOSE_TIMEOUT if timeout is None else timeout
+        begin = functools.partial(link.begin_close, reply_code, reply_text, seconds)
         if link.in_the_way():
-            with link.lock:
-                link.begin_close(reply_code, reply_text, seconds)
+            link.do(begin, link.flush)
             return
         with link.lock:
             channels = self._channels()
-            link.begin_close(reply_code, reply_text, seconds)
+        link.do(begin, link.flush)
         if not link.await_end(seconds + _EXIT_TIMEOUT):
             return
         for thread in (link.io.thread, link.callbacks.thread):
@@ -284,6 +225,7 @@ def _shake_hands(rules: protocol.Connection, stream: Stream, timeout: float) -> 
         else:
             if data is not None:
                 rules.receive_data(data, time.monotonic())
+    rules.tick(time.monotonic())
     stream.flush()
     while rules.state is not protocol.ConnectionState.OPEN:
         event = rules.next_event()
@@ -313,8 +255,9 @@ def _close_all() -> None:
     deadline = time.monotonic() + _EXIT_TIMEOUT
     connections = [connection for connection in list(_living) if not connection.is_closed]
     for connection in connections:
-        with contextlib.suppress(Exception), connection._link.lock:
-            connection._link.begin_close(200, "Normal shutdown", _EXIT_TIMEOUT)
+        link = connection._link
+        with contextlib.suppress(Exception):
+            link.do(functools.partial(link.begin_close, 200, "Normal shutdown", _EXIT_TIMEOUT), link.flush)
     for connection in connections:
         with contextlib.suppress(Exception):
             connection._link.await_end(max(deadline - time.monotonic(), 0))

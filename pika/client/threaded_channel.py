@@ -6,29 +6,27 @@ import contextlib
 import functools
 import time
 import weakref
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
-from pika import exceptions, protocol, spec
-from pika._arguments import as_body, require_callable
-from pika.client.link import Link
-from pika.client.publisher import Body, Confirmation
+from pika import exceptions, spec
+from pika._arguments import as_body
+from pika.client.confirming import BaseConfirmation, Body
 from pika.client.session import ChannelBook
 from pika.client.threaded_consuming import Consuming
+from pika.client.threaded_link import Link
 from pika.client.threaded_publisher import Publisher
-from pika.client.threads import Gate
+from pika.client.threaded_waiting import Gate
 
 if TYPE_CHECKING:
     from pika.client.threaded import Connection
-
-OnReturn = Callable[["Channel", "spec.Basic.Return", "spec.BasicProperties", bytes], object]
 
 
 class Channel(Consuming):
     """A channel of a :class:`pika.Connection`; :meth:`pika.Connection.channel` opens it.
 
     Every method is safe from any thread, from handlers and from callbacks. Those that wait for the broker's answer take
-    `timeout`, in seconds; None is :data:`pika.client.link.REPLY_TIMEOUT`. When the broker closes the channel instead of
-    answering, they raise its reason.
+    `timeout`, in seconds; None is :data:`pika.client.session.REPLY_TIMEOUT`. When the broker closes the channel instead
+    of answering, they raise its reason.
 
     :param connection: the connection
     :param link: what is behind it
@@ -37,14 +35,9 @@ class Channel(Consuming):
 
     def __init__(self, connection: Connection, link: Link, book: ChannelBook) -> None:
         super().__init__(link, book)
-        self._connection = connection
-        # Whether basic_publish waits for confirms.
-        self._confirming = False
+        self._connection: Connection = connection
         self._publishers: weakref.WeakSet[Publisher] = weakref.WeakSet()
         book.owner = self
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.channel_number} {self._rules.state.name} of {self._connection!r}>"
 
     def __enter__(self) -> Channel:
         return self
@@ -52,50 +45,10 @@ class Channel(Consuming):
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self.close()
 
-    # State
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it can be used."""
-        return self._book.is_open
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether it is closed; between the two it is opening or closing."""
-        return self._rules.state is protocol.ChannelState.CLOSED
-
-    @property
-    def channel_number(self) -> int:
-        """Its number on the connection."""
-        return self._rules.number
-
     @property
     def connection(self) -> Connection:
         """Its connection."""
         return self._connection
-
-    # Callbacks
-
-    def add_on_cancel_callback(self, callback: Callable[[spec.Basic.Cancel], object]) -> None:
-        """Have a function called when the broker cancels a consumer.
-
-        :param callback: called as ``callback(method)``, with basic.cancel, in the connection's callback thread
-        """
-        self._book.on_cancel.append(require_callable(callback))
-
-    def add_on_return_callback(self, callback: OnReturn) -> None:
-        """Have a function called when a mandatory message comes back, with confirms or without.
-
-        :param callback: called as ``callback(channel, method, properties, body)`` in the connection's callback thread
-        """
-        self._book.on_return.append(functools.partial(require_callable(callback), self))
-
-    def add_on_close_callback(self, callback: Callable[[Channel, BaseException], object]) -> None:
-        """Have a function called when the channel is closed, by whichever side.
-
-        :param callback: called as ``callback(channel, reason)`` in the connection's callback thread
-        """
-        self._book.on_close.append(functools.partial(require_callable(callback), self))
 
     # Closing
 
@@ -110,20 +63,29 @@ class Channel(Consuming):
         :param reply_text: for the broker's log
         :param timeout: seconds to wait for the broker's answer
         """
-        if self._link.in_the_way():
-            # A signal handler, which cannot wait for the answer.
-            with self._link.lock:
-                if self.is_open:
-                    self._rules.close(reply_code, reply_text)
-                    self._link.flush()
-            return
-        if not self.is_open:
-            return
-        # Others may close it, or the connection, at the same time.
-        with contextlib.suppress(
-            exceptions.ChannelWrongStateError, exceptions.ChannelClosedByClient, exceptions.ConnectionClosedByClient
-        ):
-            self._ask("channel.close", functools.partial(self._rules.close, reply_code, reply_text), timeout)
+        try:
+            if self._link.in_the_way():
+                # A signal handler, which cannot wait for the answer.
+                self._begin_close(reply_code, reply_text)
+            elif self.is_open:
+                # Others may close it, or the connection, at the same time.
+                with contextlib.suppress(
+                    exceptions.ChannelWrongStateError,
+                    exceptions.ChannelClosedByClient,
+                    exceptions.ConnectionClosedByClient,
+                ):
+                    self._ask("channel.close", functools.partial(self._rules.close, reply_code, reply_text), timeout)
+        except BaseException:
+            # Who is interrupted here, as at the end of a with statement, does not come back to close it.
+            self._begin_close(reply_code, reply_text)
+            raise
+
+    def _begin_close(self, reply_code: int, reply_text: str) -> None:
+        self._link.let_go()
+        with self._link.lock:
+            if self.is_open:
+                self._rules.close(reply_code, reply_text)
+                self._link.flush()
 
     # Publishing
 
@@ -144,12 +106,12 @@ class Channel(Consuming):
         :param body: the body; a str is encoded as UTF-8
         :param properties: its properties; None is none at all
         :param mandatory: whether it is returned when it reaches no queue
-        :param timeout: seconds to wait for the confirm, and while the network takes no more
+        :param timeout: seconds to wait while the network takes no more; with confirms, for the confirm
         :raises pika.exceptions.ChannelWrongStateError: when the channel is closed
         :raises pika.exceptions.NackError: with confirms, when the broker refused it
         :raises pika.exceptions.UnroutableError: with confirms, when it came back
         :raises pika.exceptions.PublishOutcomeUnknown: with confirms, when the channel or the connection ended first
-        :raises pika.exceptions.AMQPTimeoutError: when it takes too long
+        :raises pika.exceptions.AMQPTimeoutError: when it takes too long; without confirms, it was not published
         """
         if type(body) is not bytes:
             body = as_body(body)
@@ -157,20 +119,20 @@ class Channel(Consuming):
             self._publish_confirmed(exchange, routing_key, body, properties, mandatory, timeout)
             return
         link = self._link
+        if link.congested:
+            link.await_room(timeout)
         # As Sending says.
         try:
             with link.lock:
                 try:
                     self._rules.basic_publish(exchange, routing_key, body, properties, mandatory)
-                    congested = link.flush()
+                    link.flush()
                 except BaseException as error:
                     link.cut_short(error)
                     raise
         except BaseException:
             link.let_go()
             raise
-        if congested:
-            link.await_room(timeout)
 
     def _publish_confirmed(
         self,
@@ -183,8 +145,8 @@ class Channel(Consuming):
     ) -> None:
         link = self._link
         link.require_patience("basic.publish with a confirm")
-        confirmation = Confirmation()
-        confirmation.content = (exchange, routing_key, properties, body)
+        confirmation = BaseConfirmation()
+        confirmation._content = (exchange, routing_key, properties, body)
         gate = Gate()
         confirmation.on_done = gate.open
         publish = functools.partial(
@@ -192,20 +154,6 @@ class Channel(Consuming):
         )
         link.wait(gate, "the publisher confirm", timeout, publish)
         confirmation.require_success(self._where)
-
-    def confirm_delivery(self, *, timeout: float | None = None) -> None:
-        """Have :meth:`basic_publish` wait until the broker confirms each message (confirm.select).
-
-        :meth:`publisher` does not need it.
-
-        :param timeout: seconds to wait for the broker's answer
-        """
-        self._select_confirms(timeout)
-        self._confirming = True
-
-    def _select_confirms(self, timeout: float | None) -> None:
-        if self._rules.confirms is None:
-            self._ask("confirm.select", self._rules.confirm_select, timeout)
 
     def publisher(
         self, max_in_flight: int = 1000, mandatory: bool = False, *, timeout: float | None = None
@@ -216,6 +164,7 @@ class Channel(Consuming):
         :param mandatory: whether messages come back that reach no queue; without it these are confirmed, and dropped
         :param timeout: seconds to wait for the broker's answer
         :returns: the publisher, which threads may share
+        :raises ValueError: when `max_in_flight` is less than 1
         """
         publisher = Publisher(self._link, self._rules, max_in_flight, mandatory)
         self._select_confirms(timeout)

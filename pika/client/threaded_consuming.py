@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import time
 import uuid
 from collections.abc import Generator
@@ -11,20 +12,17 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from pika import exceptions, protocol, spec
 from pika._arguments import require_callable
-from pika.client.link import Link
-from pika.client.message import Message
-from pika.client.queues import Consumer, Inbox
-from pika.client.session import ChannelBook, again
+from pika.client.inbox import Consumer, Inbox
+from pika.client.session import LEAVE_TIMEOUT, ChannelBook, again
+from pika.client.threaded_link import Link
+from pika.client.threaded_message import Message
 from pika.client.threaded_operations import Arguments, Operations
-from pika.client.threads import Crew, ExecutorCrew, Gate, Parking, later
+from pika.client.threaded_waiting import Crew, ExecutorCrew, Gate, Parking, later
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from pika.client.threaded_channel import Channel
-
-# Seconds that leaving a loop over messages may take.
-_LEAVE_TIMEOUT = 10.0
 
 OnMessage = Callable[["Channel", "spec.Basic.Deliver", "spec.BasicProperties", bytes], object]
 
@@ -46,12 +44,6 @@ class Consuming(Operations):
         # Who waits until there are no consumers.
         self._for_consumers: list[Gate] = []
         book.on_fewer = self._on_fewer_consumers
-
-    @property
-    def consumer_tags(self) -> list[str]:
-        """The tags of its consumers."""
-        with self._link.lock:
-            return [tag for tag, consumer in self._book.consumers.items() if not consumer.stopped]
 
     # Handlers
 
@@ -83,9 +75,15 @@ class Consuming(Operations):
         :param concurrency: how many of its handlers run at a time; with more than 1, in any order
         :param timeout: seconds to wait for the broker's answer
         :returns: the consumer's tag
+        :raises TypeError: when the handler cannot be called, or is a coroutine function, which nobody would await
+        :raises ValueError: when `concurrency` is less than 1
         :raises pika.exceptions.DuplicateConsumerTag: when the channel has a consumer of this name
         """
         require_callable(on_message_callback, "on_message_callback")
+        if inspect.iscoroutinefunction(on_message_callback):
+            raise TypeError(
+                f"handlers here are plain functions; pika.aio takes coroutine functions such as {on_message_callback!r}"
+            )
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, but got {concurrency!r}")
         inbox = self._inbox_for(executor, concurrency)
@@ -138,19 +136,12 @@ class Consuming(Operations):
                 if consumers.get(tag) is consumer:
                     del consumers[tag]
                     self._link.stop(self._book, consumer)
-                    self._dismiss(consumer)
-                    if self._book.is_open:
+                    self._link.dismiss(self._book, consumer)
+                    if self.is_open:
                         # Behind the answer, if that is still to come.
                         self._rules.basic_cancel(tag, nowait=True)
                         self._link.flush()
             raise
-
-    def _dismiss(self, consumer: Consumer) -> None:
-        """Let those go who work for a consumer alone, once they have nothing left to do."""
-        if not consumer.shares:
-            consumer.inbox.end(None)
-            self._book.inboxes.pop(consumer.inbox, None)
-            self._link.wake(consumer.inbox)
 
     def basic_cancel(self, consumer_tag: str, *, timeout: float | None = None) -> None:
         """Cancel a consumer (basic.cancel).
@@ -163,7 +154,7 @@ class Consuming(Operations):
         """
         book, link = self._book, self._link
         consumer = book.consumers.get(consumer_tag)
-        if self._book.is_open and (consumer is None or consumer.stopped):
+        if self.is_open and (consumer is None or consumer.stopped):
             return
 
         def operation() -> protocol.Reply[spec.Basic.CancelOk]:
@@ -176,7 +167,7 @@ class Consuming(Operations):
             if book.consumers.get(consumer_tag) is consumer:
                 del book.consumers[consumer_tag]
             if consumer is not None:
-                self._dismiss(consumer)
+                self._link.dismiss(self._book, consumer)
             self._on_fewer_consumers()
 
         self._ask("basic.cancel", operation, timeout, forget)
@@ -188,6 +179,7 @@ class Consuming(Operations):
 
         :param timeout: seconds after which to return all the same; None for no limit
         :raises pika.exceptions.AMQPError: the reason, when the channel or the connection ends that had consumers
+        :raises pika.exceptions.ReentrancyError: in a signal handler that interrupts a call of the same connection
         """
         self._link.require_patience("start_consuming")
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -222,7 +214,7 @@ class Consuming(Operations):
 
     def _cancel_all(self, tags: list[str], timeout: float | None) -> None:
         for tag in tags:
-            if self._book.is_open:
+            if self.is_open:
                 self.basic_cancel(tag, timeout=timeout)
 
     def _on_fewer_consumers(self) -> None:
@@ -275,25 +267,29 @@ class Consuming(Operations):
             try:
                 _, delivery = items.popleft()
             except IndexError:
-                if parking.park(timeout) or items:
-                    continue
-                if inbox.over and inbox.error is not None:
-                    self._ending.told = True
-                    raise again(inbox.error) from None
-                return
-            if link.full:
-                link.relieve(inbox)
-            if consumer.stopped and not auto_ack:
-                with link.lock:
-                    link.give_back(delivery)
-                    link.flush()
+                # Waited for outside of that: what ends the wait, such as Ctrl-C, has nothing to do with it.
+                pass
+            else:
+                if link.full:
+                    link.relieve(inbox)
+                if consumer.stopped and not auto_ack:
+                    with link.lock:
+                        link.give_back(delivery)
+                        link.flush()
+                else:
+                    yield Message(link, delivery.channel, delivery.method, delivery.properties, delivery.body, auto_ack)
                 continue
-            yield Message(self, delivery.channel, delivery.method, delivery.properties, delivery.body, auto_ack)
+            if parking.park(timeout) or items:
+                continue
+            if inbox.over and inbox.error is not None:
+                self._ending.told = True
+                raise again(inbox.error)
+            return
 
     def _leave(self, consumer: Consumer) -> None:
         link, book = self._link, self._book
         try:
-            if not self._book.is_open or book.consumers.get(consumer.tag) is not consumer:
+            if not self.is_open or book.consumers.get(consumer.tag) is not consumer:
                 with link.lock:
                     # Cancelled by the broker: what it had sent is still ours to give back.
                     link.stop(book, consumer)
@@ -307,10 +303,10 @@ class Consuming(Operations):
                     link.flush()
             else:
                 with contextlib.suppress(exceptions.AMQPError):
-                    self.basic_cancel(consumer.tag, timeout=_LEAVE_TIMEOUT)
+                    self.basic_cancel(consumer.tag, timeout=LEAVE_TIMEOUT)
         finally:
             with link.lock:
-                self._dismiss(consumer)
+                self._link.dismiss(self._book, consumer)
 
     def basic_get(self, queue: str, auto_ack: bool = False, *, timeout: float | None = None) -> Message | None:
         """Take one message out of a queue (basic.get).
@@ -324,14 +320,14 @@ class Consuming(Operations):
         self._receives = True
 
         def late(reply: protocol.Reply[Any]) -> None:
-            if reply.content is not None and not auto_ack and self._book.is_open:
+            if reply.content is not None and not auto_ack and self.is_open:
                 self._rules.basic_reject(reply.result().delivery_tag, requeue=True)
 
         reply = self._ask("basic.get", functools.partial(self._rules.basic_get, queue, auto_ack), timeout, late)
         method = reply.result()
         if reply.content is None or not isinstance(method, spec.Basic.GetOk):
             return None
-        return Message(self, self._rules, method, *reply.content, auto_ack)
+        return Message(self._link, self._rules, method, *reply.content, auto_ack)
 
     # Acknowledging
 
@@ -340,6 +336,8 @@ class Consuming(Operations):
 
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is acknowledged as well
+        :raises pika.exceptions.ChannelWrongStateError: when the channel is closed; nothing is sent, and the broker
+            delivers it again
         """
         link = self._link
         # As Sending says.
@@ -356,25 +354,18 @@ class Consuming(Operations):
             raise
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
-        """Refuse a delivery, or several (basic.nack, RabbitMQ's extension).
+        """Refuse a delivery, or several (basic.nack, RabbitMQ's extension); raises as :meth:`basic_ack`.
 
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is refused as well
         :param requeue: whether to put them back into their queue; else they are dropped or dead-lettered
         """
-        self._settle(functools.partial(self._rules.basic_nack, delivery_tag, multiple, requeue))
+        self._link.settle(functools.partial(self._rules.basic_nack, delivery_tag, multiple, requeue))
 
     def basic_reject(self, delivery_tag: int = 0, requeue: bool = True) -> None:
-        """Refuse a delivery (basic.reject).
+        """Refuse a delivery (basic.reject); raises as :meth:`basic_ack`.
 
         :param delivery_tag: the delivery
         :param requeue: whether to put it back into its queue; else it is dropped or dead-lettered
         """
-        self._settle(functools.partial(self._rules.basic_reject, delivery_tag, requeue))
-
-    def _settle(self, settle: Callable[[], None]) -> None:
-        try:
-            self._link.do(settle, self._link.flush_soon)
-        except exceptions.MessageSettledError as error:
-            error.context = self._where
-            raise
+        self._link.settle(functools.partial(self._rules.basic_reject, delivery_tag, requeue))

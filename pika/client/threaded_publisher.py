@@ -9,16 +9,17 @@ from typing import Callable
 
 from pika import exceptions, protocol, spec
 from pika._arguments import as_body, require_callable
-from pika.client import publisher as shared
-from pika.client.link import REPLY_TIMEOUT, Link
-from pika.client.publisher import Body
-from pika.client.threads import Gate
+from pika.client import confirming
+from pika.client.confirming import Body
+from pika.client.session import REPLY_TIMEOUT
+from pika.client.threaded_link import Link
+from pika.client.threaded_waiting import Gate
 
 #: So many threads are woken at a time of those that wait for room.
 _WOKEN_TOGETHER = 32
 
 
-class Confirmation(shared.Confirmation):
+class Confirmation(confirming.BaseConfirmation):
     """What becomes of a published message; :meth:`Publisher.publish` returns it.
 
     It ends in exactly one way: the broker took the message; it refused it (:class:`~pika.exceptions.NackError`); no
@@ -26,20 +27,21 @@ class Confirmation(shared.Confirmation):
     the connection ended before the broker said (:class:`~pika.exceptions.PublishOutcomeUnknown`).
     """
 
-    __slots__ = ("counts", "publisher")
+    __slots__ = ("_counts", "_publisher")
 
-    publisher: Publisher
+    _publisher: Publisher
     # Whether it is among those in flight.
-    counts: bool
+    _counts: bool
 
     def result(self, timeout: float | None = None) -> None:
         """Wait for its end, and raise unless the broker took the message.
 
-        :param timeout: seconds; None for :data:`pika.client.link.REPLY_TIMEOUT`
+        :param timeout: seconds; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :raises pika.exceptions.NackError: when the broker refused it
         :raises pika.exceptions.UnroutableError: when no queue took it; ``messages`` has what came back
         :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before
         :raises pika.exceptions.AMQPTimeoutError: when it has not ended in time
+        :raises pika.exceptions.ReentrancyError: in a signal handler that interrupts a call of the same connection
         """
         error = self.exception(timeout)
         if error is not None:
@@ -48,45 +50,62 @@ class Confirmation(shared.Confirmation):
     def exception(self, timeout: float | None = None) -> exceptions.AMQPError | None:
         """Wait for its end, and return what :meth:`result` raises over it; None when the broker took the message.
 
-        :param timeout: seconds; None for :data:`pika.client.link.REPLY_TIMEOUT`
+        :param timeout: seconds; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :raises pika.exceptions.AMQPTimeoutError: when it has not ended in time
+        :raises pika.exceptions.ReentrancyError: in a signal handler that interrupts a call of the same connection
         """
         if self.outcome is None:
-            link = self.publisher._link
+            link = self._publisher._link
             link.require_patience("a confirmation's result()")
             gate = Gate()
             with link.lock:
                 self._watch(gate)
-            link.wait(gate, "the publisher confirm", timeout)
-        elif self.watchers is None:
-            self.watchers = []
-        return shared.gather([self], self.publisher.where)
+            try:
+                link.wait(gate, "the publisher confirm", timeout)
+            except BaseException:
+                with link.lock:
+                    self._look_away(gate)
+                raise
+        elif self._watchers is None:
+            self._watchers = []
+        return confirming.gather([self], self._publisher._where)
+
+    def _look_away(self, gate: Gate) -> None:
+        """Have it count as what nobody has looked at, unless others do: who waited has given up."""
+        self._watchers = [one for one in self._watchers or () if one is not gate] or None
+        if self._watchers is None and self.outcome not in (None, protocol.Outcome.ACKED):
+            self._publisher._note_failure(self)
 
     def add_done_callback(self, callback: Callable[[Confirmation], object]) -> None:
         """Have a function called when it ends, or soon if it has.
 
         :param callback: called as ``callback(confirmation)``, in the connection's callback thread
+        :raises TypeError: when it cannot be called
         """
         require_callable(callback)
-        link = self.publisher._link
+        link = self._publisher._link
         with link.lock:
             if self.outcome is None:
                 self._watch(callback)
             else:
-                self.watchers = self.watchers or []
+                self._watchers = self._watchers or []
                 link.callbacks.call(callback, self)
 
     def _watch(self, watcher: Gate | Callable[[Confirmation], object]) -> None:
-        if self.watchers is None:
-            self.watchers = []
+        if self._watchers is None:
+            self._watchers = []
         if self.outcome is not None and isinstance(watcher, Gate):
             watcher.open()
         else:
-            self.watchers.append(watcher)
+            self._watchers.append(watcher)
 
 
-class Publisher(shared.Window[Confirmation]):
-    """Publishes with confirms; :meth:`pika.client.threaded_channel.Channel.publisher` makes it. Threads may share it.
+def _deadline(timeout: float | None) -> float:
+    return time.monotonic() + (REPLY_TIMEOUT if timeout is None else timeout)
+
+
+class Publisher(confirming.Window[Confirmation]):
+    """Publishes with confirms; :meth:`pika.client.Channel.publisher` makes it. Threads may share it.
 
     Leaving its ``with`` block waits for all confirmations, and raises what nobody has looked at.
 
@@ -120,26 +139,32 @@ class Publisher(shared.Window[Confirmation]):
         properties: spec.BasicProperties | None = None,
         timeout: float | None = None,
     ) -> Confirmation:
-        """Publish a message; waits only while `max_in_flight` messages are unconfirmed.
+        """Publish a message; waits only for room: while `max_in_flight` are unconfirmed, or the network is full.
 
         :param body: the body; a str is encoded as UTF-8
         :param exchange: the exchange; empty is the default exchange, which routes to the queue that `routing_key` names
         :param routing_key: what the exchange routes it by
         :param properties: its properties; None is none at all
-        :param timeout: seconds to wait for room; None for :data:`pika.client.link.REPLY_TIMEOUT`
+        :param timeout: seconds to wait for room; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :returns: what becomes of it
         :raises pika.exceptions.AMQPTimeoutError: when there is no room in time; it was not published
+        :raises pika.exceptions.ReentrancyError: when it would have to wait for confirms in a signal handler that
+            interrupts a call of the same connection; it was not published
         :raises pika.exceptions.ChannelWrongStateError: when the channel is closed
         """
         if type(body) is not bytes:
             body = as_body(body)
         link = self._link
         confirmation = Confirmation()
-        confirmation.content = (exchange, routing_key, properties, body)
-        confirmation.watchers = None
-        confirmation.publisher = self
-        confirmation.counts = False
+        confirmation._content = (exchange, routing_key, properties, body)
+        confirmation._watchers = None
+        confirmation._publisher = self
+        confirmation._counts = False
         confirmation.on_done = self._on_done  # type: ignore[assignment]  # it is called with its own
+        deadline: float | None = None
+        if link.congested:
+            deadline = _deadline(timeout)
+            link.await_room(timeout)
         while True:
             # As Sending says.
             try:
@@ -147,12 +172,12 @@ class Publisher(shared.Window[Confirmation]):
                     try:
                         if self.in_flight < self.limit:
                             self.in_flight += 1
-                            confirmation.counts = True
+                            confirmation._counts = True
                             self._rules.basic_publish(
                                 exchange, routing_key, body, properties, self._mandatory, confirmation
                             )
-                            congested = link.flush()
-                            break
+                            link.flush()
+                            return confirmation
                         self._rules.require_open()
                     except BaseException as error:
                         self._uncount(confirmation)
@@ -162,19 +187,19 @@ class Publisher(shared.Window[Confirmation]):
                 link.let_go()
                 self._pass_on()
                 raise
-            self._await(self._for_room, lambda: self.in_flight < self.limit, "room for a message", timeout)
-        if congested:
-            link.await_room(timeout)
-        return confirmation
+            if deadline is None:
+                deadline = _deadline(timeout)
+            self._await(self._for_room, lambda: self.in_flight < self.limit, "room for a message", deadline)
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until no message is unconfirmed, and raise what nobody has looked at.
 
-        :param timeout: seconds; None for :data:`pika.client.link.REPLY_TIMEOUT`
+        :param timeout: seconds; None for :data:`pika.client.session.REPLY_TIMEOUT`
         :raises pika.exceptions.NackError: when the broker refused messages
         :raises pika.exceptions.UnroutableError: when no queue took messages
         :raises pika.exceptions.PublishOutcomeUnknown: when the channel or the connection ended before it had said
         :raises pika.exceptions.AMQPTimeoutError: when messages are unconfirmed when the time is over
+        :raises pika.exceptions.ReentrancyError: in a signal handler that interrupts a call of the same connection
         """
         self._await_all(timeout)
         with self._link.lock:
@@ -184,17 +209,18 @@ class Publisher(shared.Window[Confirmation]):
 
     def _uncount(self, confirmation: Confirmation) -> None:
         # What was cut short behind the books of the channel is settled with it, and counted there.
-        if confirmation.counts and confirmation.outcome is None and not confirmation.delivery_tag:
-            confirmation.counts = False
+        if confirmation._counts and confirmation.outcome is None and not confirmation.delivery_tag:
+            confirmation._counts = False
+            # It may wait its turn, and be settled all the same.
+            confirmation.on_done = None
             self.in_flight -= 1
 
     def _await_all(self, timeout: float | None) -> None:
-        self._await(self._for_end, lambda: not self.in_flight, "confirming all messages", timeout)
+        self._await(self._for_end, lambda: not self.in_flight, "confirming all messages", _deadline(timeout))
 
-    def _await(self, gates: deque[Gate], done: Callable[[], bool], what: str, timeout: float | None) -> None:
+    def _await(self, gates: deque[Gate], done: Callable[[], bool], what: str, deadline: float) -> None:
         link = self._link
         link.require_patience(what)
-        deadline = time.monotonic() + (REPLY_TIMEOUT if timeout is None else timeout)
         while True:
             gate = Gate()
             with link.lock:
@@ -211,7 +237,7 @@ class Publisher(shared.Window[Confirmation]):
                 raise
 
     def _set_threshold(self) -> None:
-        self.threshold = self.roomy if self._for_room else 0 if self._for_end else -1
+        self._threshold = self._roomy if self._for_room else 0 if self._for_end else -1
 
     def _wake(self) -> None:
         waiting = self._for_room
@@ -233,7 +259,7 @@ class Publisher(shared.Window[Confirmation]):
             self._wake()
 
     def _report(self, confirmation: Confirmation) -> None:
-        watchers, confirmation.watchers = confirmation.watchers, []
+        watchers, confirmation._watchers = confirmation._watchers, []
         for watcher in watchers or ():
             if isinstance(watcher, Gate):
                 watcher.open()

@@ -447,10 +447,7 @@ class Connection(abc.ABC):
 
     def _on_fork(self, parent: int) -> None:
         """In a child: be closed, without a word to the broker, which goes on talking to the parent."""
-        error = exceptions.ConnectionWrongStateError(
-            f"the connection to {self._protocol.settings.peer} belongs to process {parent}; in a child of that it is "
-            f"closed: open a connection after the fork"
-        )
+        error = forks.closed_in_child(self._protocol.settings.peer, parent)
         self._inside.after_fork()
         self._protocol.abandon(error)
         # An end that the parent was about to report is not the child's.

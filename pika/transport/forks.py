@@ -10,6 +10,8 @@ import os
 import weakref
 from typing import Protocol
 
+from pika.exceptions import ConnectionWrongStateError
+
 
 class Forked(Protocol):
     """Something that must not be used on both sides of a fork."""
@@ -32,6 +34,18 @@ def watch(owner: Forked) -> None:
     :param owner: what is told
     """
     _watched[id(owner)] = owner
+
+
+def closed_in_child(peer: str, parent: int) -> ConnectionWrongStateError:
+    """Return why a connection is closed in a child.
+
+    :param peer: the broker
+    :param parent: the process id of the parent
+    """
+    return ConnectionWrongStateError(
+        f"the connection to {peer} belongs to process {parent}; in a child of that it is closed: open a connection "
+        f"after the fork"
+    )
 
 
 def _in_child() -> None:

@@ -485,12 +485,17 @@ class Stream:
         """End the :meth:`wait` that is going on, or else the next one. For any thread and for signal handlers."""
         if self._woken:
             return
-        self._woken = True
-        waker = self._waker
-        if waker is not None:
-            # Full: it wakes anyhow. Closed: nobody waits any more.
-            with suppress(OSError):
-                waker[1].send(b"\0")
+        try:
+            self._woken = True
+            waker = self._waker
+            if waker is not None:
+                # Full: it wakes anyhow. Closed: nobody waits any more.
+                with suppress(OSError):
+                    waker[1].send(b"\0")
+        except BaseException:
+            # A signal handler raised in between, and the byte may not be on its way.
+            self._woken = False
+            raise
 
     def _rearm(self) -> None:
         # The flag first: a wake in between leaves a byte too many, never one too few.

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import bisect
 import os
-import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +15,10 @@ import pytest
 import pika
 from pika import exceptions
 from pika.adapters.base_connection import BaseConnection
-from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed
-from pika.exceptions import AMQPConnectionError
-from tests.adapters.test_blocking_cuts import HANDSHAKE, ORDER, Cut, CutSocket, Limits, Mark, Sessions, allowed, serve
 from tests.support.adapter_loops import KINDS, Loop
 from tests.support.bounded import eventually
 from tests.support.certificates import Authority
-from tests.support.peer import PeerSocket
-from tests.support.scripted_broker import ClientGone
+from tests.support.cuts import HANDSHAKE, ORDER, Limits, Mark, RunSessions, TLSSessions, allowed, check_tls
 
 
 def use(loop: Loop, port: int, context: ssl.SSLContext | None, over: list[str]) -> BaseException:
@@ -96,7 +91,7 @@ def use(loop: Loop, port: int, context: ssl.SSLContext | None, over: list[str]) 
     return error
 
 
-class AsyncSessions(Sessions):
+class AsyncSessions(RunSessions):
     """Runs the session again and again on one listening socket, and on one loop."""
 
     def __init__(self, loop: Loop) -> None:
@@ -153,70 +148,8 @@ def check(step: str, over: list[str], error: BaseException | None, where: str) -
     assert type(error) is exceptions.StreamLostError, where
 
 
-class TLSCutSocket(CutSocket):
-    """The broker's end of a TLS connection, which fails after a number of bytes of ciphertext."""
-
-    def __init__(self, sock: socket.socket, limits: Limits, context: ssl.SSLContext) -> None:
-        super().__init__(sock, limits)
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._call(self._tls.do_handshake)
-
-    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        while True:
-            try:
-                result = function(*arguments)
-            except ssl.SSLWantReadError:
-                self._send_ciphertext()
-                data = super().recv_some()
-                if not data:
-                    raise ClientGone from None
-                self._incoming.write(data)
-            else:
-                self._send_ciphertext()
-                return result
-
-    def _send_ciphertext(self) -> None:
-        data = self._outgoing.read()
-        if data:
-            super().send(data)
-
-    def send(self, data: bytes) -> None:
-        self._call(self._tls.write, data)
-
-    def recv_some(self, limit: int = 65536) -> bytes:
-        received: bytes = self._call(self._tls.read, limit)
-        return received
-
-
-class TLSSessions(Sessions):
-    """Runs the session over TLS.
-
-    :param context: the broker's
-    """
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        super().__init__()
-        self._context = context
-        #: How many bytes of ciphertext have passed: of the broker's, and of the client's.
-        self.passed = (0, 0)
-
-    def _run(self, peer: PeerSocket) -> None:
-        cut = CutSocket(peer.socket, self._limits)
-        try:
-            cut = TLSCutSocket(peer.socket, self._limits, self._context)
-            serve(cut)
-            self.passed = (cut.sent, cut.received)
-            cut.recv_some()
-        except Cut:
-            hang_up(PeerSocket(peer.socket), self._limits)
-        except (ClientGone, OSError):
-            # The client noticed the end in the middle of what it was to send.
-            return
-
-    def limit(self, limits: Limits) -> None:
-        """Have the next client's session run within limits."""
-        self._limits = limits
+class LoopTLSSessions(TLSSessions):
+    """Runs the session over TLS, on a loop."""
 
     def run_on(self, loop: Loop, context: ssl.SSLContext, limits: Limits) -> tuple[list[str], BaseException]:
         """Run it within limits, and return the steps that were over, with how it ended."""
@@ -226,22 +159,13 @@ class TLSSessions(Sessions):
         return over, error
 
 
-def hang_up(peer: PeerSocket, limits: Limits) -> None:
-    """End the stream as the limits say; an end of file is no more than that."""
-    if limits.reset:
-        peer.reset()
-    else:
-        peer.socket.shutdown(socket.SHUT_WR)
-        peer.recv_until_end()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["end of file", "reset"])
 @pytest.mark.parametrize("direction", ["broker to client", "client to broker"])
 def test_tls_ends_at_every_byte(loop: Loop, direction: str, how: str, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     context = authority.client_context()
-    sessions = TLSSessions(authority.server_context(authority.issue("localhost")))
+    sessions = LoopTLSSessions(authority.server_context(authority.issue("localhost")))
     with sessions.peer:
         assert sessions.run_on(loop, context, Limits())[0] == ORDER
         before = descriptors()
@@ -252,14 +176,3 @@ def test_tls_ends_at_every_byte(loop: Loop, direction: str, how: str, tmp_path: 
             over, error = sessions.run_on(loop, context, Limits(**limits))  # type: ignore[arg-type]  # by name
             check_tls(over, error, f"{offset} bytes: {over}, {error!r}")
     eventually(lambda: descriptors() <= before + 2)
-
-
-def check_tls(over: list[str], error: BaseException, where: str) -> None:
-    """What is over says which class the error has; records do not end where steps do."""
-    if not over:
-        # In the middle of AMQP's handshake, or of TLS's, or at once.
-        kinds = (*HANDSHAKE.values(), AMQPConnectionWorkflowFailed)
-        assert isinstance(error, kinds) or ("reset" in str(error) and isinstance(error, AMQPConnectionError)), where
-    elif over != ORDER:
-        assert any(over in allowed(step) for step in ORDER[len(HANDSHAKE) :]) or over == ORDER[:-1], where
-        assert type(error) is exceptions.StreamLostError, where

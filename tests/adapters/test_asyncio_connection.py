@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import subprocess
 import threading
+import uuid
 from typing import Any
 
 import pytest
 
+import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from tests.support import programs
 from tests.support.adapter_loops import Loop
@@ -164,3 +167,35 @@ assert pika.adapters.AsyncioConnection.__name__ == "AsyncioConnection"
 assert "asyncio" in sys.modules
 """
     assert programs.run(source) == (0, "", "")
+
+
+def test_what_is_published_right_before_the_loop_stops_arrives(broker: Broker) -> None:
+    """And what is published while it does not run, as far as it can be told: all of it goes out at once."""
+    loop = asyncio.new_event_loop()
+    opened: asyncio.Future[Any] = loop.create_future()
+    connection = AsyncioConnection(
+        pika.URLParameters(broker.url),
+        on_open_callback=lambda connection: connection.channel(on_open_callback=opened.set_result),
+        custom_ioloop=loop,
+    )
+    channel = loop.run_until_complete(opened)
+    queue = f"pika-{uuid.uuid4().hex}"
+    declared: asyncio.Future[Any] = loop.create_future()
+    channel.queue_declare(queue, callback=declared.set_result)
+    loop.run_until_complete(declared)
+
+    async def publish() -> None:
+        for number in range(5):
+            channel.basic_publish("", queue, b"%d" % number)
+
+    loop.run_until_complete(publish())
+    for number in range(5, 8):
+        channel.basic_publish("", queue, b"%d" % number)
+    with pika.BlockingConnection(pika.URLParameters(broker.url)) as other, other.channel() as reader:
+        bodies = [body for _, _, body in itertools.islice(reader.consume(queue, auto_ack=True), 8)]
+        reader.queue_delete(queue)
+    assert bodies == [b"%d" % number for number in range(8)]
+    connection.add_on_close_callback(lambda *_: loop.stop())
+    connection.close()
+    loop.run_forever()
+    loop.close()

@@ -107,6 +107,27 @@ def test_marks(loop: Loop) -> None:
     assert total[0] > published * 100_000
 
 
+def test_what_waits_for_the_loop_to_go_on_is_unsent(loop: Loop, broker: Broker) -> None:
+    """A program may wait for nothing to be unsent before it stops its loop."""
+    connection = loop.connect(pika.URLParameters(broker.url))
+    loop.run(lambda: connection.is_open)
+    channel = connection.channel()
+    loop.run(lambda: channel.is_open)
+    unsent: list[int] = []
+
+    def publish() -> None:
+        for _ in range(10):
+            channel.basic_publish("", "no such queue", bytes(1000))
+        unsent.append(connection.unsent_bytes)
+
+    connection._adapter_call_later(0, publish)
+    loop.run(lambda: unsent)
+    assert unsent[0] == 0 or unsent[0] > 5000
+    loop.run(lambda: connection.unsent_bytes == 0)
+    connection.close()
+    loop.run(lambda: connection.is_closed)
+
+
 def test_what_a_callback_of_the_marks_raises_does_not_fail_the_publish(loop: Loop) -> None:
     def fail(connection: Any) -> None:
         raise ZeroDivisionError("mine")

@@ -344,3 +344,37 @@ def test_a_channel_has_transactions_or_confirms(connection: BlockingConnection) 
     refused(406, first.confirm_delivery)
     second.confirm_delivery()
     refused(406, second.tx_select)
+
+
+# Wrappers that tracers put around the callback channel's methods
+
+
+def test_a_wrapper_of_publish_that_publishes(channel: BlockingChannel, queue: str) -> None:
+    """As a signal handler may, right before the message is sent; each learns of its own outcome."""
+    channel.confirm_delivery()
+    wrapped: Any = channel._impl
+    original, inner = wrapped.basic_publish, iter([b"inner"])
+
+    def wrapper(*args: Any, **keywords: Any) -> None:
+        for body in inner:
+            channel.basic_publish("", queue, body)
+        original(*args, **keywords)
+
+    wrapped.basic_publish = wrapper
+    channel.basic_publish("", queue, b"outer")
+    assert drain(channel, queue, 2) == [b"inner", b"outer"]
+
+
+def test_a_wrapper_of_get_that_gets(channel: BlockingChannel, queue: str) -> None:
+    wrapped: Any = channel._impl
+    original, inner = wrapped.basic_get, iter([queue])
+    seen: list[Any] = []
+
+    def wrapper(*args: Any, **keywords: Any) -> None:
+        for name in inner:
+            seen.append(channel.basic_get(name))
+        original(*args, **keywords)
+
+    wrapped.basic_get = wrapper
+    assert channel.basic_get(queue) == (None, None, None)
+    assert seen == [(None, None, None)]

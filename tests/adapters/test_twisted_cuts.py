@@ -12,9 +12,8 @@ import pytest
 
 import pika
 from pika import exceptions
-from tests.adapters.test_async_cuts import TLSSessions
-from tests.adapters.test_blocking_cuts import HANDSHAKE, ORDER, Limits, Mark, Sessions, allowed
 from tests.support.certificates import Authority
+from tests.support.cuts import HANDSHAKE, ORDER, Limits, Mark, Sessions, TLSSessions, allowed
 from tests.support.reactor_cases import Case, Cases
 
 pytest.importorskip("twisted", reason="no Twisted for this interpreter")

@@ -1,4 +1,4 @@
-"""What the tests of pika.Connection share: on the broker under test a connection, a channel, a queue."""
+"""What the tests of the modern clients share: brokers; and for threads a connection, a channel, a queue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 import pika
+from pika.broker import Broker as EmbeddedBroker
 from pika.client.threaded_channel import Channel
+from tests.support.bounded import EVERY_LINE
+from tests.support.brokers import BOTH, Target
 from tests.support.rabbitmq import Broker
 
 
@@ -29,3 +32,26 @@ def channel(connection: pika.Connection) -> Channel:
 def queue(channel: Channel) -> str:
     """The name of a queue that goes with the connection."""
     return channel.queue_declare(f"client-{uuid.uuid4().hex}", exclusive=True).method.queue
+
+
+@pytest.fixture(params=BOTH)
+def target(request: pytest.FixtureRequest) -> Iterator[Target]:
+    """A broker that can be given an alarm, and connections to it with parameters of their own."""
+    if request.param == "rabbitmq":
+        target = Target(request.getfixturevalue("rabbitmq"))
+        yield target
+        if target.is_alarmed:
+            target.clear_alarm()
+    else:
+        with EmbeddedBroker() as embedded:
+            yield Target(embedded)
+
+
+@pytest.fixture(scope="module", params=["embedded", "rabbitmq"] if EVERY_LINE else ["embedded"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a broker for what takes long: RabbitMQ is asked too when all is tried."""
+    if request.param == "rabbitmq":
+        yield request.getfixturevalue("rabbitmq").url
+    else:
+        with EmbeddedBroker() as embedded:
+            yield embedded.url

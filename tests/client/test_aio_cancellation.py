@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-import os
 import uuid
-from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
 
 import pika
 from pika import aio, exceptions, spec
-from pika.broker import Broker as EmbeddedBroker
 from tests.support.aio import eventually, run, settle
 from tests.support.bounded import PATIENCE, bounded
 from tests.support.encoding import content, method
@@ -22,19 +19,6 @@ from tests.support.ledger import LARGE, Ledger, Witness
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, delivery, scripted_broker
 from tests.support.stepping import MOMENTS, Stepped
-
-# In `make torture` RabbitMQ is asked too.
-EVERYWHERE = "PIKA_TEST_EVERY_LINE" in os.environ
-
-
-@pytest.fixture(scope="module", params=["embedded", "rabbitmq"] if EVERYWHERE else ["embedded"])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "rabbitmq":
-        yield request.getfixturevalue("rabbitmq").url
-    else:
-        with EmbeddedBroker() as embedded:
-            yield embedded.url
-
 
 # What is cut short
 

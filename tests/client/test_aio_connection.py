@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from typing import Any
@@ -11,20 +12,15 @@ import pytest
 
 import pika
 from pika import aio, exceptions, spec
-from pika.broker import Broker as EmbeddedBroker
 from pika.credentials import PlainCredentials
 from pika.transport.errors import DialError
 from tests.support.aio import eventually, run, settle, use
 from tests.support.bounded import PATIENCE
-from tests.support.brokers import BOTH, Target
+from tests.support.brokers import Target, at
 from tests.support.encoding import content, method
 from tests.support.peer import free_port
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import START, TUNE, Session, scripted_broker
-
-
-def at(port: int, **options: Any) -> pika.ConnectionParameters:
-    return pika.ConnectionParameters("127.0.0.1", port, **options)
 
 
 async def connected(*arguments: Any, **options: Any) -> None:
@@ -258,18 +254,6 @@ def test_callbacks_are_checked(broker: Broker) -> None:
 # An alarm
 
 
-@pytest.fixture(params=BOTH)
-def target(request: pytest.FixtureRequest) -> Any:
-    """A broker that can be given an alarm."""
-    if request.param == "rabbitmq":
-        target = Target(request.getfixturevalue("rabbitmq"))
-        yield target
-        target.clear_alarm()
-    else:
-        with EmbeddedBroker() as embedded:
-            yield Target(embedded)
-
-
 def test_an_alarm(target: Target) -> None:
     async def program(connection: aio.Connection, channel: aio.Channel, queue: str) -> None:
         publisher = channel.publisher()
@@ -428,3 +412,27 @@ def test_an_end_that_nobody_waited_for_is_told_by_the_first_call() -> None:
 
     with scripted_broker(script) as peer:
         run(program)
+
+
+def test_a_function_that_chooses_the_heartbeat_can_look_at_the_connection(broker: Broker) -> None:
+    seen: list[object] = []
+
+    def choose(connection: aio.Connection, proposed: int) -> int:
+        seen.extend((repr(connection), connection.is_open, connection.is_closed, connection.is_blocked))
+        return 17
+
+    async def program() -> None:
+        parameters = pika.URLParameters(broker.url)
+        parameters.heartbeat = choose
+        async with aio.connect(parameters, name="curious") as connection:
+            assert seen == ["<Connection 'curious' CONNECTING>", False, False, False]
+            assert connection.is_open
+            assert re.fullmatch(r"<Connection 'curious' to \S+ OPEN>", repr(connection))
+
+    run(program)
+
+
+def test_what_can_be_no_credentials_is_refused_before_anything_else() -> None:
+    for refused in (5, "guest:guest"):
+        with pytest.raises(TypeError, match=f"takes as credentials .* but got {type(refused).__name__}"):
+            aio.connect(at(free_port()), credentials=refused)  # type: ignore[arg-type]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import bisect
-import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +14,13 @@ import pytest
 import pika
 from pika import aio, exceptions
 from pika.transport.errors import DialError
-from tests.adapters.test_async_cuts import TLSSessions, check_tls
-from tests.adapters.test_blocking_cuts import HANDSHAKE, ORDER, Limits, Sessions, check
 from tests.support.aio import LoopThread, count_descriptors, loop_thread, settle
-from tests.support.bounded import PATIENCE, eventually
+from tests.support.bounded import EVERY_LINE, PATIENCE, eventually
 from tests.support.certificates import Authority
+from tests.support.cuts import HANDSHAKE, ORDER, Limits, RunSessions, TLSSessions, check, check_tls
 
 # Under TLS there are thousands of bytes; every one of them in `make torture`.
-TLS_STEP = 1 if "PIKA_TEST_EVERY_LINE" in os.environ else 11
+TLS_STEP = 1 if EVERY_LINE else 11
 
 
 async def use(port: int, context: ssl.SSLContext | None, over: list[str]) -> None:
@@ -117,7 +115,7 @@ def outcome(
     return over, None
 
 
-class AioSessions(Sessions):
+class AioSessions(RunSessions):
     """Runs the session with pika.aio."""
 
     def __init__(self, thread: LoopThread) -> None:

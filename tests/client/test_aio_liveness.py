@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -13,25 +13,15 @@ import pytest
 import pika
 from pika import aio, exceptions, frame, spec
 from pika.broker import Broker as EmbeddedBroker
-from pika.client.queues import MESSAGES
+from pika.client.inbox import MOST_MESSAGES
 from tests.support.aio import eventually, run
 from tests.support.bounded import PATIENCE
-from tests.support.brokers import BOTH, Target
+from tests.support.brokers import Target
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, delivery, scripted_broker
 
 HEARTBEAT = 1
-
-
-@pytest.fixture(params=BOTH)
-def target(request: pytest.FixtureRequest) -> Iterator[Target]:
-    """A broker; each test opens connections with a heartbeat of its own."""
-    if request.param == "rabbitmq":
-        yield Target(request.getfixturevalue("rabbitmq"))
-    else:
-        with EmbeddedBroker() as embedded:
-            yield Target(embedded)
 
 
 def connect(target: Target) -> Any:
@@ -63,7 +53,7 @@ async def full_inbox(target: Target) -> None:
     """For four heartbeats nothing is read, because the handler does not keep up: neither side thinks the other dead."""
     async with connect(target) as connection, connection.channel() as channel:
         queue = (await channel.queue_declare("", exclusive=True)).method.queue
-        count = 8 * MESSAGES
+        count = 8 * MOST_MESSAGES
         async with channel.publisher() as publisher:
             for _ in range(count):
                 await publisher.send(bytes(4096), routing_key=queue)
@@ -282,7 +272,7 @@ def test_publishing_waits_when_the_network_takes_no_more(broker: Broker) -> None
 @pytest.mark.parametrize("how", ["handler", "loop"])
 def test_nothing_is_read_while_nobody_works_it_off(how: str) -> None:
     # More than a kernel holds, even where it is generous.
-    size, count = 4096, 16 * MESSAGES
+    size, count = 4096, 16 * MOST_MESSAGES
 
     async def fill(queue: str) -> None:
         connection = await aio.connect(embedded.url)
@@ -311,7 +301,7 @@ def test_nothing_is_read_while_nobody_works_it_off(how: str) -> None:
             if working is None:
                 await channel.basic_consume(queue, on_message, auto_ack=True)
             before = -1
-            while before != len(proxy.record("to_client")) or before < MESSAGES * size:
+            while before != len(proxy.record("to_client")) or before < MOST_MESSAGES * size:
                 before = len(proxy.record("to_client"))
                 await asyncio.sleep(0.3)
             # What the inbox, the kernel and the proxy hold, and no more.

@@ -10,7 +10,7 @@ from typing import Any, Callable
 import pytest
 
 from pika import aio, exceptions
-from pika.client.queues import MESSAGES
+from pika.client.inbox import MOST_MESSAGES
 from tests.support.aio import becomes_ready, eventually, fill, numbers, ready, settle, use
 from tests.support.bounded import PATIENCE
 from tests.support.rabbitmq import Broker
@@ -173,11 +173,13 @@ def test_tasks_share_a_loop(broker: Broker) -> None:
     async def program(connection: aio.Connection, channel: aio.Channel, queue: str) -> None:
         await fill(connection, queue, 3000)
         shares: list[list[bytes]] = [[] for _ in range(3)]
-        messages = channel.consume(queue, auto_ack=True, timeout=0.2)
+        messages = channel.consume(queue, auto_ack=True)
 
         async def work(share: list[bytes]) -> None:
             async for message in messages:
                 share.append(message.body)
+                if sum(map(len, shares)) == 3000:
+                    await messages.aclose()
 
         await asyncio.gather(*(work(share) for share in shares))
         assert sorted((body for share in shares for body in share), key=int) == numbers(3000)
@@ -200,7 +202,7 @@ def test_prefetch(broker: Broker) -> None:
 
 def test_a_full_inbox_pauses_reading_and_answers_still_come(broker: Broker) -> None:
     async def program(connection: aio.Connection, channel: aio.Channel, queue: str) -> None:
-        count = 4 * MESSAGES
+        count = 4 * MOST_MESSAGES
         await fill(connection, queue, count, size=4096)
         seen: list[bytes] = []
 

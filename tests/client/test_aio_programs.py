@@ -62,9 +62,11 @@ PROGRAMS = {
     ),
     "while tasks wait": (
         """
-    tasks = [asyncio.ensure_future(one) for one in (channel.start_consuming(), channel.consume("").__anext__())]
     await channel.basic_consume(queue, lambda *_: None)
-    await asyncio.sleep(0.05)
+    idle = (await channel.queue_declare("", exclusive=True)).method.queue
+    tasks = [asyncio.ensure_future(one) for one in (channel.start_consuming(), channel.consume(idle).__anext__())]
+    while len(channel.consumer_tags) < 2:
+        await asyncio.sleep(0.01)
     last_word()""",
         0,
     ),
@@ -197,13 +199,17 @@ WAITS = {
 @pytest.mark.parametrize("wait", WAITS)
 def test_ctrl_c_ends_a_program(broker: Broker, wait: str) -> None:
     text = f"""
+    async def tell(consuming):
+        while not consuming.consumer_tags:
+            await asyncio.sleep(0.01)
+        print("waiting")
+
     idle = (await channel.queue_declare("", exclusive=True)).method.queue
-    print("waiting")
     async with connection, connection.channel() as other:
+        telling = asyncio.ensure_future(tell(other))
         {WAITS[wait]}"""
     with running(main_of(text), broker.url) as program:
         assert program.read() == "waiting"
-        time.sleep(0.3)
         os.kill(program.pid, signal.SIGINT)
         code, out, err = program.finish()
         assert (code, out) == (-signal.SIGINT, "")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import Any
 
 import pytest
 
 import pika
-from pika import aio, exceptions, frame, spec
+from pika import aio, exceptions, spec
 from tests.support.aio import becomes_ready, eventually, ready, run, settle, use
 from tests.support.bounded import PATIENCE
+from tests.support.brokers import at
 from tests.support.encoding import content, method
+from tests.support.fates import Fates
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, scripted_broker
 
@@ -222,16 +223,9 @@ def test_unknown_when_the_channel_dies(broker: Broker) -> None:
 # Against a script
 
 
-def publish_ok(session: Session) -> int:
-    session.open()
-    number = session.open_channel()
-    session.expect(spec.Confirm.Select, spec.Confirm.SelectOk())
-    return number
-
-
 def test_the_limit_is_kept_and_time_is_bounded() -> None:
     def script(session: Session) -> None:
-        number = publish_ok(session)
+        number = session.open_for_confirms()
         for _ in range(3):
             session.expect(spec.Basic.Publish)
         # The client says when.
@@ -242,7 +236,7 @@ def test_the_limit_is_kept_and_time_is_bounded() -> None:
         session.close_politely()
 
     async def program() -> None:
-        async with aio.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+        async with aio.connect(at(peer.port)) as connection:
             channel = await connection.channel()
             publisher = channel.publisher(max_in_flight=3)
             confirmations = [await publisher.send(b"%d" % number) for number in range(3)]
@@ -266,37 +260,14 @@ def test_the_limit_is_kept_and_time_is_bounded() -> None:
 
 def test_ten_thousand_outcomes_each_of_its_own_message() -> None:
     count = 10_000
-    random_numbers = random.Random(7)
-    fates = [random_numbers.choice("aaaaanr") for _ in range(count)]
-
-    def script(session: Session) -> None:
-        number = publish_ok(session)
-        pending: list[int] = []
-        tag = 0
-        while tag < count:
-            found = session.receive()
-            if not (isinstance(found, frame.Method) and isinstance(found.method, spec.Basic.Publish)):
-                continue
-            _, body = session.expect_content()
-            tag += 1
-            assert body == b"%d" % (tag - 1)
-            if fates[tag - 1] == "r":
-                returned = spec.Basic.Return(312, "NO_ROUTE", "", found.method.routing_key)
-                session.send(content(number, returned, body))
-            pending.append(tag)
-            if len(pending) >= 50 or tag == count:
-                answers = [spec.Basic.Nack(one) if fates[one - 1] == "n" else spec.Basic.Ack(one) for one in pending]
-                random_numbers.shuffle(answers)
-                session.send(*(method(number, one) for one in answers))
-                pending.clear()
-        session.close_politely()
+    fates = Fates(count)
 
     async def program() -> None:
-        async with aio.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+        async with aio.connect(at(peer.port)) as connection:
             publisher = (await connection.channel()).publisher(max_in_flight=1000, mandatory=True)
             confirmations = [await publisher.send(b"%d" % number, routing_key="key") for number in range(count)]
             for number, confirmation in enumerate(confirmations):
-                fate = fates[number]
+                fate = fates.letters[number]
                 try:
                     await confirmation
                 except (exceptions.NackError, exceptions.UnroutableError) as error:
@@ -306,13 +277,13 @@ def test_ten_thousand_outcomes_each_of_its_own_message() -> None:
                     assert fate == "a"
             await publisher.wait()
 
-    with scripted_broker(script) as peer:
+    with scripted_broker(fates.script) as peer:
         run(program)
 
 
 def test_failures_of_all_kinds_at_once() -> None:
     def script(session: Session) -> None:
-        number = publish_ok(session)
+        number = session.open_for_confirms()
         for _ in range(3):
             session.expect(spec.Basic.Publish)
         returned = spec.Basic.Return(312, "NO_ROUTE", "", "key")
@@ -325,7 +296,7 @@ def test_failures_of_all_kinds_at_once() -> None:
         session.close_politely()
 
     async def program() -> None:
-        async with aio.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+        async with aio.connect(at(peer.port)) as connection:
             publisher = (await connection.channel()).publisher(mandatory=True)
             for number in range(3):
                 await publisher.send(b"%d" % number, routing_key="key")
@@ -373,7 +344,10 @@ def test_a_message_is_settled_once(broker: Broker) -> None:
         await message.ack()
         assert [*states, message.is_settled] == [False, True]
         for settle_again in (message.ack, message.nack, message.reject):
-            with pytest.raises(exceptions.MessageSettledError, match="delivery tag 1 was acknowledged before"):
+            with pytest.raises(
+                exceptions.MessageSettledError,
+                match=r"delivery tag 1 was acknowledged before.* \[\S+:\d+; channel \d+\]$",
+            ):
                 await settle_again()
         message = await received(channel, queue, auto_ack=True)
         with pytest.raises(exceptions.MessageSettledError, match="auto_ack"):
@@ -474,7 +448,7 @@ def test_a_message_that_is_too_large_for_the_broker_ends_its_channel_alone() -> 
         session.close_politely()
 
     async def program() -> None:
-        async with aio.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+        async with aio.connect(at(peer.port)) as connection:
             channel = await connection.channel()
             await channel.basic_publish("", "queue", bytes(1_000_000))
             await eventually(lambda: channel.is_closed)

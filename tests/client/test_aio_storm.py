@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any, Callable
 from urllib.parse import urlsplit
 
 import pytest
 
 from pika import aio, exceptions
-from pika.broker import Broker as EmbeddedBroker
 from tests.support.aio import run, settle
-from tests.support.bounded import PATIENCE
+from tests.support.bounded import EVERY_LINE, PATIENCE
 from tests.support.ledger import LARGE, Ledger, Witness
 from tests.support.proxy import Proxy
 
-EVERYWHERE = "PIKA_TEST_EVERY_LINE" in os.environ
-SEEDS = 1000 if EVERYWHERE else 25
+SEEDS = 1000 if EVERY_LINE else 25
 TASKS = 8
 CANCELLATIONS = 60
-
-
-@pytest.fixture(scope="module", params=["embedded", "rabbitmq"] if EVERYWHERE else ["embedded"])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "rabbitmq":
-        yield request.getfixturevalue("rabbitmq").url
-    else:
-        with EmbeddedBroker() as embedded:
-            yield embedded.url
 
 
 class Storm:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import threading
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import pika
 from pika import exceptions, spec
-from pika.broker import Broker as EmbeddedBroker
 from pika.client.threaded_channel import Channel
 from pika.credentials import PlainCredentials
 from tests.support.bounded import PATIENCE, Running, eventually
-from tests.support.brokers import BOTH, Target
+from tests.support.brokers import Target, at
 from tests.support.encoding import content, method
 from tests.support.peer import free_port
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import START, TUNE, Session, scripted_broker
-
-
-def at(port: int, **options: Any) -> pika.ConnectionParameters:
-    return pika.ConnectionParameters("127.0.0.1", port, **options)
+from tests.support.threaded import waits
 
 
 def test_parameters_of_every_form(broker: Broker) -> None:
@@ -175,16 +170,14 @@ def test_callbacks_are_checked(connection: pika.Connection, channel: Channel) ->
             add(None)  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=BOTH)
-def target(request: pytest.FixtureRequest) -> Iterator[Target]:
-    """A broker that can be given an alarm."""
-    if request.param == "rabbitmq":
-        target = Target(request.getfixturevalue("rabbitmq"))
-        yield target
-        target.clear_alarm()
-    else:
-        with EmbeddedBroker() as embedded:
-            yield Target(embedded)
+def test_a_coroutine_function_is_no_handler(channel: Channel) -> None:
+    async def on_message(*_: object) -> None:
+        """Do nothing: nobody would await it."""
+
+    with pytest.raises(TypeError, match=r"plain functions; pika[.]aio takes coroutine functions"):
+        channel.basic_consume("queue", on_message)
+    assert channel.is_open
+    assert not channel.consumer_tags
 
 
 def test_an_alarm(target: Target) -> None:
@@ -235,19 +228,18 @@ def test_publishing_more_than_the_network_takes(target: Target) -> None:
         target.raise_alarm()
         with pytest.raises(exceptions.AMQPTimeoutError, match=r"sending was not over within 0.2 seconds"):
             while before < 100:
-                before += 1
                 channel.basic_publish("", queue, body, timeout=0.2)
+                before += 1
 
         def publish() -> None:
             for _ in range(3):
                 channel.basic_publish("", queue, body)
 
         publishing = Running(publish)
-        time.sleep(0.1)
-        assert publishing.thread.is_alive()
+        eventually(lambda: waits(publishing.thread))
         target.clear_alarm()
         publishing.result()
-        # What took too long goes out all the same. RabbitMQ may answer before it has put everything into the queue.
+        # What found no room is not among them. RabbitMQ may answer before it has put everything into the queue.
         eventually(lambda: channel.queue_declare(queue, passive=True).method.message_count == before + 3)
 
 
@@ -270,13 +262,13 @@ def test_time_is_bounded() -> None:
 
 
 def test_a_message_that_comes_too_late_goes_back() -> None:
-    rejected = threading.Event()
+    rejected, late = threading.Event(), threading.Event()
 
     def script(session: Session) -> None:
         session.open()
         number = session.open_channel()
         session.expect(spec.Basic.Get)
-        time.sleep(0.2)
+        assert late.wait(PATIENCE)
         session.send(content(number, spec.Basic.GetOk(5, False, "", "queue", 0), b"body"))
         found = session.expect(spec.Basic.Reject)
         assert (found.method.delivery_tag, found.method.requeue) == (5, True)
@@ -287,14 +279,17 @@ def test_a_message_that_comes_too_late_goes_back() -> None:
         channel = connection.channel()
         with pytest.raises(exceptions.AMQPTimeoutError, match=r"basic\.get"):
             channel.basic_get("queue", timeout=0.05)
+        late.set()
         assert rejected.wait(PATIENCE)
 
 
 def test_a_channel_that_is_opened_too_late_is_closed() -> None:
+    late = threading.Event()
+
     def script(session: Session) -> None:
         session.open()
         asked = session.expect(spec.Channel.Open)
-        time.sleep(0.2)
+        assert late.wait(PATIENCE)
         session.send(method(asked.channel_number, spec.Channel.OpenOk()))
         session.expect(spec.Channel.Close, spec.Channel.CloseOk())
         assert session.open_channel() == 1
@@ -303,6 +298,7 @@ def test_a_channel_that_is_opened_too_late_is_closed() -> None:
     with scripted_broker(script) as peer, pika.connect(at(peer.port)) as connection:
         with pytest.raises(exceptions.AMQPTimeoutError, match=r"channel\.open"):
             connection.channel(timeout=0.05)
+        late.set()
         eventually(lambda: not connection._link.channels)
         connection.channel(1)
 
@@ -328,3 +324,32 @@ def test_the_broker_closes_while_many_wait() -> None:
         # Each has one of its own, with its own traceback.
         assert len({id(error) for error in raised}) == 5
         connection.close()
+
+
+def test_a_function_that_chooses_the_heartbeat_can_look_at_the_connection(broker: Broker) -> None:
+    seen: list[object] = []
+
+    def choose(connection: pika.Connection, proposed: int) -> int:
+        seen.extend((repr(connection), connection.is_open, connection.is_closed, connection.is_blocked))
+        return 17
+
+    parameters = pika.URLParameters(broker.url)
+    parameters.heartbeat = choose
+    with pika.connect(parameters, name="curious") as connection:
+        assert seen == ["<Connection 'curious' CONNECTING>", False, False, False]
+        assert connection.is_open
+        assert re.fullmatch(r"<Connection 'curious' to \S+ OPEN>", repr(connection))
+
+
+def test_what_can_be_no_credentials_is_refused_before_anything_else() -> None:
+    # Nobody listens there: it does not come to that.
+    for refused in (5, "guest:guest"):
+        with pytest.raises(TypeError, match=f"takes as credentials .* but got {type(refused).__name__}"):
+            pika.connect(at(free_port()), credentials=refused)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_called_back_is_refused(connection: pika.Connection) -> None:
+    with pytest.raises(TypeError, match=r"^callback must be callable, but got 5$"):
+        connection.add_on_close_callback(5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^on_message_callback must be callable, but got None$"):
+        connection.channel().basic_consume("q", None)  # type: ignore[arg-type]

@@ -13,13 +13,14 @@ import pytest
 
 import pika
 from pika import exceptions, spec
-from pika.client.queues import MESSAGES
+from pika.client.inbox import MOST_MESSAGES
 from pika.client.threaded_channel import Channel
 from tests.support.bounded import PATIENCE, Running, bounded, eventually
 from tests.support.encoding import method
 from tests.support.memory import free_forgotten
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, delivery, scripted_broker
+from tests.support.threaded import ready
 
 
 def fill(channel: Channel, queue: str, count: int, size: int = 0) -> None:
@@ -27,10 +28,6 @@ def fill(channel: Channel, queue: str, count: int, size: int = 0) -> None:
     with channel.connection.channel() as other, other.publisher() as publisher:
         for number in range(count):
             publisher.publish(b"%d" % number + b" " * size, routing_key=queue)
-
-
-def ready(channel: Channel, queue: str) -> int:
-    return channel.queue_declare(queue, passive=True).method.message_count
 
 
 class Seen:
@@ -365,7 +362,7 @@ def test_prefetch(broker: Broker, queue: str) -> None:
 
 
 def test_a_full_inbox_pauses_reading_and_answers_still_come(channel: Channel, queue: str) -> None:
-    count = 4 * MESSAGES
+    count = 4 * MOST_MESSAGES
     fill(channel, queue, count, size=4096)
     seen: list[bytes] = []
     begun, go_on = threading.Event(), threading.Event()
@@ -381,17 +378,17 @@ def test_a_full_inbox_pauses_reading_and_answers_still_come(channel: Channel, qu
     channel.basic_consume(queue, on_message, auto_ack=True)
     assert begun.wait(PATIENCE)
     (inbox,) = channel._book.inboxes
-    eventually(lambda: len(inbox.items) >= MESSAGES)
+    eventually(lambda: len(inbox.items) >= MOST_MESSAGES)
     time.sleep(0.3)
     # A read is 128 KiB, and what was in it is kept.
-    assert len(inbox.items) < 2 * MESSAGES
+    assert len(inbox.items) < 2 * MOST_MESSAGES
     go_on.set()
     eventually(lambda: len(seen) == count)
     assert seen == [b"%d" % number + b" " * 4096 for number in range(count)]
 
 
 def test_a_full_inbox_of_a_loop(channel: Channel, queue: str) -> None:
-    count = 3 * MESSAGES
+    count = 3 * MOST_MESSAGES
     fill(channel, queue, count)
 
     def loop() -> int:

@@ -10,8 +10,8 @@ import pytest
 
 import pika
 from pika import exceptions
-from tests.adapters.test_blocking_cuts import HANDSHAKE, ORDER, Limits, Sessions, check
 from tests.support.bounded import PATIENCE, bounded
+from tests.support.cuts import HANDSHAKE, ORDER, Limits, RunSessions, check
 
 
 def use(port: int, over: list[str]) -> None:
@@ -75,7 +75,7 @@ def run(connection: pika.Connection, over: list[str]) -> None:
         raise ended[-1]
 
 
-class ThreadedSessions(Sessions):
+class ThreadedSessions(RunSessions):
     """Runs the session with pika.Connection."""
 
     def run(self, limits: Limits) -> tuple[list[str], BaseException | None]:

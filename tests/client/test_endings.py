@@ -241,6 +241,19 @@ def test_ending_in_a_signal_handler(
 
 
 @needs_signals
+def test_what_interrupts_a_loop_stands_alone(channel: Channel, queue: str) -> None:
+    """Its traceback begins with nothing of the library's own."""
+
+    def interrupt() -> None:
+        raise InterruptedError("enough")
+
+    with pytest.raises(InterruptedError, match="enough") as caught, on_signal(interrupt, 0.3):
+        for _ in channel.consume(queue):
+            pytest.fail("there are no messages")
+    assert caught.value.__context__ is None
+
+
+@needs_signals
 def test_what_a_signal_handler_cannot_wait_for(
     connection: pika.Connection, channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,9 +332,11 @@ last_word()
     ),
     "while another thread waits": (
         """
+idle = channel.queue_declare("", exclusive=True).method.queue
+threading.Thread(target=lambda: list(channel.consume(idle, timeout=None)), daemon=True).start()
+while not channel.consumer_tags:
+    time.sleep(0.01)
 threading.Thread(target=channel.start_consuming, daemon=True).start()
-threading.Thread(target=lambda: next(channel.consume("", timeout=None)), daemon=True).start()
-time.sleep(0.1)
 last_word()
 """,
         0,
@@ -452,12 +467,21 @@ def test_ctrl_c_ends_a_wait(wait: str) -> None:
         session.hold()
 
     program = f"""
-import sys, time, pika
+import sys, threading, time, pika
+from pika.client.threaded_waiting import Gate
+
+def tell():
+    frame = None
+    while frame is None or frame.f_code is not Gate.wait.__code__:
+        time.sleep(0.01)
+        frame = sys._current_frames()[threading.main_thread().ident]
+    print("waiting", flush=True)
+
 connection = pika.connect(pika.ConnectionParameters("127.0.0.1", int(sys.argv[1])))
 channel = connection.channel()
 publisher, small = channel.publisher(), channel.publisher(max_in_flight=1)
 channel.basic_consume("queue", lambda *_: None, consumer_tag="mine")
-print("waiting")
+threading.Thread(target=tell, daemon=True).start()
 try:
     {WAITS[wait]}
 except KeyboardInterrupt:
@@ -467,7 +491,6 @@ except KeyboardInterrupt:
 """
     with scripted_broker(script) as peer, running(program, str(peer.port)) as child:
         assert child.read() == "waiting"
-        time.sleep(0.5)
         began = time.monotonic()
         os.kill(child.pid, signal.SIGINT)
         assert child.read().startswith("interrupted")

@@ -5,31 +5,23 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import os
 import threading
-from collections.abc import Iterator
+import time
 from typing import Callable
 
 import pytest
 
 import pika
 from pika import exceptions
-from pika.broker import Broker
 from pika.client import Channel
-from tests.support.bounded import PATIENCE, Running, eventually
-from tests.support.interrupt import interrupted_after
+from tests.support.bounded import EVERY_LINE, PATIENCE, Running, eventually
+from tests.support.interrupt import Interruption, interrupted_after
 
 # Leaving a loop is what a generator does when it is collected; what is raised there, Python tells as a warning.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 # Every line in `make torture`; otherwise one in so many, which is no divisor of any loop's length.
-STEP = 1 if "PIKA_TEST_EVERY_LINE" in os.environ else 7
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with Broker() as broker:
-        yield broker.url
+STEP = 1 if EVERY_LINE else 7
 
 
 def publish(channel: Channel, queue: str) -> None:
@@ -82,12 +74,9 @@ OPERATIONS: list[Callable[[Channel, str], None]] = [
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_interrupted_at_any_line(operation: Callable[[Channel, str], None], url: str) -> None:
-    connection = pika.connect(url)
-    try:
-        for lines in itertools.count(0, STEP):
-            if not connection.is_open:
-                connection.close()
-                connection = pika.connect(url)
+    for lines in itertools.count(0, STEP):
+        # A new one each time: the more channels a connection has, the more lines it runs to open another.
+        with pika.connect(url) as connection:
             channel = connection.channel()
             queue = channel.queue_declare("", exclusive=True).method.queue
             # A block that is left by the interruption may find the connection gone.
@@ -96,8 +85,19 @@ def test_interrupted_at_any_line(operation: Callable[[Channel, str], None], url:
             if not countdown.came:
                 break
             check(connection, channel, queue)
-    finally:
-        connection.close()
+
+
+def test_an_interrupted_close_closes(url: str) -> None:
+    for lines in itertools.count(0, STEP):
+        with pika.connect(url) as connection:
+            channel = connection.channel()
+            with interrupted_after(lines) as countdown:
+                channel.close()
+            if not countdown.came:
+                break
+            # Before its first line there is nobody who could.
+            if lines > 2:
+                eventually(lambda: channel.is_closed)  # noqa: B023  called before it goes on
 
 
 @pytest.mark.parametrize("operation", [declare, open_and_close])
@@ -108,6 +108,8 @@ def test_others_send_nothing_that_is_half_done(operation: Callable[[Channel, str
         with pytest.raises(exceptions.AMQPError) as raised:
             while True:
                 channel.basic_publish("", "nowhere", b"message")
+                # Less than the signal handler takes.
+                time.sleep(0.0005)
         return str(raised.value)
 
     for lines in itertools.count(0, STEP):
@@ -178,6 +180,78 @@ def test_an_interrupted_channel_is_closed(url: str) -> None:
                         break
     finally:
         connection.close()
+
+
+def test_an_interrupted_close_is_no_half_closed_connection(url: str) -> None:
+    """It has not begun, or it goes on, or the connection has ended over it: nobody need wait for a time limit."""
+    for lines in itertools.count(0, STEP):
+        connection = pika.connect(url)
+        connection.channel()
+        with interrupted_after(lines) as countdown:
+            connection.close(timeout=10 * PATIENCE)
+        if not connection.is_open:
+            eventually(functools.partial(getattr, connection, "is_closed"))
+        connection.close()
+        if not countdown.came:
+            break
+
+
+def test_a_close_whose_sending_is_interrupted(url: str) -> None:
+    connection = pika.connect(url)
+    interrupt_writing(connection)
+    with pytest.raises(Interruption):
+        connection.close()
+    eventually(lambda: connection.is_closed)
+
+
+def test_an_interrupted_message_that_waits_its_turn_is_counted_once(url: str) -> None:
+    for lines in itertools.count():
+        with pika.connect(url) as connection:
+            channel = connection.channel()
+            publisher = channel.publisher()
+            # So it is for a signal handler that comes while another message is under way.
+            channel._rules._transmitting = True
+            with interrupted_after(lines) as countdown:
+                publisher.publish(b"message")
+            connection.close(timeout=0.1)
+            assert publisher.in_flight >= 0
+        if not countdown.came:
+            break
+
+
+def test_interrupted_while_a_loop_sends_what_it_has_held_back(url: str) -> None:
+    """Before it waits for the next message it sends the acknowledgements that were to go together."""
+    for _ in range(5):
+        with pika.connect(url) as connection:
+            channel = connection.channel()
+            queue = channel.queue_declare("", exclusive=True).method.queue
+            for _ in range(3):
+                channel.basic_publish("", queue, b"message")
+            with pytest.raises(Interruption):
+                acknowledge(connection, channel, queue)
+            check(connection, channel, queue)
+
+
+def acknowledge(connection: pika.Connection, channel: Channel, queue: str) -> None:
+    """Loop over three messages; what is sent for the loop behind the last one is interrupted."""
+    for number, message in enumerate(channel.consume(queue), 1):
+        message.ack()
+        if number == 3:
+            interrupt_writing(connection)
+
+
+def interrupt_writing(connection: pika.Connection) -> None:
+    """Raise Interruption, once, when this thread has begun to write."""
+    stream, this_thread = connection._link.stream, threading.current_thread()
+    write = stream.write
+
+    def interrupted(data: bytes) -> bool:
+        if threading.current_thread() is this_thread:
+            stream.write = write  # type: ignore[method-assign]
+            raise Interruption
+        return write(data)
+
+    stream.write = interrupted  # type: ignore[method-assign,assignment]
 
 
 def check(connection: pika.Connection, channel: Channel, queue: str) -> None:

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
 import pika
-from pika import spec
-from pika.broker import Broker as EmbeddedBroker
-from pika.client.queues import MESSAGES
+from pika import frame, spec
+from pika.client import threaded_io
+from pika.client.inbox import MOST_MESSAGES
 from pika.client.threaded_channel import Channel
 from tests.support.bounded import PATIENCE, eventually, side_by_side
-from tests.support.brokers import BOTH, Target
+from tests.support.brokers import Target
+from tests.support.encoding import method
+from tests.support.scripted_broker import START, Session, delivery, scripted_broker
 
 HEARTBEAT = 1
-
-
-@pytest.fixture(params=BOTH)
-def target(request: pytest.FixtureRequest) -> Iterator[Target]:
-    """A broker; each test opens connections with a heartbeat of its own."""
-    if request.param == "rabbitmq":
-        yield Target(request.getfixturevalue("rabbitmq"))
-    else:
-        with EmbeddedBroker() as embedded:
-            yield Target(embedded)
 
 
 def connect(target: Target) -> pika.Connection:
@@ -57,7 +48,7 @@ def full_inbox(target: Target) -> None:
     with connect(target) as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
-        count = 8 * MESSAGES
+        count = 8 * MOST_MESSAGES
         with channel.publisher() as publisher:
             for _ in range(count):
                 publisher.publish(bytes(4096), routing_key=queue)
@@ -96,6 +87,88 @@ def idle(target: Target) -> None:
     with connect(target) as connection:
         time.sleep(4 * HEARTBEAT)
         connection.channel().queue_declare("", exclusive=True)
+
+
+def test_heartbeats_while_the_broker_opens_the_virtual_host() -> None:
+    def script(session: Session) -> None:
+        session.expect_header()
+        session.send(method(0, START))
+        session.expect(spec.Connection.StartOk, spec.Connection.Tune(2047, 131072, HEARTBEAT))
+        session.expect(spec.Connection.TuneOk)
+        session.expect(spec.Connection.Open)
+        while not isinstance(session.receive(), frame.Heartbeat):
+            pass
+        session.send(method(0, spec.Connection.OpenOk()))
+        session.close_politely()
+
+    with scripted_broker(script) as peer:
+        parameters = pika.ConnectionParameters("127.0.0.1", peer.port, heartbeat=HEARTBEAT, stack_timeout=PATIENCE)
+        with pika.connect(parameters) as connection:
+            assert connection.is_open
+
+
+def test_the_end_of_an_alarm_behind_what_nobody_has_room_for() -> None:
+    """It came in time, but nothing is read while the handler does not keep up."""
+    sent, late = threading.Event(), threading.Event()
+
+    def script(session: Session) -> None:
+        session.open()
+        session.open_channel()
+        number, tag = session.accept_consumer()
+        session.send(method(0, spec.Connection.Blocked("low on memory")))
+        session.send(*(delivery(number, tag, count, bytes(200)) for count in range(1, 3001)))
+        eventually(paused.is_set)
+        session.send(*(delivery(number, tag, count, bytes(200)) for count in range(3001, 4001)))
+        session.send(method(0, spec.Connection.Unblocked()))
+        sent.set()
+        session.close_politely()
+
+    paused = threading.Event()
+    with scripted_broker(script) as peer:
+        parameters = pika.ConnectionParameters("127.0.0.1", peer.port, blocked_connection_timeout=2)
+        with pika.connect(parameters) as connection:
+            connection.add_on_connection_unblocked_callback(lambda *_: late.set())
+            connection.add_on_close_callback(lambda *_: late.set())
+            connection.channel().basic_consume("queue", lambda *_: late.wait(PATIENCE), auto_ack=True)
+            eventually(lambda: connection._link.io.paused)
+            paused.set()
+            assert sent.wait(PATIENCE)
+            assert late.wait(PATIENCE)
+            assert connection.is_open
+            assert not connection.is_blocked
+
+
+def test_consumers_that_wait_for_each_other_are_told_of(
+    connection: pika.Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler waits for what comes behind more than has room: once, a warning says what would help."""
+    monkeypatch.setattr(threaded_io, "PAUSE_TO_TELL_OF", 0.1)
+    setup, answering = connection.channel(), connection.channel()
+    work, answers = (setup.queue_declare("", exclusive=True).method.queue for _ in range(2))
+    with setup.publisher() as publisher:
+        for _ in range(3 * MOST_MESSAGES):
+            publisher.publish(bytes(1000), routing_key=work)
+    answered = threading.Event()
+
+    def on_message(*_: object) -> None:
+        if not answered.is_set():
+            eventually(lambda: connection._link.io.paused)
+            answering.basic_publish("", answers, b"")
+            answered.wait(PATIENCE)
+
+    answering.basic_consume(answers, lambda *_: answered.set(), auto_ack=True)
+    tag = connection.channel().basic_consume(work, on_message, auto_ack=True)
+
+    def told() -> int:
+        texts = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        return sum(tag in text and "prefetch" in text for text in texts)
+
+    eventually(told)
+    time.sleep(0.5)
+    assert told() == 1
+    # Whoever waits for an answer has the others' read too.
+    setup.queue_declare(answers, passive=True)
+    assert answered.wait(PATIENCE)
 
 
 @pytest.mark.slow

@@ -9,9 +9,10 @@ import pytest
 
 import pika
 from pika import exceptions, spec
-from pika.client.message import Message
 from pika.client.threaded_channel import Channel
+from pika.client.threaded_message import Message
 from tests.support.bounded import eventually
+from tests.support.threaded import ready
 
 
 def received(channel: Channel, queue: str, body: bytes = b"body", auto_ack: bool = False) -> Message:
@@ -21,10 +22,6 @@ def received(channel: Channel, queue: str, body: bytes = b"body", auto_ack: bool
     message = eventually(lambda: channel.basic_get(queue, auto_ack))
     assert message is not None
     return message
-
-
-def ready(channel: Channel, queue: str) -> int:
-    return channel.queue_declare(queue, passive=True).method.message_count
 
 
 def test_what_it_tells(channel: Channel, queue: str) -> None:

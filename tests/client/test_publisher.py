@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import random
 import re
 import threading
-import time
 
 import pytest
 
 import pika
-from pika import exceptions, frame, spec
-from pika.client import publisher as shared
+from pika import exceptions, spec
+from pika.broker import Broker as EmbeddedBroker
+from pika.client import confirming
 from pika.client.threaded_channel import Channel
 from pika.client.threaded_publisher import Confirmation
 from tests.support.bounded import PATIENCE, Running, eventually, side_by_side
+from tests.support.brokers import at
 from tests.support.encoding import content, method
+from tests.support.fates import Fates
 from tests.support.scripted_broker import Session, scripted_broker
+from tests.support.threaded import ready, waits
 
 NOBODY = "no such queue"
-
-
-def ready(channel: Channel, queue: str) -> int:
-    return channel.queue_declare(queue, passive=True).method.message_count
 
 
 def test_confirmed(channel: Channel, queue: str) -> None:
@@ -159,18 +157,11 @@ def test_unknown_when_the_channel_dies(channel: Channel) -> None:
 # Against a script
 
 
-def publish_ok(session: Session) -> int:
-    session.open()
-    number = session.open_channel()
-    session.expect(spec.Confirm.Select, spec.Confirm.SelectOk())
-    return number
-
-
 def test_the_limit_is_kept_and_time_is_bounded() -> None:
     go_on = threading.Event()
 
     def script(session: Session) -> None:
-        number = publish_ok(session)
+        number = session.open_for_confirms()
         for _ in range(3):
             session.expect(spec.Basic.Publish)
         go_on.wait(PATIENCE)
@@ -179,7 +170,7 @@ def test_the_limit_is_kept_and_time_is_bounded() -> None:
         session.send(method(number, spec.Basic.Ack(4, True)))
         session.close_politely()
 
-    with scripted_broker(script) as peer, pika.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+    with scripted_broker(script) as peer, pika.connect(at(peer.port)) as connection:
         publisher = connection.channel().publisher(max_in_flight=3)
         confirmations = [publisher.publish(b"%d" % number) for number in range(3)]
         with pytest.raises(exceptions.AMQPTimeoutError, match="room for a message"):
@@ -189,11 +180,35 @@ def test_the_limit_is_kept_and_time_is_bounded() -> None:
         with pytest.raises(exceptions.AMQPTimeoutError, match="confirming all messages"):
             publisher.wait(timeout=0.05)
         publishing = Running(lambda: publisher.publish(b"fourth"))
-        time.sleep(0.1)
-        assert publishing.thread.is_alive()
+        eventually(lambda: waits(publishing.thread))
         go_on.set()
         publishing.result().result()
         publisher.wait()
+
+
+def test_what_is_refused_when_nobody_waits_for_it_any_more() -> None:
+    """A wait that is given up is no look at the outcome: the end of the block tells."""
+    go_on = threading.Event()
+
+    def script(session: Session) -> None:
+        number = session.open_for_confirms()
+        for _ in range(2):
+            session.expect(spec.Basic.Publish)
+        go_on.wait(PATIENCE)
+        session.send(method(number, spec.Basic.Nack(2, True)))
+        session.close_politely()
+
+    with scripted_broker(script) as peer, pika.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+        publisher = connection.channel().publisher()
+        given_up, called_back = publisher.publish(b"given up"), publisher.publish(b"called back")
+        called_back.add_done_callback(lambda _: None)
+        for confirmation in (given_up, called_back):
+            with pytest.raises(exceptions.AMQPTimeoutError):
+                confirmation.result(timeout=0.05)
+        go_on.set()
+        with pytest.raises(exceptions.NackError) as caught:
+            publisher.wait()
+        assert [message.body for message in caught.value.messages] == [b"given up"]
 
 
 @pytest.mark.parametrize("limit", [1, 7, 100])
@@ -220,18 +235,18 @@ def test_all_who_wait_for_room_hear_of_the_end() -> None:
     waiting = threading.Event()
 
     def script(session: Session) -> None:
-        number = publish_ok(session)
+        number = session.open_for_confirms()
         session.expect(spec.Basic.Publish)
         waiting.wait(PATIENCE)
         session.send(method(number, spec.Channel.Close(406, "PRECONDITION_FAILED - so", 0, 0)))
         session.expect(spec.Channel.CloseOk)
         session.close_politely()
 
-    with scripted_broker(script) as peer, pika.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+    with scripted_broker(script) as peer, pika.connect(at(peer.port)) as connection:
         publisher = connection.channel().publisher(max_in_flight=1)
         publisher.publish(b"never confirmed")
         threads = [Running(lambda: publisher.publish(b"")) for _ in range(100)]
-        time.sleep(0.2)
+        eventually(lambda: all(waits(one.thread) for one in threads))
         waiting.set()
         for thread in threads:
             with pytest.raises(exceptions.ChannelWrongStateError, match="406"):
@@ -240,49 +255,14 @@ def test_all_who_wait_for_room_hear_of_the_end() -> None:
 
 def test_ten_thousand_outcomes_each_of_its_own_message() -> None:
     count = 10_000
-    random_numbers = random.Random(7)
-    fates = [random_numbers.choice("aaaaanr") for _ in range(count)]
+    fates = Fates(count)
 
-    def script(session: Session) -> None:
-        number = publish_ok(session)
-        pending: list[int] = []
-        tag = 0
-        while tag < count:
-            found = session.receive()
-            if not (isinstance(found, frame.Method) and isinstance(found.method, spec.Basic.Publish)):
-                continue
-            _, body = session.expect_content()
-            tag += 1
-            assert body == b"%d" % (tag - 1)
-            if fates[tag - 1] == "r":
-                returned = spec.Basic.Return(312, "NO_ROUTE", "", found.method.routing_key)
-                session.send(content(number, returned, body))
-            pending.append(tag)
-            if len(pending) >= 50 or tag == count:
-                answer(session, number, pending)
-        session.close_politely()
-
-    def answer(session: Session, number: int, pending: list[int]) -> None:
-        # Out of order, or several with one ack, as they come.
-        run: list[int] = []
-        answers = []
-        for tag in pending:
-            kind = spec.Basic.Nack if fates[tag - 1] == "n" else spec.Basic.Ack
-            if run and random_numbers.random() < 0.5:
-                answers.append(kind(tag))
-            else:
-                run.append(tag)
-                answers.append(kind(tag))
-        random_numbers.shuffle(answers)
-        session.send(*(method(number, one) for one in answers))
-        pending.clear()
-
-    with scripted_broker(script) as peer, pika.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+    with scripted_broker(fates.script) as peer, pika.connect(at(peer.port)) as connection:
         publisher = connection.channel().publisher(max_in_flight=1000, mandatory=True)
         confirmations = [publisher.publish(b"%d" % number, routing_key="key") for number in range(count)]
         for number, confirmation in enumerate(confirmations):
             error = confirmation.exception(timeout=PATIENCE)
-            fate = fates[number]
+            fate = fates.letters[number]
             if fate == "a":
                 assert error is None
             else:
@@ -294,7 +274,7 @@ def test_ten_thousand_outcomes_each_of_its_own_message() -> None:
 
 def test_failures_of_all_kinds_at_once() -> None:
     def script(session: Session) -> None:
-        number = publish_ok(session)
+        number = session.open_for_confirms()
         for _ in range(3):
             session.expect(spec.Basic.Publish)
         returned = spec.Basic.Return(312, "NO_ROUTE", "", "key")
@@ -306,7 +286,7 @@ def test_failures_of_all_kinds_at_once() -> None:
         session.expect(spec.Channel.CloseOk)
         session.close_politely()
 
-    with scripted_broker(script) as peer, pika.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+    with scripted_broker(script) as peer, pika.connect(at(peer.port)) as connection:
         publisher = connection.channel().publisher(mandatory=True)
         for number in range(3):
             publisher.publish(b"%d" % number, routing_key="key")
@@ -320,10 +300,31 @@ def test_failures_of_all_kinds_at_once() -> None:
 
 
 def test_more_failures_than_are_kept(monkeypatch: pytest.MonkeyPatch, channel: Channel) -> None:
-    monkeypatch.setattr(shared, "FAILURES_KEPT", 5)
+    monkeypatch.setattr(confirming, "FAILURES_KEPT", 5)
     publisher = channel.publisher(mandatory=True)
     for number in range(8):
         publisher.publish(b"%d" % number, routing_key=NOBODY)
     with pytest.raises(exceptions.UnroutableError) as caught:
         publisher.wait()
     assert len(caught.value.messages) == 5
+
+
+# While the network is full
+
+
+def test_what_finds_no_room_was_not_published() -> None:
+    with EmbeddedBroker() as broker, pika.connect(broker.url) as connection:
+        channel, by_hand = connection.channel(), connection.channel()
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        publisher = channel.publisher(max_in_flight=10_000)
+        broker.block()
+        confirmations = []
+        with pytest.raises(exceptions.AMQPTimeoutError, match="sending"):
+            while True:
+                confirmations.append(publisher.publish(bytes(500_000), routing_key=queue, timeout=0.1))
+        with pytest.raises(exceptions.AMQPTimeoutError, match="sending"):
+            by_hand.basic_publish("", queue, bytes(500_000), timeout=0.1)
+        broker.unblock()
+        publisher.wait()
+        assert [confirmation.exception() for confirmation in confirmations] == [None] * len(confirmations)
+        assert ready(channel, queue) == len(confirmations)

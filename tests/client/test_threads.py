@@ -12,12 +12,13 @@ import pytest
 
 import pika
 from pika import spec
+from pika.client import inbox as inboxes
 from pika.client.threaded_channel import Channel
-from tests.support.bounded import bounded, eventually, side_by_side
+from tests.support.bounded import EVERY_LINE, bounded, eventually, side_by_side
 from tests.support.rabbitmq import Broker
 
 #: Seconds; a minute in `make torture`.
-LONG = 60.0 if "PIKA_TEST_EVERY_LINE" in os.environ else 3.0
+LONG = 60.0 if EVERY_LINE else 3.0
 THREADS = 32
 
 
@@ -99,6 +100,33 @@ class Storm:
 
 def test_everything_at_once(connection: pika.Connection) -> None:
     bounded(Storm(connection).run, LONG + 120)
+
+
+def test_an_inbox_that_is_emptied_while_it_is_found_full(
+    channel: Channel, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading goes on, though nobody is left who would say that there is room again."""
+    holds = inboxes.Inbox.holds
+
+    def and_is_emptied(inbox: inboxes.Inbox, share: float = 1.0) -> bool:
+        full = bool(holds(inbox, share))
+        if full and threading.current_thread().name.startswith("pika-io"):
+            eventually(lambda: not inbox.items)
+        return full
+
+    monkeypatch.setattr(inboxes.Inbox, "holds", and_is_emptied)
+    monkeypatch.setattr(inboxes, "MOST_OCTETS", 100_000)
+    channel.basic_qos(prefetch_count=1)
+    for _ in range(3):
+        channel.basic_publish("", queue, bytes(120_000))
+    handled: list[bytes] = []
+
+    def on_message(own: Channel, method: spec.Basic.Deliver, _properties: object, body: bytes) -> None:
+        handled.append(body)
+        own.basic_ack(method.delivery_tag)
+
+    channel.basic_consume(queue, on_message)
+    eventually(lambda: len(handled) == 3)
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ from typing import Any
 
 import pika
 from pika import exceptions, spec
-from pika.client.message import Message as ClientMessage
 from pika.client.threaded_channel import Channel
+from pika.client.threaded_message import Message as ClientMessage
 from tests.contract import drivers
 from tests.contract.drivers import Arguments, Cancelled, Message
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -12,6 +13,8 @@ from typing import Any, Callable, Generic, TypeVar
 T = TypeVar("T")
 
 PATIENCE = 60.0
+#: Whether all is tried that could go wrong, however long it takes: in `make torture`.
+EVERY_LINE = "PIKA_TEST_EVERY_LINE" in os.environ
 
 
 class Running(Generic[T]):

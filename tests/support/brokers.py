@@ -27,6 +27,8 @@ class Target:
     def __init__(self, broker: EmbeddedBroker | Broker) -> None:
         self.broker = broker
         self.url = broker.url
+        #: Whether it takes no more messages.
+        self.is_alarmed = False
 
     def parameters(self, **attributes: Any) -> pika.URLParameters:
         """Return new connection parameters for it, with `attributes` set on them."""
@@ -41,6 +43,7 @@ class Target:
 
     def raise_alarm(self) -> None:
         """Have it take no more messages."""
+        self.is_alarmed = True
         if isinstance(self.broker, EmbeddedBroker):
             self.broker.block("low on memory")
         else:
@@ -48,7 +51,17 @@ class Target:
 
     def clear_alarm(self) -> None:
         """Have it take messages again."""
+        self.is_alarmed = False
         if isinstance(self.broker, EmbeddedBroker):
             self.broker.unblock()
         else:
             self.broker.ctl("set_vm_memory_high_watermark", _WATERMARK)
+
+
+def at(port: int, **options: Any) -> pika.ConnectionParameters:
+    """Return the parameters of a broker on a port of this machine.
+
+    :param port: the port
+    :param options: more of the parameters
+    """
+    return pika.ConnectionParameters("127.0.0.1", port, **options)

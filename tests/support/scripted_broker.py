@@ -107,6 +107,13 @@ class Session:
         """Let the client open a channel, and return its number."""
         return self.expect(spec.Channel.Open, spec.Channel.OpenOk()).channel_number
 
+    def open_for_confirms(self) -> int:
+        """Let the client open a connection and a channel with confirms, and return the number of that."""
+        self.open()
+        number = self.open_channel()
+        self.expect(spec.Confirm.Select, spec.Confirm.SelectOk())
+        return number
+
     def accept_consumer(self, *behind: bytes) -> tuple[int, str]:
         """Let the client consume.
 

@@ -31,7 +31,9 @@ from pika.transport.errors import (
 )
 from pika.transport.stream import Ready, Stream
 from pika.transport.tls import TLS
+from tests.support.bounded import Running
 from tests.support.certificates import Authority, Certificate
+from tests.support.interrupt import interrupted_after
 from tests.support.memory import traced
 from tests.support.peer import Peer, PeerSocket, free_port
 
@@ -566,6 +568,25 @@ def test_wait_says_what_is_the_case(pair: Pair) -> None:
     while not stream.wait(0) & Ready.WRITE:
         other.recv(MIB)
     assert stream.wait(20) == Ready.READ | Ready.WRITE
+
+
+def test_a_wake_that_was_interrupted_keeps_no_other_from_waking(pair: Pair) -> None:
+    stream = pair.stream
+    stream.wait(0)
+    lines, came = 0, True
+    while came:
+        waiting = Running(lambda: stream.wait(20))
+        # Most likely it waits by now; if it does not, there is nothing to see.
+        time.sleep(0.02)
+        with interrupted_after(lines) as countdown:
+            stream.wake()
+        came, lines = countdown.came, lines + 1
+        began = time.monotonic()
+        stream.wake()
+        assert waiting.result() == Ready.WOKEN
+        assert time.monotonic() - began < 15
+        stream.wait(0)
+    assert lines > 3
 
 
 def test_wake_before_during_and_after_a_wait(pair: Pair) -> None:

@@ -10,12 +10,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Callable
 
 from pika import exceptions
-from pika.client.queues import Inbox, Item
+from pika.client.inbox import HANDLER_RAISED, Inbox, Item
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from pika.client.link import Link
+    from pika.client.threaded_link import Link
 
 LOGGER = logging.getLogger(__name__)
 
@@ -189,12 +189,7 @@ def hand_out(link: Link, inbox: Inbox, item: Item) -> None:
     try:
         consumer.handler(consumer.handler_channel, delivery.method, delivery.properties, delivery.body)
     except BaseException:  # the thread goes on: SystemExit in it would end nothing but the handling of messages
-        LOGGER.exception(
-            "The handler of consumer %r raised; the message with delivery tag %s stays unacknowledged unless the "
-            "handler settled it: use message.process(), or acknowledge and reject in try and except",
-            consumer.tag,
-            delivery.method.delivery_tag,
-        )
+        LOGGER.exception(HANDLER_RAISED, consumer.tag, delivery.method.delivery_tag)
 
 
 class Crew:

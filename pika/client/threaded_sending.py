@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from typing import Callable, TypeVar
+from typing import Callable
 
 from pika import exceptions, protocol
 from pika.client.session import Session
-from pika.client.threads import is_inside, is_nested
+from pika.client.threaded_waiting import is_inside, is_nested
 from pika.transport.stream import Stream
-
-T = TypeVar("T")
 
 #: While deliveries are worked off, so many acknowledgements are sent together.
 _ACKS_TOGETHER = 32
@@ -49,21 +47,21 @@ class Sending(Session):
         self.attending = False
         self._held_back = 0
         self._writing = False
-        # Whether the thread that owns the socket knows that there is output for which the kernel has no room.
-        self._writer_called = False
+        #: Whether there is output for which the kernel has no room, as the thread that owns the socket knows: whoever
+        #: makes more should wait before.
+        self.congested = False
 
-    def do(self, operation: Callable[[], object], flush: Callable[[], T]) -> T:
+    def do(self, operation: Callable[[], object], flush: Callable[[], None]) -> None:
         """Carry out an operation that nobody waits for, and send what it makes.
 
         :param operation: the operation
         :param flush: :meth:`flush` or :meth:`flush_soon`
-        :returns: what that returns
         """
         try:
             with self.lock:
                 try:
                     operation()
-                    return flush()
+                    flush()
                 except BaseException as error:
                     self.cut_short(error)
                     raise
@@ -71,32 +69,40 @@ class Sending(Session):
             self.let_go()
             raise
 
+    def settle(self, settle: Callable[[], None]) -> None:
+        """Have messages settled; it is sent soon.
+
+        :param settle: does it; called under the lock
+        """
+        self.do(settle, self.flush_soon)
+
     # Under the lock
 
-    def flush(self) -> bool:
-        """Send what is to be sent, without waiting.
-
-        :returns: whether something waits for the kernel, so that whoever makes more should wait
-        """
+    def flush(self) -> None:
+        """Send what is to be sent, without waiting: see :attr:`congested`."""
         rules, stream = self.rules, self.stream
         self._held_back = 0
         # Who interrupts this, as signal handlers do, leaves its output to it: none overtakes.
-        while rules.output and not self._writing:
-            self._writing = True
-            pieces = rules.data_to_send()
-            if len(pieces) == 1:
-                stream.write(pieces[0])
-            else:
-                stream.write_pieces(pieces)
-            self._writing = False
+        try:
+            while rules.output and not self._writing:
+                self._writing = True
+                pieces = rules.data_to_send()
+                if len(pieces) == 1:
+                    stream.write(pieces[0])
+                else:
+                    stream.write_pieces(pieces)
+                self._writing = False
+        except BaseException as error:
+            # Pieces that were taken out, and perhaps not sent, would be missing.
+            self.cut_short(error)
+            raise
         if not stream.has_output:
-            self._writer_called = False
-            return False
-        if not self._writer_called:
+            self.congested = False
+            return
+        if not self.congested:
             # Once is enough, since its thread waits for room then: it would wake in vain for each message.
-            self._writer_called = True
             stream.wake()
-        return True
+            self.congested = True
 
     def flush_soon(self) -> None:
         """Send an acknowledgement, perhaps together with others that are made meanwhile."""

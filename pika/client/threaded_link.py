@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable, TypeVar
+from typing import Callable, TypeVar
 
 from pika import exceptions, protocol
 from pika.amqp_object import Method
-from pika.client.io_thread import IOThread
-from pika.client.queues import Inbox
-from pika.client.sending import Sending
-from pika.client.session import Callbacks, again
-from pika.client.threads import CallbackThread, Gate, is_inside
+from pika.client.inbox import Inbox
+from pika.client.session import REPLY_TIMEOUT, again
+from pika.client.threaded_io import IOThread
+from pika.client.threaded_sending import Sending
+from pika.client.threaded_waiting import CallbackThread, Gate, is_inside
 from pika.protocol import Reply
 from pika.transport import forks
 from pika.transport.stream import Stream
 
 M = TypeVar("M", bound=Method)
-
-#: Seconds that a call waits for the broker's answer unless said otherwise.
-REPLY_TIMEOUT = 600.0
 
 
 class Link(Sending):
@@ -36,12 +33,10 @@ class Link(Sending):
 
     def __init__(self, rules: protocol.Connection, stream: Stream, blocked_timeout: float | None) -> None:
         super().__init__(rules, stream)
-        self.callbacks = CallbackThread(f"pika-callbacks-{self.peer}")
+        self.callbacks: CallbackThread = CallbackThread(f"pika-callbacks-{self.peer}")
         self.io = IOThread(self, blocked_timeout)
         #: Whether the thread has ended, or is about to, and the socket is closed.
         self.over = False
-        #: Inboxes that hold as much as they may: as long as there is one, nothing is read unless somebody waits.
-        self.full: dict[Inbox, None] = {}
         #: Threads that drain the connection: their own handlers are not waited for.
         self.draining: dict[int, None] = {}
         #: Whether there has ever been a consumer.
@@ -161,7 +156,7 @@ class Link(Sending):
         """Wait until the kernel has taken what was written, if this thread can wait.
 
         :param timeout: seconds; None for :data:`REPLY_TIMEOUT`
-        :raises pika.exceptions.AMQPTimeoutError: when it has not in time; what was written is sent later
+        :raises pika.exceptions.AMQPTimeoutError: when it has not in time; what was written is sent later all the same
         """
         if self.in_the_way():
             return
@@ -217,15 +212,6 @@ class Link(Sending):
 
     # What has come; under the lock
 
-    def call_back(self, callbacks: Callbacks, *arguments: Any) -> None:
-        for callback in tuple(callbacks):
-            self.callbacks.call(callback, *arguments)
-
-    def wake(self, inbox: Inbox) -> None:
-        inbox.wake()
-        if self.full:
-            self.relieve(inbox)
-
     def on_alarm(self, blocked: bool) -> None:
         self.io.on_alarm(blocked)
 
@@ -234,30 +220,24 @@ class Link(Sending):
         """Whether nobody waits for what has to be read: no call, no consumer."""
         return not self._awaiting and not self.consumes
 
-    def after_events(self) -> bool:
+    def after_events(self, delivered: bool) -> bool:
         """Do what is left to do when events were taken.
 
+        :param delivered: whether there were deliveries
         :returns: whether to stop reading for now
         """
-        if self.filled:
-            for inbox in self.filled:
-                if inbox.holds():
-                    self.full[inbox] = None
-            self.filled.clear()
+        if delivered:
             self.attending = True
         elif self.attending:
             self.attending = self._held_back > 0
         if self.rules.output or self.stream.has_output:
             # It is this thread that would be called.
-            self._writer_called = True
+            self.congested = True
             self.flush()
         else:
-            self._writer_called = False
+            self.congested = False
         if self._for_room and not self.stream.has_output:
             self._open_all(self._for_room)
-        if self.full:
-            for inbox in [inbox for inbox in self.full if inbox.over]:
-                del self.full[inbox]
         self.over = self.error is not None
         return bool(self.full) and not self._awaiting
 
@@ -269,7 +249,7 @@ class Link(Sending):
         self._open_all(self._for_rest)
 
     def relieve(self, inbox: Inbox) -> None:
-        """Go on reading if an inbox has been worked off far enough; takes the lock by itself."""
+        # It takes the lock by itself.
         if inbox in self.full and (inbox.over or not inbox.holds(0.5)):
             with self.lock:
                 self.full.pop(inbox, None)
@@ -281,19 +261,21 @@ class Link(Sending):
     def begin_close(self, reply_code: int, reply_text: str, timeout: float) -> None:
         """Close the connection; nothing more is handed out. If the broker does not answer in time, drop it.
 
+        An operation for :meth:`do`, which sends what is left to send of a close that was interrupted, too.
+
         :param reply_code: for the broker's log
         :param reply_text: for the broker's log
         :param timeout: seconds
         """
         if self.over or self.error is not None:
             return
+        # First: whatever interrupts this, it comes to an end.
+        self.io.drop_after(timeout, reply_code, reply_text)
         for book in self.channels.values():
             for consumer in book.consumers.values():
                 consumer.stopped = True
         if self.rules.state is protocol.ConnectionState.OPEN:
             self.rules.close(reply_code, reply_text)
-            self.flush()
-        self.io.drop_after(timeout, reply_code, reply_text)
 
     def on_over(self) -> None:
         """Take note that the thread ends: nobody need wait for anything any more."""
@@ -304,9 +286,7 @@ class Link(Sending):
 
     def _on_fork(self, parent: int) -> None:
         """In a child: be closed, without a word to the broker, which goes on talking to the parent."""
-        error = exceptions.ConnectionWrongStateError(
-            f"The connection belongs to process {parent}; in a child of that it is closed: open one after the fork"
-        )
+        error = forks.closed_in_child(self.peer, parent)
         # Threads that held it, or waited for something, are not here.
         self.lock = threading.RLock()
         self._awaiting.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
@@ -9,11 +10,12 @@ import time
 from typing import TYPE_CHECKING
 
 from pika import exceptions
+from pika.client.inbox import Inbox, stalled
 from pika.transport.stream import READ_LIMIT, Ready
 from pika.transport.timers import Timer, Timers
 
 if TYPE_CHECKING:
-    from pika.client.link import Link
+    from pika.client.threaded_link import Link
 
 LOGGER = logging.getLogger(__name__)
 
@@ -22,6 +24,12 @@ _ACK_DELAY = 0.001
 # So long nothing is read after something was that nobody waits for, such as confirms: each time that this thread gets
 # going, it takes the interpreter away from one that publishes, and gives it back.
 _REST = 0.001
+# When a broker has blocked the connection for too long, what waits to be read is read before it is given up: in so many
+# reads, and looked for again after so many seconds.
+_READS_TO_JUDGE = 64
+_LOOK_AGAIN = 0.05
+#: After so many seconds in which nothing is read since nobody works off what waits, a warning tells why.
+PAUSE_TO_TELL_OF = 5.0
 # What one read takes at most, as long as less arrives: large buffers that are mostly empty scatter the memory that the
 # program's threads allocate meanwhile.
 _LEAST_READ = 16 * 1024
@@ -49,6 +57,7 @@ class IOThread:
         self._timers = Timers()
         self._blocked_timeout = blocked_timeout
         self._blocked_timer: Timer | None = None
+        self._pause_timer: Timer | None = None
         self._abandoned: BaseException | None = None
         self._read_limit = _LEAST_READ
         # How long the next wait may take, and when something is due.
@@ -73,18 +82,60 @@ class IOThread:
             when = time.monotonic() + self._blocked_timeout
             self._blocked_timer = self._timers.call_at(when, self._on_blocked_too_long)
 
-    def _on_blocked_too_long(self) -> None:
-        self._rules.stream_lost(exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired."))
+    def _on_blocked_too_long(self, reads: int = _READS_TO_JUDGE) -> None:
+        # The end of the alarm may be among what has arrived, which full inboxes have kept from being read.
+        timer, left = self._blocked_timer, reads
+        self._link.take_events()
+        while left and self._blocked_timer is timer:
+            data, error = self._read()
+            if error is not None:
+                self._rules.stream_lost(error)
+                return
+            if not data:
+                break
+            left -= 1
+            self._rules.receive_data(data, time.monotonic())
+            self._link.take_events()
+        if self._blocked_timer is not timer:
+            return
+        if 0 < left < reads:
+            # The broker may have been waiting for room.
+            judge = functools.partial(self._on_blocked_too_long, left)
+            self._blocked_timer = self._timers.call_at(time.monotonic() + _LOOK_AGAIN, judge)
+        else:
+            self._link.give_up_blocked()
 
     def drop_after(self, timeout: float, reply_code: int, reply_text: str) -> None:
-        """Drop the connection, which is closing, if the broker has not answered within some seconds."""
+        """Drop the connection, which is closing, if the broker has not answered in time.
+
+        :param timeout: seconds
+        :param reply_code: what the program has closed it with
+        :param reply_text: see above
+        """
         drop = functools.partial(self._drop, reply_code, reply_text)
         self._timers.call_at(time.monotonic() + timeout, drop)
         self._stream.wake()
 
     def _drop(self, reply_code: int, reply_text: str) -> None:
-        LOGGER.warning("%s did not answer connection.close in time: dropping the connection", self._link.peer)
-        self._abandoned = exceptions.ConnectionClosedByClient(reply_code, reply_text)
+        self._abandoned = self._link.dropped(reply_code, reply_text)
+
+    def _watch_pause(self) -> None:
+        if self._pause_timer is not None:
+            self._timers.cancel(self._pause_timer)
+            self._pause_timer = None
+        if self.paused:
+            sizes = {inbox: len(inbox.items) for inbox in self._link.full}
+            when = time.monotonic() + PAUSE_TO_TELL_OF
+            self._pause_timer = self._timers.call_at(when, functools.partial(self._on_long_pause, sizes))
+
+    def _on_long_pause(self, sizes: dict[Inbox, int]) -> None:
+        for inbox in self._link.full:
+            # Its reader may take the last one at this moment.
+            with contextlib.suppress(IndexError):
+                if len(inbox.items) == sizes.get(inbox):
+                    LOGGER.warning(stalled(inbox, PAUSE_TO_TELL_OF, self._link.peer))
+                    return
+        self._watch_pause()
 
     # The thread
 
@@ -122,11 +173,14 @@ class IOThread:
             if due:
                 self._tick(now)
             unattended = link.is_unattended
-            link.take_events()
+            delivered = link.take_events()
             if self._abandoned is not None:
                 self._rules.abandon(self._abandoned)
                 link.end(self._abandoned)
-            self.paused = link.after_events()
+            paused = link.after_events(delivered)
+            if paused is not self.paused:
+                self.paused = paused
+                self._watch_pause()
             self.resting = bool(data) and unattended and link.is_unattended
             self._plan(now)
 

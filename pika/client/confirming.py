@@ -32,18 +32,18 @@ class PublishedMessage(NamedTuple):
     body: bytes
 
 
-class Confirmation(protocol.Confirmation):
+class BaseConfirmation(protocol.Confirmation):
     """What became of a published message, once the broker has said it. Who makes it sets what stands here.
 
-    :ivar content: exchange, routing key, properties and body, until it is known that the broker has it
-    :ivar watchers: what wants to know of its end; None as long as nobody has looked at it
+    :ivar _content: exchange, routing key, properties and body, until it is known that the broker has it
+    :ivar _watchers: what wants to know of its end; None as long as nobody has looked at it
     """
 
-    __slots__ = ("content", "watchers")
+    __slots__ = ("_content", "_watchers")
 
     # Set from outside: a constructor that calls another one takes a tenth of the time that a message takes.
-    content: Content | None
-    watchers: list[Any] | None
+    _content: Content | None
+    _watchers: list[Any] | None
 
     def done(self) -> bool:
         """Say whether its outcome is known."""
@@ -63,18 +63,18 @@ class Confirmation(protocol.Confirmation):
             raise error
 
 
-C = TypeVar("C", bound=Confirmation)
+C = TypeVar("C", bound=BaseConfirmation)
 
 
-def _message(confirmation: Confirmation) -> PublishedMessage:
+def _message(confirmation: BaseConfirmation) -> PublishedMessage:
     if confirmation.returned is not None:
         return PublishedMessage(*confirmation.returned)
-    exchange, routing_key, properties, body = confirmation.content or ("", "", None, b"")
+    exchange, routing_key, properties, body = confirmation._content or ("", "", None, b"")
     return PublishedMessage(spec.Basic.Publish(0, exchange, routing_key), properties or spec.BasicProperties(), body)
 
 
-def _place(confirmation: Confirmation) -> str:
-    exchange, routing_key, _, _ = confirmation.content or ("", "", None, b"")
+def _place(confirmation: BaseConfirmation) -> str:
+    exchange, routing_key, _, _ = confirmation._content or ("", "", None, b"")
     return f"exchange {exchange!r}, routing key {routing_key!r}"
 
 
@@ -83,14 +83,14 @@ def _words(error: BaseException | None) -> str:
     return str(error).removesuffix(f" [{getattr(error, 'context', None)}]")
 
 
-def gather(confirmations: Sequence[Confirmation], where: str) -> exceptions.AMQPError | None:
+def gather(confirmations: Sequence[BaseConfirmation], where: str) -> exceptions.AMQPError | None:
     """Make one exception of outcomes: that of the worst kind, whose text or cause has those of the other kinds.
 
     :param confirmations: what has ended
     :param where: the broker and the channel, for the text
     :returns: None when the broker has taken all of them
     """
-    sorts: dict[Outcome | None, list[Confirmation]] = {}
+    sorts: dict[Outcome | None, list[BaseConfirmation]] = {}
     for one in confirmations:
         sorts.setdefault(one.outcome, []).append(one)
     errors: list[exceptions.AMQPError] = []
@@ -128,13 +128,13 @@ class Window(abc.ABC, Generic[C]):
         if limit < 1:
             raise ValueError(f"max_in_flight must be at least 1, but got {limit!r}")
         self.limit = limit
-        self.where = where
+        self._where = where
         #: How many are.
         self.in_flight = 0
         # Who waits for room is woken for several messages at once: a wake-up costs more than a message.
-        self.roomy = limit - max(limit // 4, 1)
-        #: Somebody is to be woken as soon as no more than these are under way.
-        self.threshold = -1
+        self._roomy = limit - max(limit // 4, 1)
+        # Somebody is to be woken as soon as no more than these are under way.
+        self._threshold = -1
         self._failures: list[C] = []
         self._forgotten = 0
 
@@ -150,13 +150,13 @@ class Window(abc.ABC, Generic[C]):
         """What a confirmation calls when it ends."""
         self.in_flight -= 1
         if confirmation.outcome is Outcome.ACKED:
-            confirmation.content = None
-        elif confirmation.watchers is None:
+            confirmation._content = None
+        elif confirmation._watchers is None:
             self._note_failure(confirmation)
-        if confirmation.watchers is not None:
+        if confirmation._watchers is not None:
             self._report(confirmation)
-        if self.in_flight <= self.threshold:
-            self.threshold = -1
+        if self.in_flight <= self._threshold:
+            self._threshold = -1
             self._wake()
 
     def _note_failure(self, confirmation: C) -> None:
@@ -168,6 +168,6 @@ class Window(abc.ABC, Generic[C]):
 
     def _take_failure(self) -> exceptions.AMQPError | None:
         """Return what to raise over the failures that nobody has looked at, once."""
-        failures = [one for one in self._failures if one.watchers is None]
+        failures = [one for one in self._failures if one._watchers is None]
         self._failures.clear()
-        return gather(failures, self.where)
+        return gather(failures, self._where)

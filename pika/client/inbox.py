@@ -9,8 +9,14 @@ from pika import protocol
 
 #: So many messages, or octets of bodies, may wait in an inbox; then its connection is not read until half of them
 #: are worked off.
-MESSAGES = 1000
-OCTETS = 32 * 1024 * 1024
+MOST_MESSAGES = 1000
+MOST_OCTETS = 32 * 1024 * 1024
+
+#: What is logged, with the consumer tag and the delivery tag, over a handler that raised.
+HANDLER_RAISED = (
+    "The handler of consumer %r raised; the message with delivery tag %s stays unacknowledged unless the handler "
+    "settled it: use message.process(), or acknowledge and reject in try and except"
+)
 
 Item = tuple["Consumer", protocol.Delivery]
 
@@ -75,7 +81,11 @@ class Inbox:
         self._octets = 0
 
     def put(self, consumer: Consumer, delivery: protocol.Delivery) -> None:
-        """Add a delivery behind the others."""
+        """Add a delivery behind the others.
+
+        :param consumer: whose it is
+        :param delivery: the delivery
+        """
         if not self.items:
             self._octets = 0
         self._octets += len(delivery.body)
@@ -83,14 +93,17 @@ class Inbox:
 
     def holds(self, share: float = 1.0) -> bool:
         """Say whether it holds as much as it may, or a share of that."""
-        if len(self.items) >= MESSAGES * share:
+        if len(self.items) >= MOST_MESSAGES * share:
             return True
-        if self._octets >= OCTETS * share:
+        if self._octets >= MOST_OCTETS * share:
             self._octets = sum(len(delivery.body) for _, delivery in tuple(self.items))
-        return self._octets >= OCTETS * share
+        return self._octets >= MOST_OCTETS * share
 
     def take_out(self, consumer: Consumer) -> list[protocol.Delivery]:
-        """Take out and return what waits for a consumer; the order of the rest stays."""
+        """Take out and return what waits for a consumer; the order of the rest stays.
+
+        :param consumer: the consumer
+        """
         taken: list[protocol.Delivery] = []
         kept: list[Item] = []
         try:
@@ -105,7 +118,25 @@ class Inbox:
         return taken
 
     def end(self, error: BaseException | None) -> None:
-        """Take note that nothing more will arrive."""
+        """Take note that nothing more will arrive.
+
+        :param error: why, when it is no end that somebody asked for
+        """
         if not self.over:
             self.over = True
             self.error = error
+
+
+def stalled(inbox: Inbox, seconds: float, peer: str) -> str:
+    """Return what to warn of when a connection is not read since nobody takes anything out of a full inbox.
+
+    :param inbox: holds at least one delivery
+    :param seconds: for how long
+    :param peer: the broker
+    """
+    return (
+        f"The connection to {peer} is not read: for {seconds:g} seconds nobody has taken any of the "
+        f"{len(inbox.items)} messages that wait for consumer {inbox.items[0][0].tag!r}. Other consumers of the "
+        f"connection get nothing meanwhile; if that is what it waits for, this lasts for ever. Open its channel with a "
+        f"prefetch, such as connection.channel(prefetch=50)"
+    )
