@@ -116,7 +116,7 @@ def test_another_broker_takes_over(tasks: Tasks, start: Start) -> None:
 
 @pytest.mark.skipif(
     sys.implementation.name == "pypy" and sys.version_info < (3, 11),
-    reason="before Python 3.11 Ctrl-C may come in the middle of asyncio's books, which PyPy keeps in Python: tasks hang",
+    reason="before 3.11, Ctrl-C may come in the middle of asyncio's own work, which on PyPy is Python: tasks hang then",
 )
 def test_what_runs_on_asyncio_comes_to_its_end(tasks: Tasks, start: Start) -> None:
     """Nothing is lost, and nothing that was done is done again."""
