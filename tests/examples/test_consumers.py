@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 
 import pytest
@@ -113,6 +114,10 @@ def test_another_broker_takes_over(tasks: Tasks, start: Start) -> None:
         check_end(example, "blocking_several_hosts", tasks)
 
 
+@pytest.mark.skipif(
+    sys.implementation.name == "pypy" and sys.version_info < (3, 11),
+    reason="before 3.11, Ctrl-C may come in the middle of asyncio's own work, which on PyPy is Python: tasks hang then",
+)
 def test_what_runs_on_asyncio_comes_to_its_end(tasks: Tasks, start: Start) -> None:
     """Nothing is lost, and nothing that was done is done again."""
     bodies = [str(number) for number in range(200)]
