@@ -33,10 +33,15 @@ MISSING = "no RabbitMQ server on this machine: {count} tests that need one {verb
 # The fixtures that are RabbitMQ, or start one.
 NODES = frozenset({"rabbitmq", "spare_rabbitmq", "start_rabbitmq"})
 
+# Files whose tests take longest, and so come first: the tests of a file run one behind the other, and what begins last
+# is waited for by all.
+_LONG = frozenset({"test_benchmarks.py", "test_tutorials.py", "test_examples.py"})
+
 _left_out = pytest.StashKey[int]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in _LONG)
     installed = find_server() is not None
     missing = []
     for item in items:
