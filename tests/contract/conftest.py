@@ -67,7 +67,7 @@ DRIVERS: dict[str, Callable[[str], Connection]] = {
 }
 # Those that speak TLS, which the others know nothing of.
 ADAPTERS = ["blocking", "threaded", "aio", "aio on uvloop", "select", "asyncio", "tornado", "gevent", "twisted"]
-COMMONEST = ["blocking", "threaded", "aio", "asyncio"]
+COMMONEST = ["blocking", "aio"]
 OVER_TLS = " over TLS"
 # What another loop under the same client can change: these modules have all of it.
 SELECTION = {"aio on uvloop": ("test_channels", "test_consuming", "test_publishing")}
