@@ -128,7 +128,13 @@ def test_what_runs_on_asyncio_comes_to_its_end(tasks: Tasks, start: Start) -> No
     lines, errors = example.finish()
     assert errors == ""
     done = [line[len("got ") :] for line in before + lines]
-    assert sorted(done + tasks.take_all(), key=int) == bodies
+    left = tasks.take_all()
+    if sys.version_info < (3, 11):
+        # Ctrl-C comes in the middle of what runs: the message in hand may be given back when it was just done.
+        again = set(done) & set(left)
+        assert len(again) <= 1
+        left = [body for body in left if body not in again]
+    assert sorted(done + left, key=int) == bodies
 
 
 def test_twisted_publishes_before_it_consumes(tasks: Tasks, start_on_both: Start) -> None:
