@@ -11,6 +11,7 @@ from typing import Any, Callable, ClassVar
 
 from pika import exceptions
 from pika._arguments import require_callable
+from pika.adapters.sending import SendingConnection
 from pika.adapters.utils.connection_workflow import (
     AbstractAMQPConnectionWorkflow,
     AMQPConnectionWorkflow,
@@ -24,9 +25,9 @@ from pika.adapters.utils.nbio_interface import (
     AbstractStreamTransport,
     AbstractTimerReference,
 )
-from pika.adapters.utils.outflow import Outflow, OutputLimitExceeded
+from pika.adapters.utils.outflow import OutputLimitExceeded
 from pika.adapters.utils.stream_transport import StreamTransport
-from pika.connection import Connection, Parameters
+from pika.connection import Parameters
 from pika.transport import keeper
 
 __all__ = ["BaseConnection", "OutputLimitExceeded"]
@@ -37,13 +38,9 @@ LOGGER = logging.getLogger(__name__)
 # is looked at.
 _LINGER = 1.0
 _LINGER_STEP = 0.02
-# How many pieces are kept, while events are dealt with, to be sent in one go: a small message is one.
-_HELD_PIECES = 128
-# How often a loop that does not tell is asked whether what waits was sent, in seconds.
-_LOOK = 0.05
 
 
-class BaseConnection(Connection, AbstractStreamProtocol):
+class BaseConnection(SendingConnection, AbstractStreamProtocol):
     """A callback connection on an event loop.
 
     It is used in the thread of its loop. While the loop runs, calls from other threads raise
@@ -67,21 +64,10 @@ class BaseConnection(Connection, AbstractStreamProtocol):
     :raises ValueError: ``parameters`` are something else
     """
 
-    #: How many bytes may wait to be sent before the paused callbacks are called.
-    OUTPUT_HIGH_MARK: int = 16 * 1024 * 1024
-    #: With how many bytes left the resumed callbacks are called.
-    OUTPUT_LOW_MARK: int = 4 * 1024 * 1024
-    #: How many bytes may wait for a publish to be accepted.
-    OUTPUT_LIMIT: int = 1024 * 1024 * 1024
-
     #: Seconds that closing may take; then the connection is dropped.
     CLOSE_TIMEOUT: float = 10.0
 
     _workflow: AMQPConnectionWorkflow | None = None
-    _transport: AbstractStreamTransport | None = None
-    # The same, where it can do more than the interface says.
-    _streaming: StreamTransport | None = None
-
     _STREAM_CLOSED: ClassVar[str] = "Transport indicated EOF"
 
     def __init__(
@@ -100,18 +86,12 @@ class BaseConnection(Connection, AbstractStreamProtocol):
             # Not what it is: a URL in it may have a password.
             kind = type(given).__name__
             raise ValueError(f"Expected instance of Parameters, not {kind}: for a URL use pika.URLParameters(url)")
-        self._nbio = nbio
         self._background_heartbeats = background_heartbeats
         self._duty: keeper.Duty | None = None
-        self._outflow: Outflow[BaseConnection] = Outflow(self, lambda callback: self._adapter_call_later(0, callback))
-        self._outflow_timer: AbstractTimerReference | None = None
         self._linger_until: float | None = None
         self._close_timer: AbstractTimerReference | None = None
-        self._writing = False
-        # Whether something was sent since the loop went on, so that what comes now may wait until it goes on again.
-        self._bursting = False
         self._forked = False
-        super().__init__(parameters, on_open_callback, on_open_error_callback, on_close_callback, False)
+        super().__init__(parameters, on_open_callback, on_open_error_callback, on_close_callback, nbio)
         guard = getattr(nbio, "thread_guard", None)
         if guard is not None:
             self._inside.acquire, self._inside.release = guard.acquire, guard.release
@@ -219,61 +199,6 @@ class BaseConnection(Connection, AbstractStreamProtocol):
             self.CLOSE_TIMEOUT,
         )
         self._abort(reason)
-
-    # Back-pressure
-
-    @property
-    def unsent_bytes(self) -> int:
-        """How many bytes wait to be sent, because the broker has not taken them yet."""
-        if self._transport is None:
-            return 0
-        return self._transport.get_write_buffer_size() + sum(map(len, self._protocol.output))
-
-    @property
-    def is_output_paused(self) -> bool:
-        """Whether so much waits that publishing should pause: see :meth:`add_on_output_paused_callback`. Not so once
-        the connection has ended."""
-        return self._outflow.paused
-
-    def add_on_output_paused_callback(self, callback: Callable[[Any], object]) -> None:
-        """Have a function called when more than :attr:`OUTPUT_HIGH_MARK` bytes wait to be sent: in the middle of the
-        publish that makes it more.
-
-        :param callback: called as ``callback(connection)``
-        :raises TypeError: it cannot be called
-        """
-        self._outflow.add(self._outflow.on_paused, callback)
-
-    def add_on_output_resumed_callback(self, callback: Callable[[Any], object]) -> None:
-        """Have a function called when so much of it was sent that :attr:`OUTPUT_LOW_MARK` bytes are left. When the
-        connection ends before that, the close callback tells, and this one is not called.
-
-        :param callback: called as ``callback(connection)``
-        :raises TypeError: it cannot be called
-        """
-        self._outflow.add(self._outflow.on_resumed, callback)
-
-    @property
-    def _is_congested(self) -> bool:
-        return self._outflow.paused
-
-    def _require_room(self) -> None:
-        if self.unsent_bytes > self.OUTPUT_LIMIT:
-            raise OutputLimitExceeded(
-                f"{self.unsent_bytes} bytes wait to be sent to {self._protocol.settings.peer}, which is more than "
-                f"OUTPUT_LIMIT ({self.OUTPUT_LIMIT}), so this message was not taken; publish less while the broker "
-                f"takes less: see add_on_output_paused_callback()"
-            )
-
-    def _look_at_output(self) -> None:
-        outflow = self._outflow
-        outflow.look(self.unsent_bytes, self.OUTPUT_HIGH_MARK, self.OUTPUT_LOW_MARK)
-        if outflow.paused and self._streaming is None and self._outflow_timer is None and self._transport is not None:
-            self._outflow_timer = self._adapter_call_later(_LOOK, self._look_again)
-
-    def _look_again(self) -> None:
-        self._outflow_timer = None
-        self._look_at_output()
 
     # The stream's other end
 
@@ -388,64 +313,6 @@ class BaseConnection(Connection, AbstractStreamProtocol):
     def _adapter_emit_data(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)
-
-    def _flush(self) -> None:
-        output = self._protocol.output
-        # What is large, and so ends in an end octet by itself, does not wait.
-        if len(output) < _HELD_PIECES and (not output or len(output[-1]) > 1):
-            if self._processing or self._bursting:
-                # More may come while an event is dealt with, or in what is left of a burst: it goes out in one go.
-                return
-            if output and self._was_open:
-                # The first of what may become a burst goes at once; what comes before the loop goes on, behind it. Said
-                # in this order: what is called for nothing does no harm.
-                self._bursting = self._call_soon(self._end_burst)
-        self._flush_now()
-
-    def _call_soon(self, callback: Callable[[], object]) -> bool:
-        """Have a function called when the loop goes on.
-
-        :returns: whether it will be, as far as that can be told: not where the loop does not run
-        """
-        call_soon: Callable[[Callable[[], object]], bool] | None = getattr(self._nbio, "call_soon", None)
-        if call_soon is not None:
-            return call_soon(callback)
-        self._adapter_call_later(0, callback)
-        return True
-
-    def _end_burst(self) -> None:
-        self._bursting = False
-        self._flush_now()
-
-    def _flush_now(self) -> None:
-        rules, output = self._protocol, self._protocol.output
-        inside = self._inside
-        busy = inside.busy
-        # A signal handler that comes in between leaves its output to the loop that it interrupts: none overtakes.
-        while output and not self._writing:
-            try:
-                self._writing = True
-                inside.busy = busy + 1
-                self._send_pieces(rules.data_to_send())
-                self._writing = False
-                inside.busy = busy
-            except BaseException as error:
-                self._writing = False
-                inside.busy = busy
-                self._give_up(error)
-                raise
-        streaming = self._streaming
-        if streaming is None or streaming.stream.has_output or self._outflow.paused:
-            self._look_at_output()
-
-    def _send_pieces(self, pieces: list[bytes | memoryview]) -> None:
-        if self._streaming is not None:
-            if len(pieces) == 1:
-                self._streaming.write(pieces[0])
-            else:
-                self._streaming.write_pieces(pieces)
-        elif self._transport is not None:
-            self._emit_pieces(pieces)
 
     def _adapter_call_later(self, delay: float, callback: Callable[[], object]) -> AbstractTimerReference:
         return self._nbio.call_later(delay, callback)
