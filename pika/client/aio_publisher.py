@@ -219,8 +219,12 @@ class Publisher(confirming.Window[Confirmation]):
         confirmation._watchers = watchers
         confirmation._publisher = self
         confirmation.on_done = self._on_done  # type: ignore[assignment]  # it is called with its own
-        self._rules.basic_publish(exchange, routing_key, body, properties, self._mandatory, confirmation)
-        self.in_flight += 1
+        self._flight.add(confirmation)
+        try:
+            self._rules.basic_publish(exchange, routing_key, body, properties, self._mandatory, confirmation)
+        except BaseException:
+            self._flight.discard(confirmation)
+            raise
         return confirmation
 
     async def wait(self, timeout: float | None = None) -> None:

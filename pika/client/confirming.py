@@ -129,14 +129,19 @@ class Window(abc.ABC, Generic[C]):
             raise ValueError(f"max_in_flight must be at least 1, but got {limit!r}")
         self.limit = limit
         self._where = where
-        #: How many are.
-        self.in_flight = 0
+        # Those that are: a set changes in one step, where a sum would forget what a signal handler adds meanwhile.
+        self._flight: set[C] = set()
         # Who waits for room is woken for several messages at once: a wake-up costs more than a message.
         self._roomy = limit - max(limit // 4, 1)
         # Somebody is to be woken as soon as no more than these are under way.
         self._threshold = -1
         self._failures: list[C] = []
         self._forgotten = 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many are under way."""
+        return len(self._flight)
 
     @abc.abstractmethod
     def _wake(self) -> None:
@@ -148,14 +153,14 @@ class Window(abc.ABC, Generic[C]):
 
     def _on_done(self, confirmation: C) -> None:
         """What a confirmation calls when it ends."""
-        self.in_flight -= 1
+        self._flight.discard(confirmation)
         if confirmation.outcome is Outcome.ACKED:
             confirmation._content = None
         elif confirmation._watchers is None:
             self._note_failure(confirmation)
         if confirmation._watchers is not None:
             self._report(confirmation)
-        if self.in_flight <= self._threshold:
+        if len(self._flight) <= self._threshold:
             self._threshold = -1
             self._wake()
 

@@ -17,7 +17,7 @@ from pika.client.session import CLOSE_TIMEOUT, REPLY_TIMEOUT, ChannelBook
 from pika.client.state import BaseConnection
 from pika.client.threaded_channel import Channel
 from pika.client.threaded_link import Link
-from pika.client.threaded_waiting import STRETCH, later
+from pika.client.threaded_waiting import STRETCH, join, later
 from pika.connection import Parameters
 from pika.transport.dial import Address, Destination, describe, dial
 from pika.transport.errors import AMQPConnectorStackTimeout
@@ -202,8 +202,8 @@ class Connection(BaseConnection):
         if not link.await_end(seconds + _EXIT_TIMEOUT):
             return
         for thread in (link.io.thread, link.callbacks.thread):
-            if thread is not None and thread is not threading.current_thread() and thread.is_alive():
-                thread.join(_EXIT_TIMEOUT)
+            if thread is not None and thread is not threading.current_thread():
+                join(thread, _EXIT_TIMEOUT)
         for channel in channels:
             channel._join(_EXIT_TIMEOUT)
 

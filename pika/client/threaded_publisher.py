@@ -27,11 +27,9 @@ class Confirmation(confirming.BaseConfirmation):
     the connection ended before the broker said (:class:`~pika.exceptions.PublishOutcomeUnknown`).
     """
 
-    __slots__ = ("_counts", "_publisher")
+    __slots__ = ("_publisher",)
 
     _publisher: Publisher
-    # Whether it is among those in flight.
-    _counts: bool
 
     def result(self, timeout: float | None = None) -> None:
         """Wait for its end, and raise unless the broker took the message.
@@ -159,7 +157,6 @@ class Publisher(confirming.Window[Confirmation]):
         confirmation._content = (exchange, routing_key, properties, body)
         confirmation._watchers = None
         confirmation._publisher = self
-        confirmation._counts = False
         confirmation.on_done = self._on_done  # type: ignore[assignment]  # it is called with its own
         deadline: float | None = None
         if link.congested:
@@ -170,9 +167,8 @@ class Publisher(confirming.Window[Confirmation]):
             try:
                 with link.lock:
                     try:
-                        if self.in_flight < self.limit:
-                            self.in_flight += 1
-                            confirmation._counts = True
+                        if len(self._flight) < self.limit:
+                            self._flight.add(confirmation)
                             self._rules.basic_publish(
                                 exchange, routing_key, body, properties, self._mandatory, confirmation
                             )
@@ -209,11 +205,10 @@ class Publisher(confirming.Window[Confirmation]):
 
     def _uncount(self, confirmation: Confirmation) -> None:
         # What was cut short behind the books of the channel is settled with it, and counted there.
-        if confirmation._counts and confirmation.outcome is None and not confirmation.delivery_tag:
-            confirmation._counts = False
+        if confirmation.outcome is None and not confirmation.delivery_tag:
             # It may wait its turn, and be settled all the same.
             confirmation.on_done = None
-            self.in_flight -= 1
+            self._flight.discard(confirmation)
 
     def _await_all(self, timeout: float | None) -> None:
         self._await(self._for_end, lambda: not self.in_flight, "confirming all messages", _deadline(timeout))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
@@ -81,6 +82,17 @@ def later(action: Callable[[], object]) -> None:
             LOGGER.warning("What a signal handler asked for failed: %s", error)
 
     threading.Thread(target=act, name="pika-deferred", daemon=True).start()
+
+
+def join(thread: threading.Thread, timeout: float) -> None:
+    """Wait for the end of a thread, as others may do at the same time.
+
+    :param thread: the thread
+    :param timeout: seconds
+    """
+    # What PyPy 3.9 raises in those who see its end together, `is_alive()` too.
+    with contextlib.suppress(AssertionError, RuntimeError):
+        thread.join(timeout)
 
 
 def is_inside(lock: threading.RLock) -> bool:
@@ -221,7 +233,7 @@ class Crew:
     def join(self, timeout: float) -> None:
         """Wait for the threads that have no handler to finish; others end with it. Their inbox is over."""
         for thread in self._parking.dismissed:
-            thread.join(timeout)
+            join(thread, timeout)
 
     def _run(self) -> None:
         link, inbox, items = self._link, self.inbox, self.inbox.items

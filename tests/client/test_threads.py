@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import threading
@@ -105,7 +106,10 @@ def test_everything_at_once(connection: pika.Connection) -> None:
 def test_an_inbox_that_is_emptied_while_it_is_found_full(
     channel: Channel, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reading goes on, though nobody is left who would say that there is room again."""
+    """Reading goes on, though nobody is left who would say that there is room again.
+
+    Mostly: a handler's thread that wants the connection's lock, before it takes the next message, cannot empty it.
+    """
     holds = inboxes.Inbox.holds
 
     def and_is_emptied(inbox: inboxes.Inbox, share: float = 1.0) -> bool:
