@@ -235,7 +235,7 @@ class Link(Session):
             self._judge(True)
             self._blocked_timer = self.loop.call_later(_BETWEEN_LOOKS, self._on_blocked_too_long, looks - 1)
             return
-        self.give_up_blocked()
+        self.rules.give_up_blocked(self._blocked_timeout)
         self._act()
 
     def _judge(self, judging: bool) -> None:

@@ -214,10 +214,6 @@ class Session(Ending, abc.ABC):
                     del self.full[inbox]
         return bool(filled)
 
-    def give_up_blocked(self) -> None:
-        """Lose the connection, which the broker has blocked for too long."""
-        self.rules.stream_lost(exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired."))
-
     def dropped(self, reply_code: int, reply_text: str) -> exceptions.ConnectionClosedByClient:
         """Return why the connection is closed: the program has closed it, and the broker has not answered in time.
 

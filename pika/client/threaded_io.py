@@ -103,7 +103,7 @@ class IOThread:
             judge = functools.partial(self._on_blocked_too_long, left)
             self._blocked_timer = self._timers.call_at(time.monotonic() + _LOOK_AGAIN, judge)
         else:
-            self._link.give_up_blocked()
+            self._rules.give_up_blocked(self._blocked_timeout)
 
     def drop_after(self, timeout: float, reply_code: int, reply_text: str) -> None:
         """Drop the connection, which is closing, if the broker has not answered in time.

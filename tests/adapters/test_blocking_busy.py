@@ -100,7 +100,7 @@ def test_a_flood_of_messages_does_not_hold_up_the_end_of_an_alarm_that_takes_too
         channel = connection.channel()
         channel.basic_consume("jobs", lambda *message: None, auto_ack=True)
         deadline = time.monotonic() + 60
-        with pytest.raises(exceptions.ConnectionBlockedTimeout, match=r"0.3 seconds: low on memory"):
+        with pytest.raises(exceptions.ConnectionBlockedTimeout, match=r"0.3 seconds: low on memory; see the broker's"):
             while time.monotonic() < deadline:
                 connection.process_data_events(0.1)
 

@@ -227,7 +227,9 @@ def test_an_alarm_that_lasts(target: Target) -> None:
         confirmation = publisher.publish(b"", routing_key=queue)
         with pytest.raises(exceptions.PublishOutcomeUnknown, match="Blocked connection timeout expired") as caught:
             confirmation.result()
-        assert isinstance(caught.value.__cause__, exceptions.ConnectionBlockedTimeout)
+        reason = caught.value.__cause__
+        assert isinstance(reason, exceptions.ConnectionBlockedTimeout)
+        assert re.search(r"\[\S+:\d+; .*blocked for 0.2 seconds: low on memory; see the broker's", str(reason))
 
 
 def test_publishing_more_than_the_network_takes(target: Target) -> None:
