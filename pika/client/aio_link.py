@@ -13,6 +13,7 @@ from pika.amqp_object import Method
 from pika.client.aio_stream import Stream
 from pika.client.aio_tasks import CallbackTask, Gate, open_gate, shut_gate
 from pika.client.inbox import Inbox, stalled
+from pika.client.reports import tell_of_stall
 from pika.client.session import REPLY_TIMEOUT, ChannelBook, Session, again
 from pika.protocol import Reply
 from pika.transport import forks
@@ -413,7 +414,7 @@ class Link(Session):
     def _on_long_pause(self, sizes: dict[Inbox, int]) -> None:
         still = [inbox for inbox in self.full if inbox.items and len(inbox.items) == sizes.get(inbox)]
         if still:
-            LOGGER.warning(stalled(still[0], PAUSE_TO_TELL_OF, self.peer))
+            tell_of_stall(LOGGER, stalled(still[0], PAUSE_TO_TELL_OF, self.peer))
         elif self.error is None:
             self._watch_pause()
 

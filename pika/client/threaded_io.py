@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pika import exceptions
 from pika.client.inbox import Inbox, stalled
+from pika.client.reports import tell_of_stall
 from pika.transport.stream import READ_LIMIT, Ready
 from pika.transport.timers import Timer, Timers
 
@@ -133,7 +134,7 @@ class IOThread:
             # Its reader may take the last one at this moment.
             with contextlib.suppress(IndexError):
                 if len(inbox.items) == sizes.get(inbox):
-                    LOGGER.warning(stalled(inbox, PAUSE_TO_TELL_OF, self._link.peer))
+                    tell_of_stall(LOGGER, stalled(inbox, PAUSE_TO_TELL_OF, self._link.peer))
                     return
         self._watch_pause()
 
