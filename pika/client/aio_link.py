@@ -17,6 +17,7 @@ from pika.client.reports import tell_of_stall
 from pika.client.session import REPLY_TIMEOUT, ChannelBook, Session, again
 from pika.protocol import Reply
 from pika.transport import forks
+from pika.transport.stream import LINGER
 
 LOGGER = logging.getLogger(__name__)
 
@@ -31,8 +32,6 @@ PAUSE_TO_TELL_OF = 5.0
 # When a broker has been blocked for too long, what waits to be read is looked at so many times, so many seconds apart.
 _LOOKS = 64
 _BETWEEN_LOOKS = 0.01
-# Seconds that the last bytes, such as the answer to the broker's close, may take.
-_LINGER = 1.0
 
 
 class Link(Session):
@@ -430,7 +429,7 @@ class Link(Session):
             self.stream.write(self.rules.data_to_send())
         self.stream.close()
         if not self.stream.lost:
-            self._end_timer = self.loop.call_later(_LINGER, self.stream.abort)
+            self._end_timer = self.loop.call_later(LINGER, self.stream.abort)
         self._open_all(self._for_room)
         self._open_all(self._for_rest)
 
