@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Callable
 
-from pika import exceptions, protocol, spec
+from pika import protocol, spec
 from pika.client import opening
 from pika.client.aio_channel import Channel
 from pika.client.aio_link import Link
@@ -135,18 +135,8 @@ class Connection(BaseConnection):
         timeout: float | None,
         late: Callable[[protocol.Reply[Any]], None] | None = None,
     ) -> None:
-        link = self._link
-        try:
-            await link.ask(what, operation, timeout, late)
-        except exceptions.ConnectionWrongStateError:
-            # Of the end of a connection that nobody used at that time, the first call tells.
-            error = link.untold()
-            if error is None:
-                raise
-            raise error from None
-        except exceptions.AMQPConnectionError:
-            link.told = True
-            raise
+        with self._telling():
+            await self._link.ask(what, operation, timeout, late)
 
     # The end
 

@@ -52,12 +52,13 @@ class Ending:
         """Whether it is closed because the program closed it, or its connection."""
         return isinstance(self.error, exceptions.ConnectionClosedByClient)
 
-    def untold(self) -> BaseException | None:
-        """Return what has ended it, for a call to raise, unless one has before or the program knows by itself."""
+    def tell(self) -> None:
+        """Raise what has ended it, in place of what is being handled, unless a call has before or the program knows."""
         if self.error is None or self.told or self.ended_by_program:
-            return None
+            return
         self.told = True
-        return again(self.error)
+        error = again(self.error)
+        raise error from error.__cause__
 
 
 class ChannelBook(Ending):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any, Callable, TypeVar
 
-from pika import protocol, spec
+from pika import exceptions, protocol, spec
 from pika._arguments import require_callable
-from pika.client.session import ChannelBook, Session
+from pika.client.session import ChannelBook, Ending, Session
 
 Self = TypeVar("Self", bound="BaseConnection")
 ChannelSelf = TypeVar("ChannelSelf", bound="BaseChannel")
@@ -65,6 +67,18 @@ class BaseConnection:
         rules = self._rules
         return {} if rules is None else dict(rules.server_properties or {})
 
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Have the first call that comes too late raise why: nobody may have used the connection when it ended."""
+        try:
+            yield
+        except exceptions.ConnectionWrongStateError:
+            self._link.tell()
+            raise
+        except exceptions.AMQPConnectionError:
+            self._link.told = True
+            raise
+
     def add_on_connection_blocked_callback(
         self: Self, callback: Callable[[Self, spec.Connection.Blocked], object]
     ) -> None:
@@ -100,14 +114,18 @@ class BaseConnection:
 class BaseChannel:
     """A channel's state, and its callbacks.
 
-    :param book: what the connection keeps of it
+    :param link: the connection
+    :param book: what it keeps of the channel
     """
 
     _connection: BaseConnection
 
-    def __init__(self, book: ChannelBook) -> None:
+    def __init__(self, link: Session, book: ChannelBook) -> None:
+        self._link = link
         self._book = book
         self._rules: protocol.Channel = book.rules
+        # Whether basic_publish waits for confirms.
+        self._confirming = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.channel_number} {self._rules.state.name} of {self._connection!r}>"
@@ -132,6 +150,31 @@ class BaseChannel:
         """The tags of its consumers."""
         # A copy: other threads may add some meanwhile.
         return [tag for tag, consumer in list(self._book.consumers.items()) if not consumer.stopped]
+
+    @property
+    def _where(self) -> str:
+        """How the texts of errors name it."""
+        return f"{self._link.peer}; channel {self._rules.number}"
+
+    @property
+    def _ending(self) -> Ending:
+        """What has ended: the channel, or the connection, whose end one channel tells for all."""
+        return self._link if self._book.error is self._link.error else self._book
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Have the first call that comes too late raise why.
+
+        What was not waited for, as an acknowledgement, may have ended the channel.
+        """
+        try:
+            yield
+        except exceptions.ChannelWrongStateError:
+            self._ending.tell()
+            raise
+        except (exceptions.ChannelClosed, exceptions.AMQPConnectionError):
+            self._ending.told = True
+            raise
 
     def add_on_cancel_callback(self, callback: Callable[[spec.Basic.Cancel], object]) -> None:
         """Have a function called when the broker cancels a consumer.

@@ -134,18 +134,8 @@ class Connection(BaseConnection):
         self._ask("connection.update-secret", update, timeout)
 
     def _ask(self, what: str, operation: Callable[[], protocol.Reply[Any]], timeout: float | None) -> None:
-        link = self._link
-        try:
-            link.ask(what, operation, timeout)
-        except exceptions.ConnectionWrongStateError:
-            # Of the end of a connection that nobody used at that time, the first call tells.
-            error = link.untold()
-            if error is None:
-                raise
-            raise error from None
-        except exceptions.AMQPConnectionError:
-            link.told = True
-            raise
+        with self._telling():
+            self._link.ask(what, operation, timeout)
 
     # The end
 
