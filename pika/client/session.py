@@ -5,7 +5,8 @@ from __future__ import annotations
 import abc
 import copy
 import logging
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from pika import exceptions, protocol, spec
@@ -86,6 +87,10 @@ class ChannelBook(Ending):
         self.on_cancel: Callbacks = []
         self.on_fewer: Callable[[], object] = _nothing
         self.owner: object = None
+
+    def new_tag(self) -> str:
+        """Return a tag that no consumer has."""
+        return f"ctag{self.rules.number}.{uuid.uuid4().hex}"
 
     @property
     def ended_by_program(self) -> bool:
@@ -252,6 +257,49 @@ class Session(Ending, abc.ABC):
                 self.end_channel(book, error)
             self.channels.clear()
             self.call_back(self.on_close, error)
+
+    def begin(
+        self,
+        book: ChannelBook,
+        consumer: Consumer,
+        queue: str,
+        exclusive: bool,
+        arguments: Mapping[str, Any] | None,
+    ) -> protocol.Reply[spec.Basic.ConsumeOk]:
+        """Have a consumer begin with a queue; see :meth:`pika.protocol.Channel.basic_consume`."""
+        reply = book.rules.basic_consume(
+            queue, consumer.tag, no_ack=consumer.auto_ack, exclusive=exclusive, arguments=arguments
+        )
+        # Deliveries can come before the answer.
+        book.consumers[consumer.tag] = consumer
+        return reply
+
+    def abandon(self, book: ChannelBook, consumer: Consumer) -> bool:
+        """Forget a consumer for whose beginning nobody waits any more, and give back what has come.
+
+        :returns: whether it had begun, and may have to be cancelled
+        """
+        if book.consumers.get(consumer.tag) is not consumer:
+            return False
+        del book.consumers[consumer.tag]
+        self.stop(book, consumer)
+        self.dismiss(book, consumer)
+        return True
+
+    def cancel(self, book: ChannelBook, tag: str, consumer: Consumer | None) -> protocol.Reply[spec.Basic.CancelOk]:
+        """Cancel a consumer, or the broker's of a tag that belongs to none; hand out nothing more of it."""
+        reply = book.rules.basic_cancel(tag)
+        if consumer is not None:
+            self.stop(book, consumer)
+        return reply
+
+    def forget(self, book: ChannelBook, consumer: Consumer | None, _reply: object = None) -> None:
+        """Take note that the broker has answered the cancel of a consumer."""
+        if consumer is not None:
+            if book.consumers.get(consumer.tag) is consumer:
+                del book.consumers[consumer.tag]
+            self.dismiss(book, consumer)
+        book.on_fewer()
 
     def stop(self, book: ChannelBook, consumer: Consumer) -> None:
         """Hand out nothing more of a consumer, and give back what waits for it."""
