@@ -15,6 +15,7 @@ import pika
 from pika import frame, protocol, spec
 from pika.protocol import Confirmation, Outcome
 from tests.protocol.broker import Broker, connected, method, open_channel
+from tests.support.encoding import Headers
 
 LIBRARY = str(Path(pika.__file__).parent)
 
@@ -304,18 +305,6 @@ def test_closing_the_channel_in_operations(held: bool) -> None:
         return True
 
     interrupted(scene)
-
-
-class Headers(dict):  # type: ignore[type-arg]
-    """Headers that have something done when they are encoded."""
-
-    def __init__(self, on_encoding: Callable[[], object]) -> None:
-        super().__init__(key="value")
-        self._on_encoding = on_encoding
-
-    def items(self) -> Any:
-        self._on_encoding()
-        return super().items()
 
 
 @pytest.mark.parametrize("answered", [False, True])
