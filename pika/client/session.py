@@ -229,16 +229,19 @@ class Session(Ending, abc.ABC):
         LOGGER.warning("%s did not answer connection.close in time: dropping the connection", self.peer)
         return exceptions.ConnectionClosedByClient(reply_code, reply_text)
 
-    def open_book(self, channel_number: int | None) -> ChannelBook:
-        """Begin to keep a channel, which is to be opened.
+    def open_channel(
+        self, channel_number: int | None, opened: list[ChannelBook]
+    ) -> protocol.Reply[spec.Channel.OpenOk]:
+        """Open a channel.
 
         :param channel_number: its number; None takes the lowest that is free
-        :returns: what is kept of it
+        :param opened: gets what is kept of it
         :raises pika.exceptions.AMQPError: when there can be no channel of this number
         """
         rules = self.rules.open_channel(channel_number)
         book = self.channels[rules.number] = ChannelBook(rules)
-        return book
+        opened.append(book)
+        return rules.open()
 
     def end_channel(self, book: ChannelBook, error: BaseException) -> None:
         """Take note that a channel is closed, and tell everybody who waits for something of it."""
