@@ -188,7 +188,7 @@ class Connection:
                     elif isinstance(method, spec.Basic.Ack):
                         event = channel.on_ack(method)
                     else:
-                        event = channel.on_message(method, properties, body)
+                        event = channel.on_get_ok(method, properties, body)
                         if self._close_frame is not None:
                             self._transmit_close()
                     if event is not None:
