@@ -524,7 +524,8 @@ class Connection:
             known = (error.context or "").split("; ", 1)
             if known[0] == self.settings.peer:
                 del known[0]
-            error.context = "; ".join(filter(None, (self.settings.peer, phase, *known)))
+            remedy = handshake.remedy(error, self.settings)
+            error.context = "; ".join(filter(None, (self.settings.peer, phase, *known, remedy)))
         self.error = error
         self._heartbeat = None
         self.blocked = None
