@@ -1,7 +1,7 @@
 """See whether memory, threads and descriptors stay flat over long use: ``python benchmarks/flatness.py``.
 
 Python and glibc keep memory for each size of object, and for each thread, which fills up over a million messages by a
-MiB or two, though the program holds as much as before. So the process allocates with ``malloc`` alone, and in one arena:
+MiB or two, though the program holds as much as before. So the process allocates with ``malloc`` alone and in one arena:
 what is resident then is what the program holds.
 """
 
