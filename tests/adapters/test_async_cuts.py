@@ -4,7 +4,6 @@ come comes, once and with the right class, and nothing is left behind."""
 from __future__ import annotations
 
 import bisect
-import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from tests.support.adapter_loops import KINDS, Loop
 from tests.support.bounded import eventually
 from tests.support.certificates import Authority
 from tests.support.cuts import HANDSHAKE, ORDER, Limits, Mark, RunSessions, TLSSessions, allowed, check_tls
+from tests.support.memory import count_descriptors
 
 
 def use(loop: Loop, port: int, context: ssl.SSLContext | None, over: list[str]) -> BaseException:
@@ -112,18 +112,13 @@ def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
     loop.close()
 
 
-def descriptors() -> int:
-    """How many descriptors the process has, where that can be told."""
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-
-
 @pytest.mark.parametrize("how", ["end of file", "reset"])
 @pytest.mark.parametrize("direction", ["broker to client", "client to broker"])
 def test_the_stream_ends_at_every_byte(loop: Loop, direction: str, how: str) -> None:
     sessions = AsyncSessions(loop)
     with sessions.peer:
         marks: list[Mark] = sessions.record()
-        before = descriptors()
+        before = count_descriptors()
         passed = [mark.sent if direction == "broker to client" else mark.received for mark in marks]
         for offset in range(passed[-1]):
             limits = {"sent" if direction == "broker to client" else "received": offset, "reset": how == "reset"}
@@ -132,7 +127,7 @@ def test_the_stream_ends_at_every_byte(loop: Loop, direction: str, how: str) -> 
             step = marks[bisect.bisect_right(passed, offset)].step
             check(step, over, error, f"{offset} bytes, in {step}: {over}, {error!r}")
     # Those of the peer's end are closed by threads that may be late.
-    eventually(lambda: descriptors() <= before + 2)
+    eventually(lambda: count_descriptors() <= before + 2)
 
 
 def check(step: str, over: list[str], error: BaseException | None, where: str) -> None:
@@ -168,11 +163,11 @@ def test_tls_ends_at_every_byte(loop: Loop, direction: str, how: str, tmp_path: 
     sessions = LoopTLSSessions(authority.server_context(authority.issue("localhost")))
     with sessions.peer:
         assert sessions.run_on(loop, context, Limits())[0] == ORDER
-        before = descriptors()
+        before = count_descriptors()
         sent, received = sessions.passed
         # Signatures, and with them all that follows, may be some bytes shorter the next time.
         for offset in range((sent if direction == "broker to client" else received) - 16):
             limits = {"sent" if direction == "broker to client" else "received": offset, "reset": how == "reset"}
             over, error = sessions.run_on(loop, context, Limits(**limits))  # type: ignore[arg-type]  # by name
             check_tls(over, error, f"{offset} bytes: {over}, {error!r}")
-    eventually(lambda: descriptors() <= before + 2)
+    eventually(lambda: count_descriptors() <= before + 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any, Callable
@@ -11,8 +12,9 @@ from typing import Any, Callable
 import pytest
 
 import pika
-from pika import exceptions, frame, spec
+from pika import exceptions, spec
 from pika.adapters.blocking_connection import BlockingConnection
+from tests.support.bounded import PATIENCE
 from tests.support.encoding import method
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, scripted_broker
@@ -198,19 +200,11 @@ def under_alarm(then: Callable[[Session], object]) -> Callable[[Session], None]:
     return script
 
 
-def beat(session: Session) -> None:
-    """Live, under the alarm, until the client goes."""
-    session.peer.socket.settimeout(0.05)
-    while True:
-        session.send(frame.HEARTBEAT_FRAME)
-        with contextlib.suppress(TimeoutError, socket.timeout):
-            session.receive()
-
-
 @pytest.mark.parametrize("how", ["sleep", "process_data_events", "channel", "start_consuming"])
 def test_blocked_connection_timeout_ends_each_wait(how: str) -> None:
-    with scripted_broker(under_alarm(beat)) as peer:
+    with scripted_broker(under_alarm(Session.beat)) as peer:
         parameters = pika.ConnectionParameters(peer.host, peer.port, blocked_connection_timeout=0.3)
+        began = time.monotonic()
         connection = pika.BlockingConnection(parameters)
         waits: dict[str, Callable[[], object]] = {
             "sleep": lambda: connection.sleep(60),
@@ -218,7 +212,6 @@ def test_blocked_connection_timeout_ends_each_wait(how: str) -> None:
             "channel": connection.channel,
             "start_consuming": lambda: connection.channel().start_consuming(),
         }
-        began = time.monotonic()
         with pytest.raises(exceptions.ConnectionBlockedTimeout, match=f"{peer.host}:{peer.port}"):
             waits[how]()
         assert time.monotonic() - began >= 0.2
@@ -226,15 +219,19 @@ def test_blocked_connection_timeout_ends_each_wait(how: str) -> None:
 
 
 def test_an_alarm_that_ends_in_time_is_no_reason() -> None:
+    blocked = threading.Event()
+
     def unblock(session: Session) -> None:
-        time.sleep(0.1)
+        assert blocked.wait(PATIENCE)
         session.send(method(0, spec.Connection.Unblocked()))
         session.close_politely()
 
     with scripted_broker(under_alarm(unblock)) as peer:
-        parameters = pika.ConnectionParameters(peer.host, peer.port, blocked_connection_timeout=1)
+        parameters = pika.ConnectionParameters(peer.host, peer.port, blocked_connection_timeout=3)
         with pika.BlockingConnection(parameters) as connection:
-            connection.sleep(1.5)
+            connection.add_on_connection_blocked_callback(lambda *_: blocked.set())
+            connection.sleep(3.5)
+            assert blocked.is_set()
             assert connection.is_open
 
 

@@ -7,7 +7,6 @@ import dis
 import hashlib
 import os
 import select
-import signal
 import socket
 import ssl
 import sys
@@ -31,14 +30,14 @@ from pika.transport.errors import (
 )
 from pika.transport.stream import Ready, Stream
 from pika.transport.tls import TLS
-from tests.support.bounded import Running
+from tests.support.bounded import Running, eventually
 from tests.support.certificates import Authority, Certificate
-from tests.support.interrupt import interrupted_after
+from tests.support.interrupt import Interruption, interrupted_after
 from tests.support.memory import traced
 from tests.support.peer import Peer, PeerSocket, free_port
+from tests.support.signals import alarm, needs_alarms
 
 MIB = 1 << 20
-needs_itimer = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the platform has no interval timers")
 
 
 class Options(NamedTuple):
@@ -509,14 +508,13 @@ def test_what_the_peer_said_before_it_died_is_read_after_a_failed_write(link: Li
     with link.serve(script) as peer:
         stream = link.connect(peer)
         stream.write(b"go and more")
-        for _ in range(2000):
-            stream.write(b"x" * 1000)
-            if stream.pending_output:
-                # The kernel has room for much more, so it takes nothing at all any more.
-                break
-            time.sleep(0.001)
-        pending = stream.pending_output
-        assert pending
+
+        def refused() -> int:
+            stream.write(b"x" * 100)
+            return stream.pending_output
+
+        # The kernel has room for much more, so it takes nothing at all any more.
+        pending = eventually(refused)
         stream.write(b"into the void")
         stream.write_pieces([b"into", b"the void"])
         assert stream.pending_output == pending
@@ -630,46 +628,25 @@ def test_no_wake_is_lost_among_many(pair: Pair) -> None:
         thread.join()
 
 
-@needs_itimer
+@needs_alarms
 def test_a_signal_handler_can_wake(pair: Pair) -> None:
-    before = signal.signal(signal.SIGALRM, lambda *_: pair.stream.wake())
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+    with alarm(0.05, pair.stream.wake):
         assert pair.stream.wait(20) == Ready.WOKEN
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
-@needs_itimer
+@needs_alarms
 def test_a_signal_whose_handler_returns_does_not_end_a_wait(pair: Pair) -> None:
     ran: list[int] = []
-    before = signal.signal(signal.SIGALRM, lambda *_: ran.append(1))
-    timer = threading.Timer(0.1, pair.other.send, (b"x",))
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
-        timer.start()
-        assert pair.stream.wait(20) == Ready.READ
-        assert ran
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        timer.join()
+    with alarm(0.01, lambda: ran.append(1), interval=0.01):
+        sending = Running(lambda: eventually(lambda: len(ran) > 5) and pair.other.send(b"x"))
+        assert pair.stream.wait(None) == Ready.READ
+    sending.result()
 
 
-@needs_itimer
+@needs_alarms
 def test_a_signal_handler_that_raises_leaves_the_stream_usable(pair: Pair) -> None:
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        with pytest.raises(KeyboardInterrupt):
-            pair.stream.wait(20)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with alarm(0.05, interrupt), pytest.raises(Interruption):
+        pair.stream.wait(20)
     pair.other.send(b"x")
     assert pair.stream.wait(20) == Ready.READ
     assert pair.stream.read() == b"x"
@@ -677,7 +654,7 @@ def test_a_signal_handler_that_raises_leaves_the_stream_usable(pair: Pair) -> No
     assert pair.stream.wait(20) == Ready.WOKEN
 
 
-@needs_itimer
+@needs_alarms
 def test_a_signal_handler_that_writes_does_not_break_into_a_write(link: Link) -> None:
     """Frames of a signal handler go between the frames of the main program, whole and all of them."""
     beats: list[int] = []
@@ -698,20 +675,15 @@ def test_a_signal_handler_that_writes_does_not_break_into_a_write(link: Link) ->
         stream = link.connect(peer)
         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
 
-        def beat(number: int, frame: FrameType | None) -> None:
-            beats.append(number)
+        def beat() -> None:
+            beats.append(1)
             stream.write(b"h" * 20)
 
-        before = signal.signal(signal.SIGALRM, beat)
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        with alarm(0.001, beat, interval=0.001):
             for number in range(frames):
                 stream.write(b"m" * 500)
                 if number % 50 == 0:
                     drain(stream)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
         drain(stream)
         stream.write(b"e")
         assert beats
@@ -720,10 +692,6 @@ def test_a_signal_handler_that_writes_does_not_break_into_a_write(link: Link) ->
 
 
 # --- a signal at any moment
-
-
-class Interruption(BaseException):
-    """What a signal handler raises in the test."""
 
 
 def interrupt() -> None:
@@ -947,20 +915,14 @@ def test_an_exception_in_the_middle_of_receiving() -> None:
             assert isinstance(caught.value.__cause__, Interruption)
 
 
-@needs_itimer
+@needs_alarms
 def test_a_signal_handler_that_waits_in_the_middle_of_a_wait(pair: Pair) -> None:
     seen: list[int] = []
-    before = signal.signal(signal.SIGALRM, lambda *_: seen.append(pair.stream.wait(0)))
-    timer = threading.Timer(0.2, pair.other.send, (b"x",))
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
-        timer.start()
-        assert pair.stream.wait(20) == Ready.READ
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        timer.join()
-    assert seen and seen[0] == 0
+    with alarm(0.01, lambda: seen.append(pair.stream.wait(0)), interval=0.01):
+        sending = Running(lambda: eventually(lambda: len(seen) > 5) and pair.other.send(b"x"))
+        assert pair.stream.wait(None) == Ready.READ
+    sending.result()
+    assert seen[:5] == [0] * 5
     assert pair.stream.wait(20) == Ready.READ
 
 
