@@ -21,6 +21,43 @@ from tests.support.cuts import HANDSHAKE, ORDER, Limits, Mark, RunSessions, TLSS
 from tests.support.memory import count_descriptors
 
 
+def take_steps(channel: Any, over: list[str]) -> None:
+    """Go through the session on a channel that is open, and close the connection."""
+
+    def step(name: str, then: Callable[[], object]) -> Callable[[object], None]:
+        def on_done(_method_frame: object) -> None:
+            over.append(name)
+            then()
+
+        return on_done
+
+    def publish() -> None:
+        properties = pika.BasicProperties(headers={"key": "value"})
+        channel.basic_publish("", "queue", b"body", properties, mandatory=True)
+
+    def on_message(_channel: object, method: Any, _properties: object, body: bytes) -> None:
+        assert body == b"body"
+        over.append("deliver")
+        channel.basic_ack(method.delivery_tag)
+        over.append("ack")
+        channel.basic_cancel("consumer", step("cancel", channel.close))
+
+    def confirm() -> None:
+        channel.confirm_delivery(step("publish", consume), step("confirm", publish))
+
+    def consume() -> None:
+        channel.basic_consume("queue", on_message, consumer_tag="consumer", callback=step("consume", lambda: None))
+
+    def on_close(_channel: object, error: BaseException) -> None:
+        if isinstance(error, exceptions.ChannelClosedByClient):
+            over.append("close channel")
+            channel.connection.close()
+
+    over.append("channel")
+    channel.add_on_close_callback(on_close)
+    channel.queue_declare("queue", callback=step("declare", confirm))
+
+
 def use(loop: Loop, port: int, context: ssl.SSLContext | None, over: list[str]) -> BaseException:
     """The client's side of the session.
 
@@ -40,41 +77,7 @@ def use(loop: Loop, port: int, context: ssl.SSLContext | None, over: list[str]) 
 
     def on_open(connection: BaseConnection) -> None:
         over.extend(HANDSHAKE)
-        connection.channel(on_open_callback=on_channel)
-
-    def on_channel(channel: Any) -> None:
-        def step(name: str, then: Callable[[], object]) -> Callable[[object], None]:
-            def on_done(_method_frame: object) -> None:
-                over.append(name)
-                then()
-
-            return on_done
-
-        def publish() -> None:
-            properties = pika.BasicProperties(headers={"key": "value"})
-            channel.basic_publish("", "queue", b"body", properties, mandatory=True)
-
-        def on_message(_channel: object, method: Any, _properties: object, body: bytes) -> None:
-            assert body == b"body"
-            over.append("deliver")
-            channel.basic_ack(method.delivery_tag)
-            over.append("ack")
-            channel.basic_cancel("consumer", step("cancel", channel.close))
-
-        def confirm() -> None:
-            channel.confirm_delivery(step("publish", consume), step("confirm", publish))
-
-        def consume() -> None:
-            channel.basic_consume("queue", on_message, consumer_tag="consumer", callback=step("consume", lambda: None))
-
-        def on_close(_channel: object, error: BaseException) -> None:
-            if isinstance(error, exceptions.ChannelClosedByClient):
-                over.append("close channel")
-                channel.connection.close()
-
-        over.append("channel")
-        channel.add_on_close_callback(on_close)
-        channel.queue_declare("queue", callback=step("declare", confirm))
+        connection.channel(on_open_callback=lambda channel: take_steps(channel, over))
 
     options = None if context is None else pika.SSLOptions(context, "localhost")
     parameters = pika.ConnectionParameters("127.0.0.1", port, ssl_options=options)

@@ -12,7 +12,7 @@ import pytest
 
 import pika
 from pika import exceptions, frame, spec
-from pika.adapters.blocking_connection import BlockingConnection
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 from pika.transport.errors import AMQPConnectorStackTimeout
 from tests.support.bounded import until_it_raises
 from tests.support.certificates import Authority
@@ -389,6 +389,41 @@ def test_a_channel_that_the_broker_closes_inside_a_body() -> None:
         assert connection.channel().queue_declare("queue").method.queue == "queue"
 
 
+def ends_behind_deliveries(session: Session, end: str) -> None:
+    """Send three deliveries and an end in one piece."""
+    number, tag = session.accept_consumer()
+    # A round trip, so that the consumer is known: all that follows is one read.
+    session.expect(spec.Queue.Declare)
+    deliveries = [delivery(number, tag, index, b"%d" % index) for index in (1, 2, 3)]
+    ends = {
+        "connection.close": method(0, CLOSE),
+        "channel.close": method(number, spec.Channel.Close(404, "gone", 0, 0)),
+        "end of file": b"",
+    }
+    session.send(method(number, spec.Queue.DeclareOk("queue", 0, 0)), *deliveries, ends[end])
+    if end != "end of file":
+        session.close_politely()
+
+
+def consume_to_the_end(channel: BlockingChannel, auto_ack: bool, how: str, seen: list[bytes]) -> None:
+    """Consume until the end is raised."""
+    connection = channel.connection
+    if how == "generator":
+        generator = channel.consume("queue", auto_ack=auto_ack, inactivity_timeout=0)
+        assert next(generator) == (None, None, None)
+        channel.queue_declare("queue", passive=True)
+        seen.extend(body for _, _, body in channel.consume("queue", auto_ack=auto_ack))
+    else:
+        channel.basic_consume("queue", lambda *message: seen.append(message[-1]), auto_ack=auto_ack)
+        channel.queue_declare("queue", passive=True)
+        if how == "start_consuming":
+            channel.start_consuming()
+        while channel.is_open:
+            connection.process_data_events(1)
+        connection.process_data_events(1)
+        channel.queue_declare("queue", passive=True)
+
+
 @pytest.mark.parametrize("end", ["connection.close", "channel.close", "end of file"])
 @pytest.mark.parametrize("auto_ack", [True, False])
 @pytest.mark.parametrize("how", ["start_consuming", "process_data_events", "generator"])
@@ -399,47 +434,12 @@ def test_an_end_behind_deliveries_in_the_same_read(end: str, auto_ack: bool, how
         "channel.close": exceptions.ChannelClosedByBroker,
         "end of file": exceptions.StreamLostError,
     }
-
-    def script(session: Session) -> None:
-        number, tag = session.accept_consumer()
-        # A round trip, so that the consumer is known: all that follows is one read.
-        session.expect(spec.Queue.Declare)
-        deliveries = [delivery(number, tag, index, b"%d" % index) for index in (1, 2, 3)]
-        ends = {
-            "connection.close": method(0, CLOSE),
-            "channel.close": method(number, spec.Channel.Close(404, "gone", 0, 0)),
-            "end of file": b"",
-        }
-        session.send(method(number, spec.Queue.DeclareOk("queue", 0, 0)), *deliveries, ends[end])
-        if end != "end of file":
-            session.close_politely()
-
     seen: list[bytes] = []
-    with scripted_broker(opened(script)) as peer:
+    with scripted_broker(opened(lambda session: ends_behind_deliveries(session, end))) as peer:
         connection = pika.BlockingConnection(parameters(peer))
         channel = connection.channel()
-
-        def on_message(channel: Any, method: Any, properties: Any, body: bytes) -> None:
-            seen.append(body)
-
-        def run() -> None:
-            if how == "generator":
-                generator = channel.consume("queue", auto_ack=auto_ack, inactivity_timeout=0)
-                assert next(generator) == (None, None, None)
-                channel.queue_declare("queue", passive=True)
-                seen.extend(body for _, _, body in channel.consume("queue", auto_ack=auto_ack))
-            else:
-                channel.basic_consume("queue", on_message, auto_ack=auto_ack)
-                channel.queue_declare("queue", passive=True)
-                if how == "start_consuming":
-                    channel.start_consuming()
-                while channel.is_open:
-                    connection.process_data_events(1)
-                connection.process_data_events(1)
-                channel.queue_declare("queue", passive=True)
-
         with pytest.raises(exceptions.AMQPError) as caught:
-            run()
+            consume_to_the_end(channel, auto_ack, how, seen)
         # A call that waits raises the reason; one that comes too late is refused for that reason.
         late = isinstance(caught.value, exceptions.ChannelWrongStateError)
         assert isinstance(caught.value.__cause__ if late else caught.value, kinds[end])

@@ -44,6 +44,19 @@ def run(connection: pika.Connection, over: list[str]) -> None:
         assert error.__cause__ is not None
         raise error.__cause__ from None
     over.append("publish")
+    consume_one(channel, over, ended)
+    channel.close()
+    # One that has ended before is left alone.
+    if isinstance(channel._book.error, exceptions.ChannelClosedByClient):
+        over.append("close channel")
+    connection.close()
+    # Closing raises nothing; the callback has been called when it returns.
+    if not isinstance(ended[-1], exceptions.ConnectionClosedByClient):
+        raise ended[-1]
+
+
+def consume_one(channel: Any, over: list[str], ended: list[BaseException]) -> None:
+    """Consume the message with a handler, until it has come or the channel has ended; then cancel."""
     delivered, consuming = threading.Event(), threading.Event()
 
     def on_message(channel: Any, method: Any, properties: Any, body: bytes) -> None:
@@ -65,14 +78,6 @@ def run(connection: pika.Connection, over: list[str]) -> None:
     assert delivered.wait(PATIENCE)
     channel.basic_cancel("consumer")
     over.append("cancel")
-    channel.close()
-    # One that has ended before is left alone.
-    if isinstance(channel._book.error, exceptions.ChannelClosedByClient):
-        over.append("close channel")
-    connection.close()
-    # Closing raises nothing; the callback has been called when it returns.
-    if not isinstance(ended[-1], exceptions.ConnectionClosedByClient):
-        raise ended[-1]
 
 
 class ThreadedSessions(RunSessions):

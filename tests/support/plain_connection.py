@@ -112,6 +112,21 @@ class PlainConnection(Connection):
             assert time.monotonic() < deadline, f"it never came to it; the log is {self.log}"
             self.turn()
 
+    def run_despite(self, kind: type[BaseException], until: Callable[[], object]) -> list[str]:
+        """Go round until something holds, whatever callbacks raise; returns the texts of that.
+
+        :param kind: what they may raise
+        :param until: says when it is enough
+        """
+        raised: list[str] = []
+        while True:
+            try:
+                self.run(until)
+            except kind as error:
+                raised.append(str(error))
+            else:
+                return raised
+
     def run_for(self, seconds: float) -> None:
         """Go round for a while."""
         deadline = time.monotonic() + seconds
