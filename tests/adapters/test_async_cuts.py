@@ -3,9 +3,7 @@ come comes, once and with the right class, and nothing is left behind."""
 
 from __future__ import annotations
 
-import bisect
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
@@ -14,10 +12,10 @@ import pytest
 import pika
 from pika import exceptions
 from pika.adapters.base_connection import BaseConnection
-from tests.support.adapter_loops import KINDS, Loop
+from tests.support.adapter_loops import Loop
 from tests.support.bounded import eventually
 from tests.support.certificates import Authority
-from tests.support.cuts import HANDSHAKE, ORDER, Limits, Mark, RunSessions, TLSSessions, allowed, check_tls
+from tests.support.cuts import HANDSHAKE, ORDER, Limits, RunSessions, TLSSessions, allowed, check_tls, limits
 from tests.support.memory import count_descriptors
 
 
@@ -108,27 +106,15 @@ class AsyncSessions(RunSessions):
         return over, None if over == ORDER else error
 
 
-@pytest.fixture(params=KINDS)
-def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
-    loop = Loop(request.param)
-    yield loop
-    loop.close()
-
-
 @pytest.mark.parametrize("how", ["end of file", "reset"])
 @pytest.mark.parametrize("direction", ["broker to client", "client to broker"])
 def test_the_stream_ends_at_every_byte(loop: Loop, direction: str, how: str) -> None:
     sessions = AsyncSessions(loop)
     with sessions.peer:
-        marks: list[Mark] = sessions.record()
+        marks = sessions.record()
         before = count_descriptors()
-        passed = [mark.sent if direction == "broker to client" else mark.received for mark in marks]
-        for offset in range(passed[-1]):
-            limits = {"sent" if direction == "broker to client" else "received": offset, "reset": how == "reset"}
-            over, error = sessions.run(Limits(**limits))  # type: ignore[arg-type]  # by name
-            # What is over when so many bytes have passed is over for the client too, and nothing behind it.
-            step = marks[bisect.bisect_right(passed, offset)].step
-            check(step, over, error, f"{offset} bytes, in {step}: {over}, {error!r}")
+        for ended in sessions.cut_everywhere(marks, direction, how):
+            check(*ended)
     # Those of the peer's end are closed by threads that may be late.
     eventually(lambda: count_descriptors() <= before + 2)
 
@@ -170,7 +156,6 @@ def test_tls_ends_at_every_byte(loop: Loop, direction: str, how: str, tmp_path: 
         sent, received = sessions.passed
         # Signatures, and with them all that follows, may be some bytes shorter the next time.
         for offset in range((sent if direction == "broker to client" else received) - 16):
-            limits = {"sent" if direction == "broker to client" else "received": offset, "reset": how == "reset"}
-            over, error = sessions.run_on(loop, context, Limits(**limits))  # type: ignore[arg-type]  # by name
+            over, error = sessions.run_on(loop, context, limits(direction, offset, how))
             check_tls(over, error, f"{offset} bytes: {over}, {error!r}")
     eventually(lambda: count_descriptors() <= before + 2)

@@ -17,7 +17,7 @@ import pytest
 import pika
 from pika import exceptions, frame, spec
 from pika.broker import Broker as EmbeddedBroker
-from tests.support.bounded import Running, side_by_side
+from tests.support.bounded import Running, side_by_side, until_it_raises
 from tests.support.brokers import BOTH, Target
 from tests.support.certificates import Authority
 from tests.support.consuming import take
@@ -312,7 +312,8 @@ def notice(
     if late:
         frozen.wait(60)
     with pytest.raises(exceptions.AMQPError) as caught:
-        dying.wait(channel, queue)
+        # A process that is being stopped may answer once more.
+        until_it_raises(lambda: dying.wait(channel, queue))
     assert connection.is_closed and channel.is_closed
     return Found(caught.value, time.monotonic())
 
