@@ -218,7 +218,7 @@ def test_tls_on_a_plain_port_and_plain_on_a_tls_port(tmp_path: Path, broker: Bro
     with scripted_broker(lambda session: session.open(), tls=context) as peer:
         # Whether its alert, which says that it speaks TLS, is there before the reset is the operating system's affair.
         with pytest.raises(exceptions.IncompatibleProtocolError) as plain:
-            pika.BlockingConnection(parameters(peer, stack_timeout=5))
+            pika.BlockingConnection(parameters(peer, stack_timeout=60))
         assert f"{peer.host}:{peer.port}" in str(plain.value)
 
 

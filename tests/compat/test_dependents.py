@@ -8,7 +8,6 @@ import importlib.metadata
 import logging
 import ssl
 import threading
-import time
 import urllib.parse
 import uuid
 from collections.abc import Iterator
@@ -22,8 +21,9 @@ from pika import exceptions, frame, spec
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exchange_type import ExchangeType
+from tests.support.bounded import PATIENCE
 from tests.support.certificates import Authority
-from tests.support.consuming import pump
+from tests.support.consuming import arrive, pump
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import Broker
 
@@ -172,7 +172,7 @@ def test_zulip(connection: BlockingConnection, channel: BlockingChannel, queue: 
     channel.basic_consume(queue, lambda *message: None, auto_ack=True)
     for _ in range(3):
         channel.basic_publish("", queue, b"x")
-    arrive(connection, channel, 3)
+    arrive(channel, 3)
     assert len(channel._pending_events) == 3
     pump(connection, lambda: not channel._pending_events)
     for tag in channel.consumer_tags:
@@ -180,17 +180,9 @@ def test_zulip(connection: BlockingConnection, channel: BlockingChannel, queue: 
     for _ in range(3):
         channel.basic_publish("", queue, b"x")
     assert channel.get_waiting_message_count() == 0
-    messages = channel.consume(queue, auto_ack=True, inactivity_timeout=5)
+    messages = channel.consume(queue, auto_ack=True, inactivity_timeout=PATIENCE)
     next(messages)
     pump(connection, lambda: channel.get_waiting_message_count() == 2)
-
-
-def arrive(connection: BlockingConnection, channel: BlockingChannel, number: int) -> None:
-    """Have deliveries arrive without being dispatched: operations do that."""
-    deadline = time.monotonic() + 20
-    while len(channel._pending_events) < number:
-        assert time.monotonic() < deadline
-        channel.basic_qos(prefetch_count=0)
 
 
 def test_intelmq() -> None:

@@ -19,6 +19,7 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from pika.channel import Channel
 from pika.connection import Connection
 from tests.support.adapter_loops import KINDS, Loop
+from tests.support.bounded import PATIENCE
 from tests.support.consuming import pump
 
 Wrapper = Callable[..., Any]
@@ -141,7 +142,7 @@ class TestOpenTelemetry:
         queue = channel.queue_declare("", exclusive=True).method.queue
         for body in (b"1", b"2", b"3"):
             channel.basic_publish("", queue, body)
-        messages = channel.consume(queue, inactivity_timeout=5)
+        messages = channel.consume(queue, inactivity_timeout=PATIENCE)
         for body in (b"1", b"2"):
             method, properties, received = next(messages)
             assert method is not None and received == body
