@@ -43,6 +43,8 @@ class PlainConnection(Connection):
             failure = error
             self._adapter_call_later(0, lambda: self._on_stream_terminated(failure))
         else:
+            # Otherwise a second small write waits until the peer has confirmed the first: 40 ms.
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._adapter_call_later(0, self._on_stream_connected)
 
     def _adapter_disconnect_stream(self) -> None:
