@@ -18,7 +18,7 @@ from tests.support.encoding import content, method
 from tests.support.peer import free_port
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import START, TUNE, Session, scripted_broker
-from tests.support.threaded import waits
+from tests.support.threaded import ready, waits
 
 
 def test_parameters_of_every_form(broker: Broker) -> None:
@@ -217,7 +217,7 @@ def test_an_alarm(target: Target) -> None:
 
 
 def test_an_alarm_that_lasts(target: Target) -> None:
-    with pika.connect(target.parameters(blocked_connection_timeout=0.2)) as connection:
+    with pika.connect(target.parameters(blocked_connection_timeout=1)) as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
         publisher = channel.publisher()
@@ -253,7 +253,7 @@ def test_publishing_more_than_the_network_takes(target: Target) -> None:
         target.clear_alarm()
         publishing.result()
         # What found no room is not among them. RabbitMQ may answer before it has put everything into the queue.
-        eventually(lambda: channel.queue_declare(queue, passive=True).method.message_count == before + 3)
+        eventually(lambda: ready(channel, queue) == before + 3)
 
 
 def test_time_is_bounded() -> None:

@@ -26,7 +26,6 @@ with Broker() as broker, pika.connect(broker.url) as connection:
     while len(seen) < 2:
         time.sleep(0.01)
     connection.drain()
-    time.sleep(0.2)
 """
 
 AIO = """
