@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Callable
 
-from pika import protocol
+from pika import exceptions, protocol
 from pika.client import opening
 from pika.client.aio_channel import Channel
 from pika.client.aio_link import Link
@@ -128,8 +128,11 @@ class Connection(BaseConnection):
         timeout: float | None,
         late: Callable[[protocol.Reply[Any]], None] | None = None,
     ) -> None:
-        with self._telling():
+        try:
             await self._link.ask(what, operation, timeout, late)
+        except exceptions.AMQPError as error:
+            self._tell(error)
+            raise
 
     # The end
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Iterator
 from typing import Any, Callable, TypeVar
 
 from pika import exceptions, protocol, spec
@@ -67,17 +65,15 @@ class BaseConnection:
         rules = self._rules
         return {} if rules is None else dict(rules.server_properties or {})
 
-    @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Have the first call that comes too late raise why: nobody may have used the connection when it ended."""
-        try:
-            yield
-        except exceptions.ConnectionWrongStateError:
+    def _tell(self, error: exceptions.AMQPError) -> None:
+        """Have the first call that comes too late raise why: nobody may have used the connection when it ended.
+
+        :param error: what a call raises otherwise
+        """
+        if isinstance(error, exceptions.ConnectionWrongStateError):
             self._link.tell()
-            raise
-        except exceptions.AMQPConnectionError:
+        elif isinstance(error, exceptions.AMQPConnectionError):
             self._link.told = True
-            raise
 
     def add_on_connection_blocked_callback(
         self: Self, callback: Callable[[Self, spec.Connection.Blocked], object]
@@ -161,20 +157,17 @@ class BaseChannel:
         """What has ended: the channel, or the connection, whose end one channel tells for all."""
         return self._link if self._book.error is self._link.error else self._book
 
-    @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _tell(self, error: exceptions.AMQPError) -> None:
         """Have the first call that comes too late raise why.
 
         What was not waited for, as an acknowledgement, may have ended the channel.
+
+        :param error: what a call raises otherwise
         """
-        try:
-            yield
-        except exceptions.ChannelWrongStateError:
+        if isinstance(error, exceptions.ChannelWrongStateError):
             self._ending.tell()
-            raise
-        except (exceptions.ChannelClosed, exceptions.AMQPConnectionError):
+        elif isinstance(error, (exceptions.ChannelClosed, exceptions.AMQPConnectionError)):
             self._ending.told = True
-            raise
 
     def add_on_cancel_callback(self, callback: Callable[[spec.Basic.Cancel], object]) -> None:
         """Have a function called when the broker cancels a consumer.

@@ -127,8 +127,11 @@ class Connection(BaseConnection):
         self._ask("connection.update-secret", update, timeout)
 
     def _ask(self, what: str, operation: Callable[[], protocol.Reply[Any]], timeout: float | None) -> None:
-        with self._telling():
+        try:
             self._link.ask(what, operation, timeout)
+        except exceptions.AMQPError as error:
+            self._tell(error)
+            raise
 
     # The end
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Callable, Optional, TypeVar
 
-from pika import frame, spec
+from pika import exceptions, frame, spec
 from pika.amqp_object import Method
 from pika.client.state import BaseChannel
 from pika.client.threaded_link import Link
@@ -40,8 +40,11 @@ class Operations(BaseChannel):
         timeout: float | None,
         late: Callable[[Reply[M]], None] | None = None,
     ) -> Reply[M]:
-        with self._telling():
+        try:
             return self._link.ask(f"{what} on channel {self._rules.number}", operation, timeout, late)
+        except exceptions.AMQPError as error:
+            self._tell(error)
+            raise
 
     def _call(self, what: str, operation: Callable[[], Any], timeout: float | None) -> frame.Method[Any]:
         reply = self._ask(what, operation, timeout)
