@@ -672,12 +672,20 @@ class Channel(ChannelEvents):
             inside.busy = busy
             inside.release()
 
-    @_operation
     def _publish_tapped(
         self, exchange: str, routing_key: str, body: bytes, properties: spec.BasicProperties | None, mandatory: bool
     ) -> None:
         method = spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)
-        self._send_tapped(method, (properties or spec.BasicProperties(), body))
+        begun = self._protocol.begun
+        try:
+            self._send_tapped(method, (properties or spec.BasicProperties(), body))
+        except exceptions.ChannelWrongStateError:
+            # What encoding has called may have closed the channel, and so begun something; but this is refused.
+            raise
+        except BaseException as error:
+            if self._protocol.begun != begun:
+                self._inside.give_up(error)
+            raise
 
     @_operation
     def confirm_delivery(self, ack_nack_callback: OnMethod, callback: OnMethod | None = None) -> None:

@@ -49,7 +49,8 @@ class AMQPError(_Explained):
     _meaning = "An AMQP operation failed; the log of the library and that of the broker say more."
     _summary = "An unspecified AMQP error has occurred; {args}"
 
-    #: Where it happened: host, port and what the connection was doing. ``str()`` ends with it; it is no argument.
+    #: Where it happened: host, port, and what the connection was doing or which method the broker refused; and what to
+    #: look at, where that is known. ``str()`` ends with it; it is no argument.
     context: str | None = None
 
     def __str__(self) -> str:

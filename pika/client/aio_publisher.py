@@ -224,7 +224,9 @@ class Publisher(confirming.Window[Confirmation]):
         try:
             self._rules.basic_publish(exchange, routing_key, body, properties, self._mandatory, confirmation)
         except BaseException:
-            self._flight.discard(confirmation)
+            # What was interrupted behind the books of the channel is settled with it.
+            if not confirmation.delivery_tag:
+                self._land(confirmation)
             raise
         return confirmation
 

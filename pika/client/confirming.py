@@ -153,13 +153,17 @@ class Window(abc.ABC, Generic[C]):
 
     def _on_done(self, confirmation: C) -> None:
         """What a confirmation calls when it ends."""
-        self._flight.discard(confirmation)
         if confirmation.outcome is Outcome.ACKED:
             confirmation._content = None
         elif confirmation._watchers is None:
             self._note_failure(confirmation)
         if confirmation._watchers is not None:
             self._report(confirmation)
+        self._land(confirmation)
+
+    def _land(self, confirmation: C) -> None:
+        """Take note that a message is not under way any more, or never was, and wake whoever waits for that."""
+        self._flight.discard(confirmation)
         if len(self._flight) <= self._threshold:
             self._threshold = -1
             self._wake()

@@ -53,6 +53,10 @@ class Ending:
         """Whether it is closed because the program closed it, or its connection."""
         return isinstance(self.error, exceptions.ConnectionClosedByClient)
 
+    def take_as_told(self) -> None:
+        """Take note that a call has raised what has ended it, if anything has."""
+        self.told = self.told or self.error is not None
+
     def tell(self) -> None:
         """Raise what has ended it, in place of what is being handled, unless a call has before or the program knows."""
         if self.error is None or self.told or self.ended_by_program:

@@ -73,7 +73,7 @@ class BaseConnection:
         if isinstance(error, exceptions.ConnectionWrongStateError):
             self._link.tell()
         elif isinstance(error, exceptions.AMQPConnectionError):
-            self._link.told = True
+            self._link.take_as_told()
 
     def add_on_connection_blocked_callback(
         self: Self, callback: Callable[[Self, spec.Connection.Blocked], object]
@@ -167,7 +167,7 @@ class BaseChannel:
         if isinstance(error, exceptions.ChannelWrongStateError):
             self._ending.tell()
         elif isinstance(error, (exceptions.ChannelClosed, exceptions.AMQPConnectionError)):
-            self._ending.told = True
+            self._ending.take_as_told()
 
     def add_on_cancel_callback(self, callback: Callable[[spec.Basic.Cancel], object]) -> None:
         """Have a function called when the broker cancels a consumer.

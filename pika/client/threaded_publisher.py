@@ -208,7 +208,7 @@ class Publisher(confirming.Window[Confirmation]):
         if confirmation.outcome is None and not confirmation.delivery_tag:
             # It may wait its turn, and be settled all the same.
             confirmation.on_done = None
-            self._flight.discard(confirmation)
+            self._land(confirmation)
 
     def _await_all(self, timeout: float | None) -> None:
         self._await(self._for_end, lambda: not self.in_flight, "confirming all messages", _deadline(timeout))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
 import threading
@@ -90,9 +89,15 @@ def join(thread: threading.Thread, timeout: float) -> None:
     :param thread: the thread
     :param timeout: seconds
     """
-    # What PyPy 3.9 raises in those who see its end together, `is_alive()` too.
-    with contextlib.suppress(AssertionError, RuntimeError):
+    try:
         thread.join(timeout)
+    except (AssertionError, RuntimeError) as error:
+        # PyPy 3.9 raises these in those who see its end together. What comes from elsewhere is a signal handler's.
+        innermost = error.__traceback__
+        while innermost is not None and innermost.tb_next is not None:
+            innermost = innermost.tb_next
+        if innermost is None or innermost.tb_frame.f_globals.get("__name__") != "threading":
+            raise
 
 
 def is_inside(lock: threading.RLock) -> bool:

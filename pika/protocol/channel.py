@@ -237,7 +237,7 @@ class Channel(Operations):
         prepared = method, self._encode(method)
         if len(self._prepared_gets) >= PREPARED:
             self._prepared_gets.clear()
-        self._prepared_gets[queue, no_ack] = prepared
+        self._prepared_gets[queue, bool(no_ack)] = prepared
         return prepared
 
     def send(self, *pieces: bytes | memoryview) -> None:

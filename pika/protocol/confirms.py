@@ -111,8 +111,9 @@ class ConfirmTracker:
         self.published += 1
         if confirmation is None:
             return
-        confirmation.delivery_tag = self.published
+        # In this order: one that a signal handler cuts short in between was not numbered, and is settled all the same.
         self._pending[self.published] = confirmation
+        confirmation.delivery_tag = self.published
         if mandatory:
             likeness = confirmation._likeness = (exchange, routing_key, bytes(body))
             self._mandatory.setdefault(likeness, deque()).append(confirmation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 from typing import Generic, TypeVar
@@ -35,7 +36,8 @@ def _expect_large_blocks() -> None:
     zeroed again, until it has seen a larger one go: from then on it keeps up to twice that. This one is never touched,
     and so takes no memory; it saves the 250 page faults of 1 MiB, half of what receiving it costs in a thread.
     """
-    bytes(_LARGER)
+    with contextlib.suppress(MemoryError):
+        bytes(_LARGER)
 
 
 class ContentAssembler(Generic[M]):
@@ -111,9 +113,9 @@ class ContentAssembler(Generic[M]):
         if self._body.tell():
             self._body.write(fragment)
             fragment = self._body.getvalue()
-            if len(fragment) > _LARGE:
-                _expect_large_blocks()
         self.reset()
+        if len(fragment) > _LARGE:
+            _expect_large_blocks()
         return method, properties, bytes(fragment)
 
     def reset(self) -> None:

@@ -12,6 +12,8 @@ from pika.credentials import Credentials, PlainCredentials
 #: The octets of a body that are taken unless said otherwise: RabbitMQ's own ceiling.
 MAX_MESSAGE_SIZE = 512 * 1024 * 1024
 
+# How the names of brokers begin that run on the client's own machine.
+_OWN_MACHINE = ("localhost", "127.", "::1", "[::1]")
 _CAPABILITIES = {
     "authentication_failure_close": True,
     "basic.nack": True,
@@ -110,16 +112,26 @@ def remedy(error: BaseException, settings: Settings) -> str | None:
     :param settings: what it was to be opened with
     :returns: the words; None when the broker did not refuse
     """
-    if not isinstance(error.__cause__, (exceptions.ConnectionClosedByBroker, exceptions.StreamLostError)):
+    cause, credentials = error.__cause__, settings.credentials
+    if not isinstance(cause, (exceptions.ConnectionClosedByBroker, exceptions.StreamLostError)):
         return None
-    credentials = settings.credentials
     name = credentials.username if isinstance(credentials, PlainCredentials) else None
     user = "the user" if name is None else f"user {name!r}"
     if isinstance(error, exceptions.ProbableAuthenticationError):
-        if name == "guest":
+        if not isinstance(credentials, PlainCredentials):
+            return "check which user the broker takes these credentials for, such as a certificate's name"
+        if name == "guest" and not settings.peer.startswith(_OWN_MACHINE):
             return f"{user}: check the password; RabbitMQ lets guest in from its own machine only"
         return f"{user}: check name and password"
-    if isinstance(error, exceptions.ProbableAccessDeniedError):
+    if isinstance(error, exceptions.ProbableAccessDeniedError) and _is_of_the_host(cause):
         host = settings.virtual_host
         return f"virtual host {host!r}: check its name, where a URL has %2F for /, and the permissions of {user}"
     return None
+
+
+def _is_of_the_host(cause: BaseException) -> bool:
+    """Whether the broker has closed the connection over its virtual host: unknown, or not for this user."""
+    if not isinstance(cause, exceptions.ConnectionClosedByBroker):
+        return False
+    unknown = cause.reply_code == spec.NOT_ALLOWED and "limit" not in cause.reply_text
+    return unknown or cause.reply_code == spec.ACCESS_REFUSED

@@ -594,7 +594,7 @@ class Operations(abc.ABC):
         if len(self._prepared) >= PREPARED:
             self._prepared.clear()
         prepared = _Prepared(method, frame.bare_opening(self.number, method))
-        self._prepared[exchange, routing_key, mandatory] = prepared
+        self._prepared[exchange, routing_key, bool(mandatory)] = prepared
         return prepared
 
     @overload

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -172,11 +173,14 @@ def test_publishing_inside_the_callback_of_a_confirm(connection: PlainConnection
 
 
 @pytest.mark.parametrize("confirms", [False, True])
+@pytest.mark.parametrize("patched", [False, True])
 def test_closing_the_channel_while_a_message_is_encoded(
-    connection: PlainConnection, channel: Channel, confirms: bool
+    connection: PlainConnection, channel: Channel, monkeypatch: pytest.MonkeyPatch, patched: bool, confirms: bool
 ) -> None:
     """It is refused, since behind the close the broker would not take it; and the connection goes on."""
     closed: list[BaseException] = []
+    if patched:
+        monkeypatch.setattr(channel, "_send_method", functools.partial(Channel._send_method, channel))
     channel.add_on_close_callback(lambda _channel, reason: closed.append(reason))
     if confirms:
         channel.confirm_delivery(lambda _method_frame: None)

@@ -12,7 +12,7 @@ from pika import aio, exceptions, spec
 from tests.support.aio import becomes_ready, eventually, ready, run, settle, use
 from tests.support.bounded import PATIENCE
 from tests.support.brokers import at
-from tests.support.encoding import content, method
+from tests.support.encoding import Headers, content, method
 from tests.support.fates import Fates
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, scripted_broker
@@ -215,6 +215,26 @@ def test_unknown_when_the_channel_dies(broker: Broker) -> None:
                 await publish(b"")
         # Those did not go out, and are nobody's.
         await publisher.wait()
+        assert publisher.in_flight == 0
+
+    use(broker.url, program)
+
+
+def test_the_end_of_the_channel_within_a_publish_that_is_refused(broker: Broker) -> None:
+    """Whoever waits for the messages before it is told, and not left to wait for it."""
+
+    async def program(_connection: aio.Connection, channel: aio.Channel, queue: str) -> None:
+        publisher = channel.publisher()
+        first = await publisher.send(b"first", routing_key=queue)
+        waiting = asyncio.ensure_future(publisher.wait())
+        await asyncio.sleep(0)
+        lost = exceptions.StreamLostError("gone")
+        properties = pika.BasicProperties(headers=Headers(lambda: channel._rules.end(lost)))
+        with pytest.raises(exceptions.ChannelWrongStateError):
+            await publisher.send(b"second", routing_key=queue, properties=properties)
+        with pytest.raises(exceptions.PublishOutcomeUnknown, match="gone"):
+            await asyncio.wait_for(waiting, PATIENCE)
+        assert first.done()
         assert publisher.in_flight == 0
 
     use(broker.url, program)

@@ -499,3 +499,20 @@ def test_ctrl_c_ends_a_wait(wait: str) -> None:
         # It is a second at the most; the machine may do ten other things.
         assert time.monotonic() - began < AT_ONCE + 25
         assert child.finish()[0] == 0
+
+
+@needs_signals
+def test_what_a_signal_handler_raises_while_threads_end(connection: pika.Connection) -> None:
+    """It comes out of close(), of whatever kind it is."""
+
+    class Shutdown(RuntimeError):
+        pass
+
+    def stop() -> None:
+        raise Shutdown("now")
+
+    connection.add_on_close_callback(lambda *_: time.sleep(1))
+    with pytest.raises(Shutdown), on_signal(stop, 0.4):
+        connection.close()
+        pytest.fail("closing is over")
+    eventually(lambda: connection.is_closed)

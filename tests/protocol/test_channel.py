@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pika import exceptions, protocol, spec
+from pika import exceptions, frame, protocol, spec
 from pika.amqp_object import Method
 from pika.protocol import ChannelState
 from tests.protocol.broker import (
@@ -799,3 +799,15 @@ def test_properties_that_are_none_are_refused_before_anything_is_sent(broker: Br
     with pytest.raises(TypeError, match=r"properties must be a pika.BasicProperties, but got \{'delivery_mode': 2\}"):
         channel.basic_publish("", "key", b"body", wrong)
     assert broker.methods() == []
+
+
+@pytest.mark.parametrize("flag", [[], {}, None, 0, False])
+def test_a_flag_may_be_any_value(broker: Broker, flag: Any) -> None:
+    channel = open_channel(broker)
+    broker.frames()
+    for _ in range(2):
+        channel.basic_publish("", "queue", b"body", mandatory=flag)
+    channel.basic_get("queue", flag)
+    *published, got = [one.method for one in broker.frames() if isinstance(one, frame.Method)]
+    assert [one.mandatory for one in published] == [False, False]
+    assert isinstance(got, spec.Basic.Get) and not got.no_ack

@@ -469,8 +469,34 @@ def test_a_refusal_says_where_it_happened_and_what_to_look_at(
     assert "sesame" not in str(error)
 
 
+def test_a_certificate_that_is_refused() -> None:
+    broker = opening(credentials=ExternalCredentials())
+    broker.send(method(0, spec.Connection.Start(0, 9, {}, b"PLAIN EXTERNAL", b"en_US")))
+    error = closed(broker.send(method(0, spec.Connection.Close(403, "ACCESS_REFUSED", 0, 0))))
+    assert str(error).endswith("; check which user the broker takes these credentials for, such as a certificate's name]")
+
+
 def test_an_error_that_is_no_refusal_says_where_it_happened() -> None:
     broker = opening(ConnectionState.START)
     error = closed(broker.send(method(0, spec.Connection.Tune(0, 1, 0))))
     assert isinstance(error, exceptions.ProbableAuthenticationError)
     assert error.context == f"{PEER}; AMQP handshake, authentication"
+
+
+@pytest.mark.parametrize(
+    ("state", "close", "changes", "words"),
+    [
+        (ConnectionState.START, (403, "ACCESS_REFUSED"), {"peer": "127.0.0.1:5672"}, "check name and password"),
+        (ConnectionState.TUNE, (530, "NOT_ALLOWED - vhost x not found"), {}, "the permissions of user 'guest'"),
+        (ConnectionState.TUNE, (530, "NOT_ALLOWED - connection limit (5) is reached"), {}, "the virtual host"),
+        (ConnectionState.TUNE, (541, "INTERNAL_ERROR - vhost '/' is down"), {}, "the virtual host"),
+        (ConnectionState.TUNE, (320, "CONNECTION_FORCED - shutdown"), {}, "the virtual host"),
+    ],
+)
+def test_a_remedy_is_for_what_it_remedies(
+    state: ConnectionState, close: tuple[int, str], changes: dict[str, Any], words: str
+) -> None:
+    broker = opening(state, **changes)
+    error = closed(broker.send(method(0, spec.Connection.Close(*close, 0, 0))))
+    assert isinstance(error, exceptions.AMQPError)
+    assert error.context is not None and error.context.endswith(words)
