@@ -473,7 +473,7 @@ def test_a_certificate_that_is_refused() -> None:
     broker = opening(credentials=ExternalCredentials())
     broker.send(method(0, spec.Connection.Start(0, 9, {}, b"PLAIN EXTERNAL", b"en_US")))
     error = closed(broker.send(method(0, spec.Connection.Close(403, "ACCESS_REFUSED", 0, 0))))
-    assert str(error).endswith("; check which user the broker takes these credentials for, such as a certificate's name]")
+    assert "check which user the broker takes these credentials for, such as a certificate's name" in str(error)
 
 
 def test_an_error_that_is_no_refusal_says_where_it_happened() -> None:
