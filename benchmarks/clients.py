@@ -23,6 +23,8 @@ PATIENCE = 900.0
 #: The clients that the others are compared with.
 REFERENCE = "pika 1.4.4 Blocking"
 C = "rabbitmq-c"
+#: What is beneath all of those in Python.
+BARE = "bare socket"
 #: Those of this library.
 THREADS = "pika.Connection"
 AIO = "pika.aio"
@@ -125,6 +127,7 @@ def installed(
     clients, missing = own(sys.executable), []
     clients.append(importing(clients[0].name, sys.executable, "pika", ROOT))
     clients.append(Client("pika.protocol", (sys.executable, str(PROGRAMS / "pika_protocol.py")), _ALONE, ROOT))
+    clients.append(Client(BARE, (sys.executable, str(PROGRAMS / "bare_socket.py")), _LOOP, ROOT))
     wanted = [name.lower() for name in names]
     for library, find in _others(folder):
         if wanted and not any(name.startswith(library) or library.startswith(name) for name in wanted):

@@ -34,8 +34,13 @@ _ROOMS = {
 _SYSTEM = "the system"
 _REST = "the program, and Python"
 _COLUMNS = (_SYSTEM, *_ROOMS, _REST)
-# The calls of libc, and of Python's own modules, that stand for the operating system.
-_SYSTEM_CALLS = frozenset(("send", "recv", "sendmsg", "poll", "epoll_wait", "__send", "__recv", "__poll", "connect"))
+# The calls of libc that stand for the operating system.
+_SYSTEM_CALLS = frozenset(("send", "recv", "sendmsg", "connect"))
+# What waits takes no CPU, and the sampler cannot always tell: calls of libc, and of the interpreter's locks.
+_WAITS = frozenset(("poll", "epoll_wait"))
+_LOCKS = "PyThread_acquire_lock"
+# Where the library's own threads begin.
+_THREADS = ("IOThread._run", "Crew._run")
 
 Stack = Sequence[str]
 
@@ -104,10 +109,12 @@ def sampled(spy: Path, client: clients.Client, workload: Workload, url: str) -> 
 
 
 def _measured(stack: Stack, task: str) -> bool:
-    """Whether a sample is of a program's task, and not of what it loads for it."""
+    """Whether a sample is of a program's task, in any thread, and not of what it loads for it, or of waiting."""
     function = task.replace("-", "_")
     in_task = any(frame.startswith(function) and "benchmarks/programs" in frame for frame in stack)
-    return in_task and not any("importlib" in frame for frame in stack)
+    in_thread = any(frame.startswith(_THREADS) for frame in stack)
+    waits = _function(stack[-1]) in _WAITS or any(frame.startswith(_LOCKS) for frame in stack[-4:])
+    return (in_task or in_thread) and not waits and not any("importlib" in frame for frame in stack)
 
 
 def shares(stacks: Counter[Stack]) -> list[str]:

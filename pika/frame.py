@@ -619,6 +619,18 @@ def _refuse_end(frame_type: int, channel_number: int, end_octet: int) -> NoRetur
     )
 
 
+def _first_frame(data: bytes) -> tuple[int, int, bytes] | None:
+    if type(data) is bytes and len(data) >= FRAME_OVERHEAD:
+        frame_type, channel_number, size = _PREFIX.unpack_from(data)
+        end = 7 + size
+        if end < len(data) and data[end] == _END and frame_type in _FRAME_TYPES:
+            return frame_type, channel_number, data[7:end]
+    # It is not all there, or wrong, and a reader says how.
+    reader = FrameReader(max_frame_size=0xFFFFFFFF + FRAME_OVERHEAD)
+    reader.feed(data)
+    return reader.next_frame()
+
+
 def decode_frame(data_in: bytes) -> tuple[int, Frame | ProtocolHeader | None]:
     """Decode the frame at the beginning of a buffer.
 
@@ -630,9 +642,7 @@ def decode_frame(data_in: bytes) -> tuple[int, Frame | ProtocolHeader | None]:
         if len(data_in) < 8:
             return 0, None
         return 8, ProtocolHeader(*data_in[5:8])
-    reader = FrameReader(max_frame_size=0xFFFFFFFF + FRAME_OVERHEAD)
-    reader.feed(data_in)
-    found = reader.next_frame()
+    found = _first_frame(data_in)
     if found is None:
         return 0, None
     frame_type, channel_number, payload = found

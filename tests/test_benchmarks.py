@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import broker, chart, clients, goals, pages, report, tables
-from benchmarks.clients import REFERENCE, C, Client, MeasurementError, Sample
+from benchmarks.clients import BARE, REFERENCE, C, Client, MeasurementError, Sample
 from benchmarks.growth import add_factors
 from benchmarks.scale import LINES, Line
 from benchmarks.workloads import MIB, WORKLOADS, Workload
@@ -115,6 +115,7 @@ def check_figures(figures: dict[str, Any], compared: set[str]) -> None:
         ("AsyncioConnection", {*MESSAGES, "publish-window"}),
         ("pika.aio", {*MESSAGES, "publish-window", "open"}),
         ("pika.protocol", {"encode", "decode"}),
+        (BARE, {*MESSAGES, "publish-window"}),
         (C, {*MESSAGES, "publish-window", "open"}),
     ],
 )

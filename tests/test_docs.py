@@ -135,6 +135,21 @@ async def handler(stage: Stage) -> None:
     await cancel(playing)
 
 
+async def types(stage: Stage) -> None:
+    await stage.play("types")
+    await stage.fill()
+
+    async def on_message(*message: Any) -> None:
+        await stage.names["on_message"](*message)
+        await stage.work(message[-1])
+
+    await stage.channel.basic_consume("jobs", on_message)
+    await worked_off(stage)
+    await stage.connection.drain()
+    async with aio.connect(stage.names["url"]) as connection, connection.channel() as channel:
+        assert await channel.basic_get("jobs") is None
+
+
 async def stop(stage: Stage) -> None:
     await stage.fill()
     events: list[asyncio.Event] = []
@@ -190,6 +205,7 @@ FRAGMENTS = {
     "outcomes": outcomes,
     "consume": consume,
     "handler": handler,
+    "types": types,
     "stop": stop,
     "again": again,
 }

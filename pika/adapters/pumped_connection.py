@@ -116,7 +116,8 @@ class PumpedConnection(Connection):
             ready = stream.wait(timeout)
         finally:
             inside.busy = busy
-        self._act(ready, self._soon or (deadline is not None and time.monotonic() >= deadline))
+        now = time.monotonic()
+        self._act(ready, now, self._soon or (deadline is not None and now >= deadline))
 
     def receive(self) -> None:
         """Take what has arrived, without waiting, and run no timer.
@@ -124,7 +125,7 @@ class PumpedConnection(Connection):
         The caller is inside already.
         """
         if not self.stream.closed:
-            self._act(Ready.READ, run_due=False)
+            self._act(Ready.READ, time.monotonic(), run_due=False)
 
     def glance(self) -> bool:
         """Take what has arrived and run what is due, without waiting, unless that was done a moment ago.
@@ -145,11 +146,11 @@ class PumpedConnection(Connection):
             # Not for a signal handler that interrupts it.
             if not self.interrupted and not self.stream.closed:
                 self._glanced_at = now
-                self._act(Ready.READ)
+                self._act(Ready.READ, now)
         finally:
             self._inside.release()
 
-    def _act(self, ready: int, run_due: object = True) -> None:
+    def _act(self, ready: int, now: float, run_due: object = True) -> None:
         inside = self._inside
         busy, acts = inside.busy, self._acts
         try:
@@ -158,7 +159,7 @@ class PumpedConnection(Connection):
             if ready & _WRITE:
                 self.stream.flush()
             if ready & _READ:
-                self._receive()
+                self._receive(now)
             if run_due:
                 self._run_due()
         except BaseException as error:
@@ -205,7 +206,7 @@ class PumpedConnection(Connection):
         # No news: the program has forked knowingly.
         self.ending.told = True
 
-    def _receive(self) -> None:
+    def _receive(self, now: float) -> None:
         try:
             data = self.stream.read()
         except exceptions.StreamLostError as error:
@@ -214,7 +215,7 @@ class PumpedConnection(Connection):
             return
         if data is not None:
             # As _on_data_available() does it: whoever is here is inside already.
-            self._protocol.receive_data(data, time.monotonic())
+            self._protocol.receive_data(data, now)
             self._act_on_events()
 
     def _run_due(self) -> None:
@@ -258,7 +259,7 @@ class PumpedConnection(Connection):
     def _tick(self) -> None:
         # However the turns of the loop went: silence is judged once everything that has arrived was read.
         if not self.stream.closed:
-            self._receive()
+            self._receive(time.monotonic())
         super()._tick()
 
     def _push_out(self) -> None:

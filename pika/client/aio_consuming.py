@@ -214,7 +214,8 @@ class Consuming(Operations):
         """Iterate over the messages of a queue, with ``async for``.
 
         Leaving the loop cancels the consumer, and gives back what was prefetched for it; the message that the loop
-        was left with is for the program to settle.
+        was left with is for the program to settle. On PyPy, leaving it by ``break`` does so only when garbage is
+        collected; ``async with channel.consume(queue) as messages`` does it at the end of the block.
 
         :param queue: the queue
         :param auto_ack: whether messages need no acknowledgement; those that were prefetched when the loop is left

@@ -117,11 +117,11 @@ class ChannelEvents:
 
     def _on_replied(self, reply: protocol.Reply[Any]) -> None:
         method, number = reply.result(), self.channel_number
-        own = self._callbacks_by_reply.pop(reply, None)
         asked = self.callbacks.has(number, method.NAME)
-        if reply.content is not None and own is None and not asked:
+        if reply.content is not None and not asked and not self._callbacks_by_reply:
             self._take_getok(method, *reply.content)
             return
+        own = self._callbacks_by_reply.pop(reply, None)
         method_frame = frame.Method(number, method)
         due = self.callbacks.take(number, method, self.connection, method_frame) if asked else []
         if own is not None:

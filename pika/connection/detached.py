@@ -33,10 +33,11 @@ class DetachedChannel(protocol.Channel):
         super().__init__(number, [], spec.FRAME_MAX_SIZE, MAX_MESSAGE_SIZE)
         self._channel = channel
 
-    def call(self, method: Method) -> protocol.Reply[Any]:
+    def call(self, method: Method, encoded: bytes | None = None) -> protocol.Reply[Any]:
         """Hand a synchronous method over.
 
         :param method: the method
+        :param encoded: nothing, which stays behind
         :returns: a reply that is never done
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         """
@@ -47,6 +48,9 @@ class DetachedChannel(protocol.Channel):
         """As :meth:`call`, for a method that asks for no answer."""
         self.require_open()
         self._channel._send_method(method)
+
+    def _prepare_get(self, queue: str, no_ack: bool) -> tuple[spec.Basic.Get, bytes | None]:
+        return spec.Basic.Get(0, queue, no_ack), None
 
     def _transmit(self, item: Waiting) -> None:
         if item.method is not None:

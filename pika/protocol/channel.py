@@ -10,7 +10,7 @@ from pika.amqp_object import Method
 from pika.protocol import events, states
 from pika.protocol.confirms import Confirmation, ConfirmTracker, Publish
 from pika.protocol.content import ContentAssembler, ContentTooLarge
-from pika.protocol.operations import Operations, Pieces
+from pika.protocol.operations import PREPARED, Operations, Pieces
 from pika.protocol.replies import Expectations, Reply
 from pika.protocol.states import Action, ChannelState
 
@@ -202,15 +202,19 @@ class Channel(Operations):
 
     # Sending
 
-    def call(self, method: Method) -> Reply[Any]:
+    def call(self, method: Method, encoded: bytes | None = None) -> Reply[Any]:
         """Send a synchronous method, or queue it until its turn has come.
 
         :param method: the method
+        :param encoded: its frame, if that was made already
         :returns: the reply, not yet done
         :raises pika.exceptions.ChannelWrongStateError: when the channel is not open
         :raises ValueError: when the method's arguments do not fit into a frame
         """
-        encoded = self._encode(method)
+        if encoded is None:
+            encoded = self._encode(method)
+        elif self.state is not _OPEN:
+            self._refuse()
         reply: Reply[Any] = Reply(method, spec.replies[type(method)])
         # What Waiting() does, at half the price.
         self._enqueue(_new_tuple(Waiting, ((encoded,), method, reply, None)))
@@ -227,6 +231,14 @@ class Channel(Operations):
         if len(encoded) > self.frame_max:
             frame.require_fit(f"the arguments of {method.NAME} take", encoded, self.frame_max)
         return encoded
+
+    def _prepare_get(self, queue: str, no_ack: bool) -> tuple[spec.Basic.Get, bytes | None]:
+        method = spec.Basic.Get(0, queue, no_ack)
+        prepared = method, self._encode(method)
+        if len(self._prepared_gets) >= PREPARED:
+            self._prepared_gets.clear()
+        self._prepared_gets[queue, no_ack] = prepared
+        return prepared
 
     def send(self, *pieces: bytes | memoryview) -> None:
         """Send encoded frames of methods that have no reply, or queue them behind what they must not overtake."""
@@ -370,8 +382,8 @@ class Channel(Operations):
         self._require_opened(method)
         return self._on_content(method, properties, body)
 
-    def on_message(self, method: Content, properties: spec.BasicProperties, body: bytes) -> events.Event | None:
-        """Take a content's method that is no basic.deliver, and whose content arrived with it.
+    def on_get_ok(self, method: Content, properties: spec.BasicProperties, body: bytes) -> events.Event | None:
+        """Take a basic.get-ok whose content arrived with it.
 
         :raises pika.exceptions.ProtocolSyntaxError: when it is out of place
         """
@@ -382,7 +394,7 @@ class Channel(Operations):
             self._require_opened(method)
         if len(body) > content.max_message_size:
             return self._refuse_content(ContentTooLarge(method, len(body), content.max_message_size))
-        return self._on_content(method, properties, body)
+        return self._on_reply(method, (properties, body))
 
     def _require_opened(self, method: Method) -> None:
         if self.state is ChannelState.OPENING:

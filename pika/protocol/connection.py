@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Callable
 
@@ -38,10 +39,19 @@ _REPLY_CODES: dict[type[BaseException], int] = {
     exceptions.InvalidFrameError: spec.FRAME_ERROR,
 }
 
+# Where a word begins in a method's name: RecoverAsync is recover-async to AMQP.
+_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
 _CLOSED = ConnectionState.CLOSED
 _CHANNEL_OPEN = states.ChannelState.OPEN
 # What comes first on a channel that was opened.
 _ANSWERS_TO_OPEN = (spec.Channel.OpenOk.INDEX, spec.Channel.Close.INDEX)
+
+
+def _culprit(close: spec.Channel.Close | None) -> str:
+    """Say over which method the broker has closed a channel, if it says so itself."""
+    method = None if close is None else spec.methods.get(close.class_id << 16 | close.method_id)
+    return "" if method is None else f"; {_WORD.sub('-', method.NAME).lower()}"
 
 
 class Connection:
@@ -188,7 +198,7 @@ class Connection:
                     elif isinstance(method, spec.Basic.Ack):
                         event = channel.on_ack(method)
                     else:
-                        event = channel.on_message(method, properties, body)
+                        event = channel.on_get_ok(method, properties, body)
                         if self._close_frame is not None:
                             self._transmit_close()
                     if event is not None:
@@ -353,7 +363,7 @@ class Connection:
         if isinstance(event.error, exceptions.ChannelClosedByBroker):
             self._echoing.add(number)
         if isinstance(event.error, exceptions.AMQPError):
-            event.error.context = f"{self.settings.peer}; channel {number}"
+            event.error.context = f"{self.settings.peer}; channel {number}{_culprit(event.method)}"
 
     def _is_echo(self, number: int, payload: bytes | memoryview = b"") -> bool:
         """Say whether a frame is for a channel that the broker has closed, and not for the next one of its number."""
@@ -514,7 +524,8 @@ class Connection:
             known = (error.context or "").split("; ", 1)
             if known[0] == self.settings.peer:
                 del known[0]
-            error.context = "; ".join(filter(None, (self.settings.peer, phase, *known)))
+            remedy = handshake.remedy(error, self.settings)
+            error.context = "; ".join(filter(None, (self.settings.peer, phase, *known, remedy)))
         self.error = error
         self._heartbeat = None
         self.blocked = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from typing import Generic, TypeVar
 
@@ -9,6 +10,10 @@ from pika import exceptions, frame, spec
 from pika.amqp_object import Method
 
 M = TypeVar("M", bound=Method)
+
+# What glibc takes from the operating system for each block, unless it has learned better; and what it is shown.
+_LARGE = 128 * 1024
+_LARGER = 8 * 1024 * 1024
 
 
 class ContentTooLarge(Exception):
@@ -20,6 +25,17 @@ class ContentTooLarge(Exception):
         super().__init__(
             f"a {method.NAME} announces a body of {body_size:,} octets, and max_message_size is {limit:,} octets"
         )
+
+
+@functools.lru_cache(maxsize=None)
+def _expect_large_blocks() -> None:
+    """Once, let the allocator learn that large blocks come and go.
+
+    glibc gives a large block back to the operating system as soon as it is freed, and has each page of the next one
+    zeroed again, until it has seen a larger one go: from then on it keeps up to twice that. This one is never touched,
+    and so takes no memory; it saves the 250 page faults of 1 MiB, half of what receiving it costs in a thread.
+    """
+    bytes(_LARGER)
 
 
 class ContentAssembler(Generic[M]):
@@ -95,6 +111,8 @@ class ContentAssembler(Generic[M]):
         if self._body.tell():
             self._body.write(fragment)
             fragment = self._body.getvalue()
+            if len(fragment) > _LARGE:
+                _expect_large_blocks()
         self.reset()
         return method, properties, bytes(fragment)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple
 
 from pika import exceptions, frame, spec
-from pika.credentials import Credentials
+from pika.credentials import Credentials, PlainCredentials
 
 #: The octets of a body that are taken unless said otherwise: RabbitMQ's own ceiling.
 MAX_MESSAGE_SIZE = 512 * 1024 * 1024
@@ -101,3 +101,25 @@ def tune_ok(settings: Settings, tune: spec.Connection.Tune) -> spec.Connection.T
 
 def _smaller(ours: int, theirs: int) -> int:
     return min(ours, theirs) if ours and theirs else ours or theirs
+
+
+def remedy(error: BaseException, settings: Settings) -> str | None:
+    """Say what to look at when the broker would not let us in; the password is not shown.
+
+    :param error: the reason of the connection's end
+    :param settings: what it was to be opened with
+    :returns: the words; None when the broker did not refuse
+    """
+    if not isinstance(error.__cause__, (exceptions.ConnectionClosedByBroker, exceptions.StreamLostError)):
+        return None
+    credentials = settings.credentials
+    name = credentials.username if isinstance(credentials, PlainCredentials) else None
+    user = "the user" if name is None else f"user {name!r}"
+    if isinstance(error, exceptions.ProbableAuthenticationError):
+        if name == "guest":
+            return f"{user}: check the password; RabbitMQ lets guest in from its own machine only"
+        return f"{user}: check name and password"
+    if isinstance(error, exceptions.ProbableAccessDeniedError):
+        host = settings.virtual_host
+        return f"virtual host {host!r}: check its name, where a URL has %2F for /, and the permissions of {user}"
+    return None

@@ -26,7 +26,7 @@ _NO_PROPERTIES = spec.BasicProperties()
 
 #: How many prepared publish methods a channel keeps; a program that publishes to more routes than this
 #: prepares some of them again.
-_PREPARED_PUBLISHES = 256
+PREPARED = 256
 
 
 class _Prepared(NamedTuple):
@@ -69,10 +69,19 @@ class Operations(abc.ABC):
         # before is taken for the predecessor's.
         self._successors: dict[str, spec.Basic.Consume] = {}
         self._prepared: dict[tuple[str, str, bool], _Prepared] = {}
+        self._prepared_gets: dict[tuple[str, bool], tuple[spec.Basic.Get, bytes | None]] = {}
 
     @abc.abstractmethod
-    def call(self, method: Method) -> Reply[Any]:
-        """Send a synchronous method, or queue it until its turn has come."""
+    def call(self, method: Method, encoded: bytes | None = None) -> Reply[Any]:
+        """Send a synchronous method, or queue it until its turn has come.
+
+        :param method: the method
+        :param encoded: its frame, if that was made already
+        """
+
+    @abc.abstractmethod
+    def _prepare_get(self, queue: str, no_ack: bool) -> tuple[spec.Basic.Get, bytes | None]:
+        """Return what :meth:`call` is given for a get, the next ones of this queue too."""
 
     @abc.abstractmethod
     def call_nowait(self, method: Method) -> None:
@@ -477,7 +486,12 @@ class Operations(abc.ABC):
         :param no_ack: the message needs no acknowledgement
         :returns: the reply; a message comes as its content
         """
-        return self.call(spec.Basic.Get(0, queue, no_ack))
+        try:
+            prepared = self._prepared_gets.get((queue, no_ack))
+        except TypeError:
+            # As encode_publish has it.
+            prepared = None
+        return self.call(*(prepared or self._prepare_get(queue, no_ack)))
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """Acknowledge a delivery (basic.ack, section 1.8.3.13).
@@ -569,7 +583,7 @@ class Operations(abc.ABC):
 
     def _prepare_publish(self, exchange: str, routing_key: str, mandatory: bool) -> _Prepared:
         method = frame.encode_method(self.number, spec.Basic.Publish(0, exchange, routing_key, mandatory, False))
-        if len(self._prepared) >= _PREPARED_PUBLISHES:
+        if len(self._prepared) >= PREPARED:
             self._prepared.clear()
         prepared = _Prepared(method, frame.bare_opening(self.number, method))
         self._prepared[exchange, routing_key, mandatory] = prepared

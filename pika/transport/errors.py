@@ -150,6 +150,13 @@ class Failure(NamedTuple):
         return f"{self.where}: {self.phase}: {cause_text(self.error)}{times}"
 
 
+def _nobody_listens(failure: Failure) -> bool:
+    error: BaseException = failure.error
+    if isinstance(error, AMQPConnectorPhaseErrorBase):
+        error = error.exception
+    return isinstance(error, ConnectionRefusedError)
+
+
 class DialError(AMQPConnectionError):
     """No attempt to connect succeeded. ``str()`` lists every address tried, each with its own cause.
 
@@ -163,7 +170,8 @@ class DialError(AMQPConnectionError):
         self.failures = tuple(failures)
 
     def __str__(self) -> str:
-        return f"could not connect to {'; '.join(map(str, self.failures))}"
+        hint = ": is RabbitMQ running there?" if all(map(_nobody_listens, self.failures)) else ""
+        return f"could not connect to {'; '.join(map(str, self.failures))}{hint}"
 
     def __reduce__(self) -> tuple[object, ...]:
         # Failures hold sockets and TLS contexts, which do not pickle: another process gets the words.

@@ -60,7 +60,10 @@ def test_a_broker_that_cannot_be_reached_is_one_line() -> None:
     done = demo("--url", f"amqp://guest:guest@127.0.0.1:{port}/%2F")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr == (f"pika demo: could not connect to 127.0.0.1:{port}: TCP connection: Connection refused\n")
+    assert done.stderr == (
+        f"pika demo: could not connect to 127.0.0.1:{port}: TCP connection: Connection refused: "
+        "is RabbitMQ running there?\n"
+    )
 
 
 def test_a_wrong_password_is_one_line_that_does_not_show_it(rabbitmq: Broker) -> None:

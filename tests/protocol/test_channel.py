@@ -256,12 +256,26 @@ def test_their_close(broker: Broker) -> None:
     assert_alive(broker)
 
 
-def test_what_the_broker_closes_a_channel_with_says_where(broker: Broker) -> None:
+@pytest.mark.parametrize(
+    ("refused", "words"),
+    [
+        (spec.Queue.Declare, "; queue.declare"),
+        (spec.Basic.Publish, "; basic.publish"),
+        (spec.Basic.RecoverAsync, "; basic.recover-async"),
+        (None, ""),
+    ],
+)
+def test_what_the_broker_closes_a_channel_with_says_where(
+    broker: Broker, refused: type[Method] | None, words: str
+) -> None:
     channel = open_channel(broker)
     reply = channel.queue_declare("q", passive=True)
-    broker.send(method(1, spec.Channel.Close(404, "NOT_FOUND - no queue 'q'", 50, 10)))
-    with pytest.raises(exceptions.ChannelClosedByBroker, match=r"no queue 'q'.* \[rabbit\.example:5672; channel 1\]"):
+    class_id, method_id = divmod(0 if refused is None else refused.INDEX, 1 << 16)
+    broker.send(method(1, spec.Channel.Close(404, "NOT_FOUND - no queue 'q'", class_id, method_id)))
+    where = rf"no queue 'q'.* \[rabbit\.example:5672; channel 1{words}\]$"
+    with pytest.raises(exceptions.ChannelClosedByBroker, match=where) as caught:
         reply.result()
+    assert caught.value.args == (404, "NOT_FOUND - no queue 'q'")
 
 
 def test_their_close_while_opening(broker: Broker) -> None:

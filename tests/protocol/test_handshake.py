@@ -432,8 +432,45 @@ def test_bytes_before_the_stream_was_connected_are_a_violation() -> None:
     assert isinstance(closed(broker.send(method(0, START))), exceptions.AMQPConnectionError)
 
 
-def test_an_error_says_where_it_happened() -> None:
-    broker = opening(ConnectionState.START)
+@pytest.mark.parametrize(
+    ("state", "changes", "words"),
+    [
+        (
+            ConnectionState.START,
+            {},
+            "authentication; user 'guest': check the password; RabbitMQ lets guest in from its own machine only",
+        ),
+        (
+            ConnectionState.START,
+            {"credentials": PlainCredentials("alice", "sesame")},
+            "authentication; user 'alice': check name and password",
+        ),
+        (
+            ConnectionState.TUNE,
+            {"credentials": PlainCredentials("alice", "sesame"), "virtual_host": ""},
+            "opening the virtual host; virtual host '': check its name, where a URL has %2F for /, "
+            "and the permissions of user 'alice'",
+        ),
+        (
+            ConnectionState.TUNE,
+            {"credentials": PlainCredentials("alice", "sesame", erase_on_connect=True)},
+            "opening the virtual host; virtual host '/': check its name, where a URL has %2F for /, "
+            "and the permissions of the user",
+        ),
+    ],
+)
+def test_a_refusal_says_where_it_happened_and_what_to_look_at(
+    state: ConnectionState, changes: dict[str, Any], words: str
+) -> None:
+    broker = opening(state, **changes)
     error = closed(broker.send(method(0, spec.Connection.Close(403, "ACCESS_REFUSED", 0, 0))))
     assert isinstance(error, exceptions.AMQPError)
+    assert error.context == f"{PEER}; AMQP handshake, {words}"
+    assert "sesame" not in str(error)
+
+
+def test_an_error_that_is_no_refusal_says_where_it_happened() -> None:
+    broker = opening(ConnectionState.START)
+    error = closed(broker.send(method(0, spec.Connection.Tune(0, 1, 0))))
+    assert isinstance(error, exceptions.ProbableAuthenticationError)
     assert error.context == f"{PEER}; AMQP handshake, authentication"

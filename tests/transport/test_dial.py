@@ -94,7 +94,7 @@ def test_every_address_of_every_destination_is_tried_in_order() -> None:
     assert str(error) == (
         "could not connect to two:5672 (10.0.0.2): TCP connection: Connection refused; "
         "two:5672 (10.0.0.3): TCP connection: Connection refused; "
-        "one:5672 (10.0.0.1): TCP connection: Connection refused"
+        "one:5672 (10.0.0.1): TCP connection: Connection refused: is RabbitMQ running there?"
     )
 
 
@@ -177,7 +177,7 @@ def test_no_destinations_at_all() -> None:
 
 def test_equal_failures_are_counted_and_different_ones_bounded() -> None:
     _, error = carry_out([Target("one", connection_attempts=1000)], lambda _: REFUSED)
-    assert str(error).endswith("Connection refused (1000 times)")
+    assert str(error).endswith("Connection refused (1000 times): is RabbitMQ running there?")
     numbers = iter(range(1000))
     _, error = carry_out([Target("one", connection_attempts=1000)], lambda _: OSError(f"number {next(numbers)}"))
     assert len(error.failures) == 32
@@ -351,7 +351,18 @@ def test_dial_pauses_between_rounds_and_reports_everything() -> None:
     with pytest.raises(AMQPConnectionError) as caught:
         dial([Target("127.0.0.1", port, connection_attempts=3, retry_delay=0.25)], greet, sleep=pauses.append)
     assert pauses == [0.25, 0.25]
-    assert str(caught.value) == (f"could not connect to 127.0.0.1:{port}: TCP connection: Connection refused (3 times)")
+    assert str(caught.value) == (
+        f"could not connect to 127.0.0.1:{port}: TCP connection: Connection refused (3 times): "
+        "is RabbitMQ running there?"
+    )
+
+
+def test_where_somebody_listens_nobody_is_asked_whether_it_runs() -> None:
+    _, error = carry_out(
+        [Target("two")], lambda found: REFUSED if found.sockaddr[0] == "10.0.0.2" else OSError("no route")
+    )
+    assert "Connection refused" in str(error)
+    assert str(error).endswith("no route")
 
 
 def test_dial_gives_each_attempt_its_own_deadline() -> None:
