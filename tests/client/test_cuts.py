@@ -10,7 +10,7 @@ import pytest
 
 import pika
 from pika import exceptions
-from tests.support.bounded import PATIENCE, bounded
+from tests.support.bounded import PATIENCE, bounded, eventually
 from tests.support.cuts import HANDSHAKE, ORDER, Limits, RunSessions, check
 
 
@@ -58,6 +58,8 @@ def run(connection: pika.Connection, over: list[str]) -> None:
             ended.append(error)
         delivered.set()
 
+    closed: list[BaseException] = []
+    channel.add_on_close_callback(lambda _channel, reason: closed.append(reason))
     channel.add_on_close_callback(lambda _channel, reason: delivered.set())
     channel.basic_consume("queue", on_message, consumer_tag="consumer")
     over.append("consume")
@@ -67,7 +69,7 @@ def run(connection: pika.Connection, over: list[str]) -> None:
     over.append("cancel")
     channel.close()
     # One that has ended before is left alone.
-    if isinstance(channel._book.error, exceptions.ChannelClosedByClient):
+    if isinstance(eventually(lambda: closed)[0], exceptions.ChannelClosedByClient):
         over.append("close channel")
     connection.close()
     # Closing raises nothing; the callback has been called when it returns.
