@@ -658,9 +658,11 @@ class Channel(ChannelEvents):
                 rules.require_open()
             pieces = rules.encode_publish(exchange, routing_key, body, properties, mandatory)
             half_done = True
-            rules.send_publish(pieces, self._confirmation, exchange, routing_key, body, mandatory)
+            taken = rules.send_publish(pieces, self._confirmation, exchange, routing_key, body, mandatory)
             # The books are kept. What an exception leaves unsent goes out with what is sent next.
             half_done = False
+            if not taken:
+                rules.require_open()
             connection._flush()
         except BaseException as error:
             if half_done:

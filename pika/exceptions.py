@@ -57,6 +57,12 @@ class AMQPError(_Explained):
         return f"{text} [{self.context}]" if self.context else text
 
 
+def text_in_brackets(error: BaseException) -> str:
+    """Return an exception's text for the context of another one: what stands in brackets itself has none of its own."""
+    context = getattr(error, "context", None)
+    return f"{str(error).removesuffix(f' [{context}]')}; {context}" if context else str(error)
+
+
 class _Closed(AMQPError):
     """What a close says: a number and words."""
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import pathlib
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
+from tests.support.generated import ROOT, finds_and_replaces_a_stale_file, is_fresh
 from tools import generate_spec
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def table() -> dict[str, Any]:
@@ -21,24 +18,16 @@ def table() -> dict[str, Any]:
 
 
 def test_the_committed_file_is_fresh() -> None:
-    command = [sys.executable, str(ROOT / "tools" / "generate_spec.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    is_fresh(generate_spec)
 
 
 def test_a_stale_file_is_found_and_replaced(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    target = tmp_path / "spec.py"
-    monkeypatch.setattr(generate_spec, "TARGET", target)
-    assert generate_spec.main(["--check"]) == 1
-    target.write_text("# stale\n", encoding="utf-8")
-    assert generate_spec.main(["--check"]) == 1
-    assert "is stale" in capsys.readouterr().err
-    assert target.read_text(encoding="utf-8") == "# stale\n"
-    assert generate_spec.main([]) == 0
-    assert generate_spec.main(["--check"]) == 0
-    assert target.read_bytes() == generate_spec.generate(table()).encode()
+    def generate() -> str:
+        return generate_spec.generate(table())
+
+    finds_and_replaces_a_stale_file(generate_spec, tmp_path / "spec.py", generate, monkeypatch, capsys)
 
 
 def test_the_file_says_by_what_it_is_generated() -> None:

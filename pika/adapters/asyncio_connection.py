@@ -6,11 +6,9 @@ import asyncio
 import functools
 import threading
 import warnings
-from collections.abc import Iterable
 from typing import Any, Callable
 
-from pika.adapters.base_connection import BaseConnection
-from pika.adapters.utils.connection_workflow import AbstractAMQPConnectionWorkflow
+from pika.adapters.loop_connection import LoopConnection
 from pika.adapters.utils.io_services import (
     OnDone,
     SocketConnectionMixin,
@@ -24,7 +22,6 @@ from pika.adapters.utils.nbio_interface import (
     AbstractIOServices,
     AbstractTimerReference,
 )
-from pika.connection import Parameters
 
 __all__ = ["AsyncioConnection"]
 
@@ -174,7 +171,7 @@ def _current_loop() -> asyncio.AbstractEventLoop:
         return asyncio.new_event_loop()
 
 
-class AsyncioConnection(BaseConnection):
+class AsyncioConnection(LoopConnection):
     """A callback connection on asyncio's event loop, or on another one with its interface, such as uvloop's.
 
     The loop must be able to watch descriptors, which the one that Windows has by default is not.
@@ -193,38 +190,6 @@ class AsyncioConnection(BaseConnection):
         that all connections of the process share
     :raises ValueError: ``parameters`` are something else
     """
-
-    def __init__(
-        self,
-        parameters: Parameters | None = None,
-        on_open_callback: Callable[[AsyncioConnection], object] | None = None,
-        on_open_error_callback: Callable[[AsyncioConnection, Any], object] | None = None,
-        on_close_callback: Callable[[AsyncioConnection, Any], object] | None = None,
-        custom_ioloop: Any = None,
-        internal_connection_workflow: bool = True,
-        *,
-        background_heartbeats: bool = True,
-    ) -> None:
-        super().__init__(
-            parameters,
-            on_open_callback,
-            on_open_error_callback,
-            on_close_callback,
-            self._services(custom_ioloop),
-            internal_connection_workflow,
-            background_heartbeats=background_heartbeats,
-        )
-
-    @classmethod
-    def create_connection(
-        cls,
-        connection_configs: Iterable[Parameters],
-        on_done: Callable[[Any], Any],
-        custom_ioloop: Any = None,
-        workflow: AbstractAMQPConnectionWorkflow | None = None,
-    ) -> AbstractAMQPConnectionWorkflow:
-        """Connect to the first broker of several that can be reached; see :meth:`BaseConnection.create_connection`."""
-        return super().create_connection(connection_configs, on_done, custom_ioloop, workflow)
 
     @classmethod
     def _services_on(cls, native_loop: Any) -> AbstractIOServices:

@@ -29,14 +29,13 @@ from pika.adapters.utils.outflow import OutputLimitExceeded
 from pika.adapters.utils.stream_transport import StreamTransport
 from pika.connection import Parameters
 from pika.transport import keeper
+from pika.transport.stream import LINGER
 
 __all__ = ["BaseConnection", "OutputLimitExceeded"]
 
 LOGGER = logging.getLogger(__name__)
 
-# How long the last bytes, such as the answer to the broker's close, may take to leave, in seconds, and how often that
-# is looked at.
-_LINGER = 1.0
+# How often it is looked at whether the last bytes have left, in seconds.
 _LINGER_STEP = 0.02
 
 
@@ -307,7 +306,7 @@ class BaseConnection(SendingConnection, AbstractStreamProtocol):
             return False
         now = time.monotonic()
         if self._linger_until is None:
-            self._linger_until = now + _LINGER
+            self._linger_until = now + LINGER
         return transport.get_write_buffer_size() > 0 and now < self._linger_until
 
     def _adapter_emit_data(self, data: bytes) -> None:

@@ -26,8 +26,7 @@ from pika.adapters.ending import ClosedBeforeCallError
 from pika.adapters.pumped_connection import PumpedConnection
 from pika.adapters.queue_consumer import _QueueConsumerGeneratorInfo
 from pika.connection import ConnectionParameters, Parameters
-from pika.transport.dial import Address, Destination, describe, dial
-from pika.transport.errors import AMQPConnectorStackTimeout
+from pika.transport.dial import Address, Destination, describe, dial, out_of_time
 from pika.transport.stream import Stream
 
 __all__ = [
@@ -146,10 +145,7 @@ class BlockingConnection:
                 return impl
             if impl.ending.reason is not None:
                 raise impl.ending.reason
-            raise AMQPConnectorStackTimeout(
-                f"{describe(destination, address)}: {impl._protocol.phase}: no answer within the stack_timeout "
-                f"of {destination.stack_timeout} seconds"
-            )
+            raise out_of_time(destination, address, impl._protocol.phase)
         except BaseException:
             stream.close()
             raise

@@ -5,16 +5,13 @@ from __future__ import annotations
 import functools
 import socket
 import sys
-from collections.abc import Iterable
 from typing import Any, Callable
 
 from pika._threads import Inside, one_thread
-from pika.adapters.base_connection import BaseConnection
-from pika.adapters.utils.connection_workflow import AbstractAMQPConnectionWorkflow
+from pika.adapters.loop_connection import LoopConnection
 from pika.adapters.utils.io_services import OnDone, Task
 from pika.adapters.utils.nbio_interface import AbstractIOReference, AbstractIOServices
 from pika.adapters.utils.selector_ioloop_adapter import AbstractSelectorIOLoop, SelectorIOServicesAdapter
-from pika.connection import Parameters
 
 try:
     import gevent
@@ -284,7 +281,7 @@ class _GeventIOServices(SelectorIOServicesAdapter):
         return _Lookup(self._loop, on_done, host, port, family, socktype, proto, flags)
 
 
-class GeventConnection(BaseConnection):
+class GeventConnection(LoopConnection):
     """A callback connection in gevent's hub; it moves whenever the hub runs, that is, while greenlets wait.
 
     Any greenlet of the hub's thread may use it, and none ever waits in it but in ``connection.ioloop.start()``, which
@@ -304,38 +301,6 @@ class GeventConnection(BaseConnection):
         thread that all connections of the process share
     :raises ValueError: ``parameters`` are something else
     """
-
-    def __init__(
-        self,
-        parameters: Parameters | None = None,
-        on_open_callback: Callable[[GeventConnection], object] | None = None,
-        on_open_error_callback: Callable[[GeventConnection, Any], object] | None = None,
-        on_close_callback: Callable[[GeventConnection, Any], object] | None = None,
-        custom_ioloop: Any = None,
-        internal_connection_workflow: bool = True,
-        *,
-        background_heartbeats: bool = True,
-    ) -> None:
-        super().__init__(
-            parameters,
-            on_open_callback,
-            on_open_error_callback,
-            on_close_callback,
-            self._services(custom_ioloop),
-            internal_connection_workflow,
-            background_heartbeats=background_heartbeats,
-        )
-
-    @classmethod
-    def create_connection(
-        cls,
-        connection_configs: Iterable[Parameters],
-        on_done: Callable[[Any], Any],
-        custom_ioloop: Any = None,
-        workflow: AbstractAMQPConnectionWorkflow | None = None,
-    ) -> AbstractAMQPConnectionWorkflow:
-        """Connect to the first broker of several that can be reached; see :meth:`BaseConnection.create_connection`."""
-        return super().create_connection(connection_configs, on_done, custom_ioloop, workflow)
 
     @classmethod
     def _services_on(cls, native_loop: Any) -> AbstractIOServices:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from typing import Any, Callable
+from typing import Any
 
 from pika.adapters.asyncio_connection import LoopGuard
-from pika.adapters.base_connection import BaseConnection
-from pika.adapters.utils.connection_workflow import AbstractAMQPConnectionWorkflow
+from pika.adapters.loop_connection import LoopConnection
 from pika.adapters.utils.nbio_interface import AbstractIOServices
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
-from pika.connection import Parameters
 
 try:
     from tornado.ioloop import IOLoop
@@ -42,7 +39,7 @@ def _current_loop() -> IOLoop:
         return IOLoop.current()
 
 
-class TornadoConnection(BaseConnection):
+class TornadoConnection(LoopConnection):
     """A callback connection on Tornado's event loop.
 
     See :class:`~pika.adapters.base_connection.BaseConnection` for threads and back-pressure. What a callback raises is
@@ -60,38 +57,6 @@ class TornadoConnection(BaseConnection):
         that all connections of the process share
     :raises ValueError: ``parameters`` are something else
     """
-
-    def __init__(
-        self,
-        parameters: Parameters | None = None,
-        on_open_callback: Callable[[TornadoConnection], object] | None = None,
-        on_open_error_callback: Callable[[TornadoConnection, Any], object] | None = None,
-        on_close_callback: Callable[[TornadoConnection, Any], object] | None = None,
-        custom_ioloop: Any = None,
-        internal_connection_workflow: bool = True,
-        *,
-        background_heartbeats: bool = True,
-    ) -> None:
-        super().__init__(
-            parameters,
-            on_open_callback,
-            on_open_error_callback,
-            on_close_callback,
-            self._services(custom_ioloop),
-            internal_connection_workflow,
-            background_heartbeats=background_heartbeats,
-        )
-
-    @classmethod
-    def create_connection(
-        cls,
-        connection_configs: Iterable[Parameters],
-        on_done: Callable[[Any], Any],
-        custom_ioloop: Any = None,
-        workflow: AbstractAMQPConnectionWorkflow | None = None,
-    ) -> AbstractAMQPConnectionWorkflow:
-        """Connect to the first broker of several that can be reached; see :meth:`BaseConnection.create_connection`."""
-        return super().create_connection(connection_configs, on_done, custom_ioloop, workflow)
 
     @classmethod
     def _services_on(cls, native_loop: Any) -> AbstractIOServices:

@@ -17,9 +17,7 @@ from pika.adapters.utils.nbio_interface import (
     AbstractStreamTransport,
     AbstractTimerReference,
 )
-
-# How long the last bytes, and TLS's farewell, may take to leave, in seconds.
-_LINGER = 1.0
+from pika.transport.stream import LINGER
 
 
 class _Guard:
@@ -160,7 +158,7 @@ class TwistedStream(AbstractStreamTransport):
         self._transport.unregisterProducer()
         self._transport.loseConnection()
         if self._farewell is None:
-            self._farewell = _Timer(self._reactor.callLater(_LINGER, self._transport.abortConnection))
+            self._farewell = _Timer(self._reactor.callLater(LINGER, self._transport.abortConnection))
 
     def lost(self) -> None:
         """Take note that the transport is gone."""

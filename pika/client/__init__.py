@@ -40,6 +40,7 @@ make_lazy(
         "aio_publisher",
         "aio_stream",
         "aio_tasks",
+        "aio_waiting",
         "confirming",
         "inbox",
         "message",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Callable
 
-from pika import exceptions, protocol, spec
+from pika import exceptions, protocol
 from pika.client import opening
 from pika.client.aio_channel import Channel
 from pika.client.aio_link import Link
@@ -18,8 +18,7 @@ from pika.client.opening import Where
 from pika.client.session import CLOSE_TIMEOUT, REPLY_TIMEOUT, ChannelBook
 from pika.client.state import BaseConnection
 from pika.connection import Parameters
-from pika.transport.dial import Address, Destination, describe
-from pika.transport.errors import AMQPConnectorStackTimeout
+from pika.transport.dial import Address, Destination, out_of_time
 
 
 class Connection(BaseConnection):
@@ -65,10 +64,7 @@ class Connection(BaseConnection):
         try:
             link = Link(protocol.Connection(settings), stream, destination.blocked_connection_timeout)
             if not await link.shake_hands(deadline):
-                raise AMQPConnectorStackTimeout(
-                    f"{describe(destination, address)}: {link.rules.phase}: no answer within the stack_timeout of "
-                    f"{destination.stack_timeout} seconds"
-                )
+                raise out_of_time(destination, address, link.rules.phase)
         except BaseException:
             stream.abort()
             raise
@@ -96,10 +92,7 @@ class Connection(BaseConnection):
         link = self._link
         opened: list[ChannelBook] = []
 
-        def operation() -> protocol.Reply[spec.Channel.OpenOk]:
-            book = link.open_book(channel_number)
-            opened.append(book)
-            return book.rules.open()
+        begin = functools.partial(link.open_channel, channel_number, opened)
 
         def drop(_reply: object = None) -> None:
             rules = opened[0].rules
@@ -108,7 +101,7 @@ class Connection(BaseConnection):
                 rules.close()
                 link.flush_soon()
 
-        await self._ask("channel.open", operation, timeout, drop)
+        await self._ask("channel.open", begin, timeout, drop)
         channel = Channel(self, link, opened[0])
         if prefetch:
             try:
@@ -135,17 +128,10 @@ class Connection(BaseConnection):
         timeout: float | None,
         late: Callable[[protocol.Reply[Any]], None] | None = None,
     ) -> None:
-        link = self._link
         try:
-            await link.ask(what, operation, timeout, late)
-        except exceptions.ConnectionWrongStateError:
-            # Of the end of a connection that nobody used at that time, the first call tells.
-            error = link.untold()
-            if error is None:
-                raise
-            raise error from None
-        except exceptions.AMQPConnectionError:
-            link.told = True
+            await self._link.ask(what, operation, timeout, late)
+        except exceptions.AMQPError as error:
+            self._tell(error)
             raise
 
     # The end

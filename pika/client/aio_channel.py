@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Callable
 from pika import exceptions, protocol, spec
 from pika._arguments import as_body
 from pika.client.aio_consuming import Consuming
-from pika.client.aio_link import LARGE, PIECES_TOGETHER, Link
+from pika.client.aio_link import Link
 from pika.client.aio_publisher import Publisher
 from pika.client.aio_tasks import Gate, await_all, open_gate
+from pika.client.aio_waiting import LARGE, PIECES_TOGETHER
 from pika.client.confirming import BaseConfirmation, Body
 from pika.client.session import ChannelBook
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import time
-import uuid
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -81,7 +80,7 @@ class Consuming(Operations):
             raise ValueError(f"concurrency must be at least 1, but got {concurrency!r}")
         self._link.enter()
         inbox = self._inbox_for(concurrency)
-        tag = consumer_tag or self._new_tag()
+        tag = consumer_tag or self._book.new_tag()
         consumer = Consumer(tag, inbox, auto_ack, on_message_callback, self, inbox is self._inbox)
         await self._begin(consumer, queue, exclusive, arguments, timeout)
         return tag
@@ -100,34 +99,21 @@ class Consuming(Operations):
         self._crews.append(Crew(self._link, inbox, f"pika-handlers-{self._rules.number}", concurrency))
         return inbox
 
-    def _new_tag(self) -> str:
-        return f"ctag{self._rules.number}.{uuid.uuid4().hex}"
-
     async def _begin(
         self, consumer: Consumer, queue: str, exclusive: bool, arguments: Arguments, timeout: float | None
     ) -> None:
-        consumers, tag = self._book.consumers, consumer.tag
+        link, book = self._link, self._book
         self._receives = True
-
-        def operation() -> protocol.Reply[spec.Basic.ConsumeOk]:
-            reply: protocol.Reply[spec.Basic.ConsumeOk] = self._rules.basic_consume(
-                queue, tag, no_ack=consumer.auto_ack, exclusive=exclusive, arguments=arguments
-            )
-            # Deliveries can come before the answer.
-            consumers[tag] = consumer
-            return reply
+        begin = functools.partial(link.begin, book, consumer, queue, exclusive, arguments)
 
         def late(reply: protocol.Reply[spec.Basic.ConsumeOk]) -> None:
             if reply.error is None and self.is_open:
-                self._rules.basic_cancel(tag, nowait=True)
+                self._rules.basic_cancel(consumer.tag, nowait=True)
 
         try:
-            await self._ask("basic.consume", operation, timeout, late)
+            await self._ask("basic.consume", begin, timeout, late)
         except BaseException:
-            if consumers.get(tag) is consumer:
-                del consumers[tag]
-                self._link.stop(self._book, consumer)
-                self._link.dismiss(self._book, consumer)
+            link.abandon(book, consumer)
             raise
 
     async def basic_cancel(self, consumer_tag: str, *, timeout: float | None = None) -> None:
@@ -143,21 +129,9 @@ class Consuming(Operations):
         consumer = book.consumers.get(consumer_tag)
         if self.is_open and (consumer is None or consumer.stopped):
             return
-
-        def operation() -> protocol.Reply[spec.Basic.CancelOk]:
-            reply: protocol.Reply[spec.Basic.CancelOk] = self._rules.basic_cancel(consumer_tag)
-            if consumer is not None:
-                link.stop(book, consumer)
-            return reply
-
-        def forget(_reply: object = None) -> None:
-            if book.consumers.get(consumer_tag) is consumer:
-                del book.consumers[consumer_tag]
-            if consumer is not None:
-                link.dismiss(book, consumer)
-            self._on_fewer_consumers()
-
-        await self._ask("basic.cancel", operation, timeout, forget)
+        cancel = functools.partial(link.cancel, book, consumer_tag, consumer)
+        forget = functools.partial(link.forget, book, consumer)
+        await self._ask("basic.cancel", cancel, timeout, forget)
         forget()
 
     async def start_consuming(self, *, timeout: float | None = None) -> None:
@@ -315,7 +289,7 @@ class Messages:
         inbox = Inbox()
         self._parking = Parking(self._link, inbox)
         self._items = inbox.items
-        self._consumer = Consumer(consumer_tag or channel._new_tag(), inbox, auto_ack)
+        self._consumer = Consumer(consumer_tag or channel._book.new_tag(), inbox, auto_ack)
         self._begun = False
         self._ended = False
         # When it is time to let others take their turn.

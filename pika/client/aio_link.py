@@ -1,44 +1,39 @@
-"""A connection on asyncio's event loop: its state, what it sends together, and whoever waits."""
+"""A connection on asyncio's event loop: how it is opened, what arrives, when it is read, and how it ends."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
-from typing import Any, Callable, TypeVar
+from typing import Any, TypeVar
 
 from pika import exceptions, protocol
 from pika.amqp_object import Method
 from pika.client.aio_stream import Stream
-from pika.client.aio_tasks import CallbackTask, Gate, open_gate, shut_gate
+from pika.client.aio_tasks import CallbackTask, Gate, shut_gate
+from pika.client.aio_waiting import Waiting, open_all
 from pika.client.inbox import Inbox, stalled
-from pika.client.session import REPLY_TIMEOUT, ChannelBook, Session, again
-from pika.protocol import Reply
+from pika.client.reports import tell_of_stall
+from pika.client.session import ChannelBook
 from pika.transport import forks
+from pika.transport.stream import LINGER
 
 LOGGER = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Method)
 
-#: So many pieces may wait to be sent together; who makes more lets the loop take its turn before.
-PIECES_TOGETHER = 64
-#: A body of so many octets is sent at once: nothing is gained by sending others with it.
-LARGE = 64 * 1024
 #: After so many seconds in which nothing is read since nobody works off what waits, a warning tells why.
 PAUSE_TO_TELL_OF = 5.0
 # When a broker has been blocked for too long, what waits to be read is looked at so many times, so many seconds apart.
 _LOOKS = 64
 _BETWEEN_LOOKS = 0.01
-# Seconds that the last bytes, such as the answer to the broker's close, may take.
-_LINGER = 1.0
 
 
-class Link(Session):
+class Link(Waiting):
     """A connection whose calls are coroutines on one event loop.
 
-    What calls have to send waits for the end of the loop's turn, and is sent together then. What has arrived is dealt
-    with at once: replies and deliveries wake who waits for them, and nothing of a user's runs in between.
+    What has arrived is dealt with at once: replies and deliveries wake who waits for them, and nothing of a user's runs
+    in between.
 
     :param rules: the connection of the protocol, before its handshake
     :param stream: the stream, connected
@@ -46,27 +41,13 @@ class Link(Session):
     """
 
     def __init__(self, rules: protocol.Connection, stream: Stream, blocked_timeout: float | None) -> None:
-        super().__init__(rules)
-        self.loop = asyncio.get_running_loop()
-        self.stream = stream
-        #: What is to be sent; see :attr:`pika.protocol.Connection.output`.
-        self.output = rules.output
+        super().__init__(rules, stream)
         #: Tasks that run handlers, and the one that runs callbacks, while they do.
         self.handling: set[asyncio.Task[None]] = set()
         self.calling_back: set[asyncio.Task[None]] = set()
         self.callbacks = CallbackTask(self.loop, self.calling_back, f"pika-callbacks-{self.peer}")
-        #: Whether the stream has ended too.
-        self.over = False
-        #: Whether what is to be sent will be, at the end of the loop's turn.
-        self.flushing = False
         #: Tasks that drain the connection: their own handlers are not waited for.
         self.draining: dict[asyncio.Task[Any] | None, None] = {}
-        # How many calls wait for something that has to be read; and those whose time is the usual one, with its end: a
-        # timer for each would cost as much as the rest of a wait.
-        self._awaiting = 0
-        self._usual: dict[Gate, float] = {}
-        self._usual_timer: asyncio.TimerHandle | None = None
-        self._paused = False
         self._pause_timer: asyncio.TimerHandle | None = None
         self._finished = False
         self._blocked_timeout = blocked_timeout
@@ -75,11 +56,8 @@ class Link(Session):
         self._judging = False
         self._tick_timer: asyncio.TimerHandle | None = None
         self._end_timer: asyncio.TimerHandle | None = None
-        # Who waits for the handshake, for room in the output, for the end of handlers, for the end of all.
+        # Who waits for the handshake.
         self._for_open: list[Gate] = []
-        self._for_room: list[Gate] = []
-        self._for_rest: list[Gate] = []
-        self._for_end: list[Gate] = []
         forks.watch(self)
 
     async def shake_hands(self, deadline: float | None) -> bool:
@@ -110,7 +88,7 @@ class Link(Session):
             # From tune-ok on: the broker may take long to open the virtual host.
             self._plan()
         if self.error is not None or self.rules.state is protocol.ConnectionState.OPEN:
-            self._open_all(self._for_open)
+            open_all(self._for_open)
 
     def give_up(self, error: BaseException) -> None:
         """End the connection without a word to the broker.
@@ -123,62 +101,6 @@ class Link(Session):
         self.stream.abort()
 
     # For whoever calls
-
-    def enter(self) -> None:
-        """Raise unless it is the connection's loop that runs in this thread.
-
-        :raises pika.exceptions.ConnectionWrongStateError: before anything was sent
-        """
-        try:
-            if asyncio.get_running_loop() is self.loop:
-                return
-        except RuntimeError:
-            pass
-        self.rules.require_open()
-        raise exceptions.ConnectionWrongStateError(
-            f"the connection to {self.peer} belongs to {self.loop!r}, and was called by another thread or on another "
-            f"loop. Nothing was sent. Hand the call to its loop with loop.call_soon_threadsafe or "
-            f"asyncio.run_coroutine_threadsafe, or use pika.connect, whose connections any thread may use"
-        )
-
-    def flush_soon(self) -> None:
-        """Send what is to be sent, at the end of the loop's turn."""
-        if not self.flushing:
-            self.flushing = True
-            self.loop.call_soon(self.flush)
-
-    def settle(self, settle: Callable[[], None]) -> None:
-        """Have messages settled.
-
-        :param settle: does it
-        :raises pika.exceptions.ConnectionWrongStateError: see :meth:`enter`
-        """
-        self.enter()
-        settle()
-        self.flush_soon()
-
-    def flush(self) -> None:
-        """Send what is to be sent, unless the stream has enough: then it goes on when that has room."""
-        self.flushing = False
-        if self.output and not self.stream.congested:
-            self.stream.write(self.rules.data_to_send())
-
-    async def let_others(self, timeout: float | None) -> None:
-        """Wait until what is to be sent was sent, and others had their turn.
-
-        :param timeout: seconds; None for :data:`REPLY_TIMEOUT`
-        :raises pika.exceptions.AMQPTimeoutError: when it was not in time
-        """
-        self.flush()
-        if not self.stream.congested:
-            await asyncio.sleep(0)
-        deadline: float | None = None
-        while self.stream.congested and self.error is None:
-            if deadline is None:
-                deadline = self.loop.time() + (REPLY_TIMEOUT if timeout is None else timeout)
-            gate: Gate = self.loop.create_future()
-            self._for_room.append(gate)
-            await self.wait(gate, "sending", max(deadline - self.loop.time(), 0))
 
     def begin_close(self, reply_code: int, reply_text: str, timeout: float) -> None:
         """Close the connection; nothing more is handed out. If the broker does not answer in time, drop it.
@@ -213,7 +135,7 @@ class Link(Session):
 
     def on_rest(self) -> None:
         """Take note that somebody has worked off all that there was for him."""
-        self._open_all(self._for_rest)
+        open_all(self._for_rest)
 
     def relieve(self, inbox: Inbox) -> None:
         if inbox in self.full and (inbox.over or not inbox.holds(0.5)):
@@ -235,134 +157,13 @@ class Link(Session):
             self._judge(True)
             self._blocked_timer = self.loop.call_later(_BETWEEN_LOOKS, self._on_blocked_too_long, looks - 1)
             return
-        self.give_up_blocked()
+        self.rules.give_up_blocked(self._blocked_timeout)
         self._act()
 
     def _judge(self, judging: bool) -> None:
         if judging is not self._judging:
             self._judging = judging
             self._choose_to_read()
-
-    # Waiting
-
-    async def ask(
-        self,
-        what: str,
-        operation: Callable[[], Reply[M]],
-        timeout: float | None,
-        late: Callable[[Reply[M]], None] | None = None,
-    ) -> Reply[M]:
-        """Carry out an operation and wait for the answer.
-
-        :param what: its name, for errors
-        :param operation: the operation
-        :param timeout: seconds; None for :data:`REPLY_TIMEOUT`
-        :param late: called with the reply when the answer comes, but nobody waits any more
-        :returns: the reply, done
-        :raises pika.exceptions.AMQPTimeoutError: when there is no answer in time
-        """
-        self.enter()
-        reply = operation()
-        if not reply.done:
-            await self._await_reply(what, reply, timeout, late)
-        if reply.error is not None:
-            raise again(reply.error)
-        return reply
-
-    async def _await_reply(
-        self, what: str, reply: Reply[M], timeout: float | None, late: Callable[[Reply[M]], None] | None
-    ) -> None:
-        gate: Gate = self.loop.create_future()
-        reply.on_done = functools.partial(open_gate, gate)
-        self.send_now()
-        try:
-            await self.wait(gate, what, timeout)
-        except BaseException:
-            if not reply.done:
-                reply.on_done = late
-            elif late is not None:
-                late(reply)
-                self.flush_soon()
-            raise
-
-    def send_now(self) -> None:
-        """Send for somebody who is about to wait: at once if nobody else does, else with what others send."""
-        if self._awaiting:
-            self.flush_soon()
-        else:
-            self.flush()
-
-    async def wait(self, gate: Gate, what: str, timeout: float | None) -> None:
-        """Wait for something that needs what the broker sends.
-
-        :param gate: is opened when it has come
-        :param what: what is awaited, for the error
-        :param timeout: seconds; None for :data:`REPLY_TIMEOUT`
-        :raises pika.exceptions.AMQPTimeoutError: when it has not come in time
-        """
-        self._awaiting += 1
-        if self._paused:
-            self._choose_to_read()
-        if timeout is None:
-            self._usual[gate] = self.loop.time() + REPLY_TIMEOUT
-            if self._usual_timer is None:
-                self._usual_timer = self.loop.call_later(REPLY_TIMEOUT, self._on_usual_end)
-            try:
-                opened = await gate
-            finally:
-                self._awaiting -= 1
-                del self._usual[gate]
-        else:
-            timer = self.loop.call_later(timeout, shut_gate, gate)
-            try:
-                opened = await gate
-            finally:
-                self._awaiting -= 1
-                timer.cancel()
-        if not opened:
-            raise self.timed_out(what, REPLY_TIMEOUT if timeout is None else timeout)
-
-    def _on_usual_end(self) -> None:
-        self._usual_timer = None
-        for gate, end in self._usual.items():
-            left = end - self.loop.time()
-            if left > 0:
-                self._usual_timer = self.loop.call_later(left, self._on_usual_end)
-                return
-            shut_gate(gate)
-
-    async def await_rest(self, done: Callable[[], bool], what: str, deadline: float) -> None:
-        """Wait until something holds that is looked at whenever somebody has worked off what there was for him.
-
-        :param done: says whether it holds
-        :param what: what is awaited, for the error
-        :param deadline: on the loop's clock
-        :raises pika.exceptions.AMQPTimeoutError: when it does not hold in time
-        :raises pika.exceptions.AMQPError: the reason, when the connection is closed
-        """
-        while not done():
-            if self.error is not None:
-                raise again(self.error)
-            gate: Gate = self.loop.create_future()
-            self._for_rest.append(gate)
-            await self.wait(gate, what, max(deadline - self.loop.time(), 0))
-
-    async def await_end(self) -> None:
-        """Wait until the connection is closed and its stream has ended, which some timer sees to."""
-        if not self.over:
-            gate: Gate = self.loop.create_future()
-            self._for_end.append(gate)
-            self._awaiting += 1
-            self._choose_to_read()
-            try:
-                await gate
-            finally:
-                self._awaiting -= 1
-
-    @staticmethod
-    def _open_all(gates: list[Gate]) -> None:
-        while gates:
-            open_gate(gates.pop())
 
     # What a stream tells
 
@@ -373,7 +174,7 @@ class Link(Session):
     def on_room(self) -> None:
         self.flush()
         if not self.stream.congested:
-            self._open_all(self._for_room)
+            open_all(self._for_room)
 
     def on_lost(self, error: exceptions.StreamLostError) -> None:
         self.rules.stream_lost(error)
@@ -381,7 +182,7 @@ class Link(Session):
         self.over = True
         if self._end_timer is not None:
             self._end_timer.cancel()
-        self._open_all(self._for_end)
+        open_all(self._for_end)
 
     def _act(self) -> None:
         self.take_events()
@@ -413,7 +214,7 @@ class Link(Session):
     def _on_long_pause(self, sizes: dict[Inbox, int]) -> None:
         still = [inbox for inbox in self.full if inbox.items and len(inbox.items) == sizes.get(inbox)]
         if still:
-            LOGGER.warning(stalled(still[0], PAUSE_TO_TELL_OF, self.peer))
+            tell_of_stall(LOGGER, stalled(still[0], PAUSE_TO_TELL_OF, self.peer))
         elif self.error is None:
             self._watch_pause()
 
@@ -429,9 +230,9 @@ class Link(Session):
             self.stream.write(self.rules.data_to_send())
         self.stream.close()
         if not self.stream.lost:
-            self._end_timer = self.loop.call_later(_LINGER, self.stream.abort)
-        self._open_all(self._for_room)
-        self._open_all(self._for_rest)
+            self._end_timer = self.loop.call_later(LINGER, self.stream.abort)
+        open_all(self._for_room)
+        open_all(self._for_rest)
 
     # Time
 

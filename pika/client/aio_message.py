@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from pika import exceptions
-from pika.client.message import SETTLED_INSIDE, BaseMessage
+from pika.client.message import BaseMessage, BaseProcessing
 
 if TYPE_CHECKING:
     from pika.client.aio_link import Link
@@ -69,20 +69,10 @@ class Message(BaseMessage):
         return Processing(self, requeue, ignore_processed)
 
 
-class Processing:
-    """What :meth:`Message.process` returns.
+class Processing(BaseProcessing[Message]):
+    """What :meth:`Message.process` returns."""
 
-    :param message: the message
-    :param requeue: whether an error gives it back to its queue
-    :param ignore_processed: whether the block may settle it itself
-    """
-
-    __slots__ = ("_ignore_processed", "_message", "_requeue")
-
-    def __init__(self, message: Message, requeue: bool, ignore_processed: bool) -> None:
-        self._message = message
-        self._requeue = requeue
-        self._ignore_processed = ignore_processed
+    __slots__ = ()
 
     async def __aenter__(self) -> Message:
         return self._message
@@ -90,16 +80,13 @@ class Processing:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        message = self._message
-        if message._settled and (self._ignore_processed or error is not None):
+        if self._is_settled(error):
             return
         if error is None:
-            if message._settled:
-                message._refuse(SETTLED_INSIDE)
-            await message.ack()
+            await self._message.ack()
             return
         try:
-            await message.reject(self._requeue or not isinstance(error, Exception))
+            await self._message.reject(self._gives_back(error))
         except exceptions.AMQPError as refusal:
             # The channel is dead, so the broker delivers it again. What the block raised is what counts; and where a
             # handler was cancelled since its channel is closed, there is nothing to tell.

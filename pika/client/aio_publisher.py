@@ -10,8 +10,9 @@ from typing import Any, Callable
 from pika import exceptions, protocol, spec
 from pika._arguments import as_body, require_callable
 from pika.client import confirming
-from pika.client.aio_link import LARGE, PIECES_TOGETHER, Link
+from pika.client.aio_link import Link
 from pika.client.aio_tasks import Gate, open_gate
+from pika.client.aio_waiting import LARGE, PIECES_TOGETHER
 from pika.client.confirming import Body
 from pika.client.session import REPLY_TIMEOUT
 

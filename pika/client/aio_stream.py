@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pika.exceptions import StreamLostError
-from pika.transport.dial import Address, Destination, TLSOptions, describe
+from pika.transport.dial import Address, Destination, TLSOptions, describe, out_of_time
 from pika.transport.errors import (
     AMQPConnectorSocketConnectError,
     AMQPConnectorStackTimeout,
@@ -381,9 +381,7 @@ async def _connect_tcp(destination: Destination, address: Address, deadline: flo
             raise
         if end == patience:
             raise TimeoutError(f"no answer within socket_timeout ({limit:g} seconds)") from None
-        raise AMQPConnectorStackTimeout(
-            f"no answer within the stack_timeout of {destination.stack_timeout} seconds"
-        ) from None
+        raise out_of_time(destination) from None
     except OSError as error:
         sock.close()
         if error.errno is None:

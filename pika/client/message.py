@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any, Callable, NoReturn, Protocol
+from typing import Any, Callable, Generic, NoReturn, Protocol, TypeVar
 
 from pika import exceptions, protocol, spec
 
-#: What to do about a message that is settled already at the end of its ``process()``.
-SETTLED_INSIDE = ". Inside process() let the block raise, or use process(ignore_processed=True)"
+# What to do about a message that is settled already at the end of its ``process()``.
+_SETTLED_INSIDE = ". Inside process() let the block raise, or use process(ignore_processed=True)"
 
 
 class Settler(Protocol):
@@ -121,3 +121,37 @@ class BaseMessage:
             # Nothing was sent, and nothing will be: it is as it was.
             self._settled = ""
             raise
+
+
+M = TypeVar("M", bound=BaseMessage)
+
+
+class BaseProcessing(Generic[M]):
+    """What settles a message at the end of a block; how one waits for that is a subclass's.
+
+    :param message: the message
+    :param requeue: whether an error gives it back to its queue
+    :param ignore_processed: whether the block may settle it itself
+    """
+
+    __slots__ = ("_ignore_processed", "_message", "_requeue")
+
+    def __init__(self, message: M, requeue: bool, ignore_processed: bool) -> None:
+        self._message = message
+        self._requeue = requeue
+        self._ignore_processed = ignore_processed
+
+    def _is_settled(self, error: BaseException | None) -> bool:
+        """Say whether the block has settled the message itself; raise if it was not to.
+
+        :param error: what the block has raised
+        """
+        if not self._message._settled:
+            return False
+        if error is None and not self._ignore_processed:
+            self._message._refuse(_SETTLED_INSIDE)
+        return True
+
+    def _gives_back(self, error: BaseException) -> bool:
+        """Say whether what the block has raised gives the message back to its queue: what is no error always does."""
+        return self._requeue or not isinstance(error, Exception)

@@ -1,4 +1,4 @@
-"""What users' functions raise where nobody else can be told: it is logged, and seen."""
+"""What a program must hear of where nobody else can be told: it is logged, and seen."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def tell_of_handler(logger: logging.Logger, consumer_tag: str, delivery_tag: int
     """
     _tell(
         logger,
+        logging.ERROR,
         "The handler of consumer %r raised; the message with delivery tag %s stays unacknowledged unless the handler "
         "settled it: acknowledge and reject in try and except, or consume in a loop with message.process()",
         consumer_tag,
@@ -28,17 +29,26 @@ def tell_of_callback(logger: logging.Logger, callback: object) -> None:
     :param logger: whose report it is
     :param callback: the callback
     """
-    _tell(logger, "The callback %r raised", callback)
+    _tell(logger, logging.ERROR, "The callback %r raised", callback)
 
 
-def _tell(logger: logging.Logger, text: str, *arguments: object) -> None:
-    logger.error(text, *arguments, exc_info=True, stacklevel=3)
+def tell_of_stall(logger: logging.Logger, text: str) -> None:
+    """Report that a connection stands still.
+
+    :param logger: whose report it is
+    :param text: why
+    """
+    _tell(logger, logging.WARNING, text)
+
+
+def _tell(logger: logging.Logger, level: int, text: str, *arguments: object) -> None:
+    # An error is what was just raised.
+    raised = sys.exc_info() if level == logging.ERROR else None
+    logger.log(level, text, *arguments, exc_info=raised, stacklevel=3)
     last = logging.lastResort
-    if last is not None and logger.isEnabledFor(logging.ERROR) and not _is_heard(logger):
+    if last is not None and logger.isEnabledFor(level) and not _is_heard(logger):
         # The library's NullHandler keeps logging from doing this.
-        last.handle(
-            logger.makeRecord(logger.name, logging.ERROR, __file__, 0, text, arguments, sys.exc_info(), _tell.__name__)
-        )
+        last.handle(logger.makeRecord(logger.name, level, __file__, 0, text, arguments, raised, _tell.__name__))
 
 
 def _is_heard(logger: logging.Logger) -> bool:

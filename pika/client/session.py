@@ -5,7 +5,8 @@ from __future__ import annotations
 import abc
 import copy
 import logging
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from pika import exceptions, protocol, spec
@@ -52,12 +53,13 @@ class Ending:
         """Whether it is closed because the program closed it, or its connection."""
         return isinstance(self.error, exceptions.ConnectionClosedByClient)
 
-    def untold(self) -> BaseException | None:
-        """Return what has ended it, for a call to raise, unless one has before or the program knows by itself."""
+    def tell(self) -> None:
+        """Raise what has ended it, in place of what is being handled, unless a call has before or the program knows."""
         if self.error is None or self.told or self.ended_by_program:
-            return None
+            return
         self.told = True
-        return again(self.error)
+        error = again(self.error)
+        raise error from error.__cause__
 
 
 class ChannelBook(Ending):
@@ -85,6 +87,10 @@ class ChannelBook(Ending):
         self.on_cancel: Callbacks = []
         self.on_fewer: Callable[[], object] = _nothing
         self.owner: object = None
+
+    def new_tag(self) -> str:
+        """Return a tag that no consumer has."""
+        return f"ctag{self.rules.number}.{uuid.uuid4().hex}"
 
     @property
     def ended_by_program(self) -> bool:
@@ -214,10 +220,6 @@ class Session(Ending, abc.ABC):
                     del self.full[inbox]
         return bool(filled)
 
-    def give_up_blocked(self) -> None:
-        """Lose the connection, which the broker has blocked for too long."""
-        self.rules.stream_lost(exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired."))
-
     def dropped(self, reply_code: int, reply_text: str) -> exceptions.ConnectionClosedByClient:
         """Return why the connection is closed: the program has closed it, and the broker has not answered in time.
 
@@ -227,16 +229,19 @@ class Session(Ending, abc.ABC):
         LOGGER.warning("%s did not answer connection.close in time: dropping the connection", self.peer)
         return exceptions.ConnectionClosedByClient(reply_code, reply_text)
 
-    def open_book(self, channel_number: int | None) -> ChannelBook:
-        """Begin to keep a channel, which is to be opened.
+    def open_channel(
+        self, channel_number: int | None, opened: list[ChannelBook]
+    ) -> protocol.Reply[spec.Channel.OpenOk]:
+        """Open a channel.
 
         :param channel_number: its number; None takes the lowest that is free
-        :returns: what is kept of it
+        :param opened: gets what is kept of it
         :raises pika.exceptions.AMQPError: when there can be no channel of this number
         """
         rules = self.rules.open_channel(channel_number)
         book = self.channels[rules.number] = ChannelBook(rules)
-        return book
+        opened.append(book)
+        return rules.open()
 
     def end_channel(self, book: ChannelBook, error: BaseException) -> None:
         """Take note that a channel is closed, and tell everybody who waits for something of it."""
@@ -255,6 +260,49 @@ class Session(Ending, abc.ABC):
                 self.end_channel(book, error)
             self.channels.clear()
             self.call_back(self.on_close, error)
+
+    def begin(
+        self,
+        book: ChannelBook,
+        consumer: Consumer,
+        queue: str,
+        exclusive: bool,
+        arguments: Mapping[str, Any] | None,
+    ) -> protocol.Reply[spec.Basic.ConsumeOk]:
+        """Have a consumer begin with a queue; see :meth:`pika.protocol.Channel.basic_consume`."""
+        reply = book.rules.basic_consume(
+            queue, consumer.tag, no_ack=consumer.auto_ack, exclusive=exclusive, arguments=arguments
+        )
+        # Deliveries can come before the answer.
+        book.consumers[consumer.tag] = consumer
+        return reply
+
+    def abandon(self, book: ChannelBook, consumer: Consumer) -> bool:
+        """Forget a consumer for whose beginning nobody waits any more, and give back what has come.
+
+        :returns: whether it had begun, and may have to be cancelled
+        """
+        if book.consumers.get(consumer.tag) is not consumer:
+            return False
+        del book.consumers[consumer.tag]
+        self.stop(book, consumer)
+        self.dismiss(book, consumer)
+        return True
+
+    def cancel(self, book: ChannelBook, tag: str, consumer: Consumer | None) -> protocol.Reply[spec.Basic.CancelOk]:
+        """Cancel a consumer, or the broker's of a tag that belongs to none; hand out nothing more of it."""
+        reply = book.rules.basic_cancel(tag)
+        if consumer is not None:
+            self.stop(book, consumer)
+        return reply
+
+    def forget(self, book: ChannelBook, consumer: Consumer | None, _reply: object = None) -> None:
+        """Take note that the broker has answered the cancel of a consumer."""
+        if consumer is not None:
+            if book.consumers.get(consumer.tag) is consumer:
+                del book.consumers[consumer.tag]
+            self.dismiss(book, consumer)
+        book.on_fewer()
 
     def stop(self, book: ChannelBook, consumer: Consumer) -> None:
         """Hand out nothing more of a consumer, and give back what waits for it."""

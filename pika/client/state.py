@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from typing import Any, Callable, TypeVar
 
-from pika import protocol, spec
+from pika import exceptions, protocol, spec
 from pika._arguments import require_callable
-from pika.client.session import ChannelBook, Session
+from pika.client.session import ChannelBook, Ending, Session
 
 Self = TypeVar("Self", bound="BaseConnection")
 ChannelSelf = TypeVar("ChannelSelf", bound="BaseChannel")
@@ -65,6 +65,16 @@ class BaseConnection:
         rules = self._rules
         return {} if rules is None else dict(rules.server_properties or {})
 
+    def _tell(self, error: exceptions.AMQPError) -> None:
+        """Have the first call that comes too late raise why: nobody may have used the connection when it ended.
+
+        :param error: what a call raises otherwise
+        """
+        if isinstance(error, exceptions.ConnectionWrongStateError):
+            self._link.tell()
+        elif isinstance(error, exceptions.AMQPConnectionError):
+            self._link.told = True
+
     def add_on_connection_blocked_callback(
         self: Self, callback: Callable[[Self, spec.Connection.Blocked], object]
     ) -> None:
@@ -100,14 +110,18 @@ class BaseConnection:
 class BaseChannel:
     """A channel's state, and its callbacks.
 
-    :param book: what the connection keeps of it
+    :param link: the connection
+    :param book: what it keeps of the channel
     """
 
     _connection: BaseConnection
 
-    def __init__(self, book: ChannelBook) -> None:
+    def __init__(self, link: Session, book: ChannelBook) -> None:
+        self._link = link
         self._book = book
         self._rules: protocol.Channel = book.rules
+        # Whether basic_publish waits for confirms.
+        self._confirming = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.channel_number} {self._rules.state.name} of {self._connection!r}>"
@@ -132,6 +146,28 @@ class BaseChannel:
         """The tags of its consumers."""
         # A copy: other threads may add some meanwhile.
         return [tag for tag, consumer in list(self._book.consumers.items()) if not consumer.stopped]
+
+    @property
+    def _where(self) -> str:
+        """How the texts of errors name it."""
+        return f"{self._link.peer}; channel {self._rules.number}"
+
+    @property
+    def _ending(self) -> Ending:
+        """What has ended: the channel, or the connection, whose end one channel tells for all."""
+        return self._link if self._book.error is self._link.error else self._book
+
+    def _tell(self, error: exceptions.AMQPError) -> None:
+        """Have the first call that comes too late raise why.
+
+        What was not waited for, as an acknowledgement, may have ended the channel.
+
+        :param error: what a call raises otherwise
+        """
+        if isinstance(error, exceptions.ChannelWrongStateError):
+            self._ending.tell()
+        elif isinstance(error, (exceptions.ChannelClosed, exceptions.AMQPConnectionError)):
+            self._ending.told = True
 
     def add_on_cancel_callback(self, callback: Callable[[spec.Basic.Cancel], object]) -> None:
         """Have a function called when the broker cancels a consumer.

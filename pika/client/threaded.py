@@ -10,7 +10,7 @@ import time
 import weakref
 from typing import Any, Callable
 
-from pika import exceptions, protocol, spec
+from pika import exceptions, protocol
 from pika.client import opening
 from pika.client.opening import Provider, Where
 from pika.client.session import CLOSE_TIMEOUT, REPLY_TIMEOUT, ChannelBook
@@ -19,8 +19,7 @@ from pika.client.threaded_channel import Channel
 from pika.client.threaded_link import Link
 from pika.client.threaded_waiting import STRETCH, join, later
 from pika.connection import Parameters
-from pika.transport.dial import Address, Destination, describe, dial
-from pika.transport.errors import AMQPConnectorStackTimeout
+from pika.transport.dial import Address, Destination, dial, out_of_time
 from pika.transport.stream import Ready, Stream
 
 # Seconds that closing may take at the end of the interpreter, for all connections together; and the end of threads
@@ -78,10 +77,7 @@ class Connection(BaseConnection):
             while rules.state is not protocol.ConnectionState.OPEN:
                 remaining = STRETCH if deadline is None else deadline - time.monotonic()
                 if remaining <= 0:
-                    raise AMQPConnectorStackTimeout(
-                        f"{describe(destination, address)}: {rules.phase}: no answer within the stack_timeout of "
-                        f"{destination.stack_timeout} seconds"
-                    )
+                    raise out_of_time(destination, address, rules.phase)
                 _shake_hands(rules, stream, min(remaining, STRETCH))
             return Link(rules, stream, destination.blocked_connection_timeout)
         except BaseException:
@@ -104,13 +100,10 @@ class Connection(BaseConnection):
         link = self._link
         opened: list[ChannelBook] = []
 
-        def operation() -> protocol.Reply[spec.Channel.OpenOk]:
-            book = link.open_book(channel_number)
-            opened.append(book)
-            return book.rules.open()
+        begin = functools.partial(link.open_channel, channel_number, opened)
 
         try:
-            self._ask("channel.open", operation, timeout)
+            self._ask("channel.open", begin, timeout)
             channel = Channel(self, link, opened[0])
             if prefetch:
                 channel.basic_qos(prefetch_count=prefetch, timeout=timeout)
@@ -134,17 +127,10 @@ class Connection(BaseConnection):
         self._ask("connection.update-secret", update, timeout)
 
     def _ask(self, what: str, operation: Callable[[], protocol.Reply[Any]], timeout: float | None) -> None:
-        link = self._link
         try:
-            link.ask(what, operation, timeout)
-        except exceptions.ConnectionWrongStateError:
-            # Of the end of a connection that nobody used at that time, the first call tells.
-            error = link.untold()
-            if error is None:
-                raise
-            raise error from None
-        except exceptions.AMQPConnectionError:
-            link.told = True
+            self._link.ask(what, operation, timeout)
+        except exceptions.AMQPError as error:
+            self._tell(error)
             raise
 
     # The end

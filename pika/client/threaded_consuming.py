@@ -6,7 +6,6 @@ import contextlib
 import functools
 import inspect
 import time
-import uuid
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -87,7 +86,7 @@ class Consuming(Operations):
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, but got {concurrency!r}")
         inbox = self._inbox_for(executor, concurrency)
-        tag = consumer_tag or self._new_tag()
+        tag = consumer_tag or self._book.new_tag()
         consumer = Consumer(tag, inbox, auto_ack, on_message_callback, self, inbox is self._inbox)
         self._begin(consumer, queue, exclusive, arguments, timeout)
         return tag
@@ -112,35 +111,20 @@ class Consuming(Operations):
                 self._inbox = inbox
         return inbox
 
-    def _new_tag(self) -> str:
-        return f"ctag{self._rules.number}.{uuid.uuid4().hex}"
-
     def _begin(
         self, consumer: Consumer, queue: str, exclusive: bool, arguments: Arguments, timeout: float | None
     ) -> None:
-        consumers, tag = self._book.consumers, consumer.tag
-        self._receives = self._link.consumes = True
-
-        def operation() -> protocol.Reply[spec.Basic.ConsumeOk]:
-            reply: protocol.Reply[spec.Basic.ConsumeOk] = self._rules.basic_consume(
-                queue, tag, no_ack=consumer.auto_ack, exclusive=exclusive, arguments=arguments
-            )
-            # Deliveries can come before the answer.
-            consumers[tag] = consumer
-            return reply
-
+        link, book = self._link, self._book
+        self._receives = link.consumes = True
+        begin = functools.partial(link.begin, book, consumer, queue, exclusive, arguments)
         try:
-            self._ask("basic.consume", operation, timeout)
+            self._ask("basic.consume", begin, timeout)
         except BaseException:
-            with self._link.lock:
-                if consumers.get(tag) is consumer:
-                    del consumers[tag]
-                    self._link.stop(self._book, consumer)
-                    self._link.dismiss(self._book, consumer)
-                    if self.is_open:
-                        # Behind the answer, if that is still to come.
-                        self._rules.basic_cancel(tag, nowait=True)
-                        self._link.flush()
+            with link.lock:
+                if link.abandon(book, consumer) and self.is_open:
+                    # Behind the answer, if that is still to come.
+                    self._rules.basic_cancel(consumer.tag, nowait=True)
+                    link.flush()
             raise
 
     def basic_cancel(self, consumer_tag: str, *, timeout: float | None = None) -> None:
@@ -156,21 +140,9 @@ class Consuming(Operations):
         consumer = book.consumers.get(consumer_tag)
         if self.is_open and (consumer is None or consumer.stopped):
             return
-
-        def operation() -> protocol.Reply[spec.Basic.CancelOk]:
-            reply: protocol.Reply[spec.Basic.CancelOk] = self._rules.basic_cancel(consumer_tag)
-            if consumer is not None:
-                link.stop(book, consumer)
-            return reply
-
-        def forget(_reply: object = None) -> None:
-            if book.consumers.get(consumer_tag) is consumer:
-                del book.consumers[consumer_tag]
-            if consumer is not None:
-                self._link.dismiss(self._book, consumer)
-            self._on_fewer_consumers()
-
-        self._ask("basic.cancel", operation, timeout, forget)
+        cancel = functools.partial(link.cancel, book, consumer_tag, consumer)
+        forget = functools.partial(link.forget, book, consumer)
+        self._ask("basic.cancel", cancel, timeout, forget)
         with link.lock:
             forget()
 
@@ -252,7 +224,7 @@ class Consuming(Operations):
         """
         inbox = Inbox()
         parking = Parking(self._link, inbox)
-        consumer = Consumer(consumer_tag or self._new_tag(), inbox, auto_ack)
+        consumer = Consumer(consumer_tag or self._book.new_tag(), inbox, auto_ack)
         with self._link.lock:
             self._book.inboxes[inbox] = None
         try:

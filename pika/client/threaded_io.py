@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pika import exceptions
 from pika.client.inbox import Inbox, stalled
+from pika.client.reports import tell_of_stall
 from pika.transport.stream import READ_LIMIT, Ready
 from pika.transport.timers import Timer, Timers
 
@@ -103,7 +104,7 @@ class IOThread:
             judge = functools.partial(self._on_blocked_too_long, left)
             self._blocked_timer = self._timers.call_at(time.monotonic() + _LOOK_AGAIN, judge)
         else:
-            self._link.give_up_blocked()
+            self._rules.give_up_blocked(self._blocked_timeout)
 
     def drop_after(self, timeout: float, reply_code: int, reply_text: str) -> None:
         """Drop the connection, which is closing, if the broker has not answered in time.
@@ -133,7 +134,7 @@ class IOThread:
             # Its reader may take the last one at this moment.
             with contextlib.suppress(IndexError):
                 if len(inbox.items) == sizes.get(inbox):
-                    LOGGER.warning(stalled(inbox, PAUSE_TO_TELL_OF, self._link.peer))
+                    tell_of_stall(LOGGER, stalled(inbox, PAUSE_TO_TELL_OF, self._link.peer))
                     return
         self._watch_pause()
 

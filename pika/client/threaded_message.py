@@ -6,7 +6,7 @@ import logging
 from types import TracebackType
 
 from pika import exceptions
-from pika.client.message import SETTLED_INSIDE, BaseMessage
+from pika.client.message import BaseMessage, BaseProcessing
 
 LOGGER = logging.getLogger(__name__)
 
@@ -54,20 +54,10 @@ class Message(BaseMessage):
         return Processing(self, requeue, ignore_processed)
 
 
-class Processing:
-    """What :meth:`Message.process` returns.
+class Processing(BaseProcessing[Message]):
+    """What :meth:`Message.process` returns."""
 
-    :param message: the message
-    :param requeue: whether an error gives it back to its queue
-    :param ignore_processed: whether the block may settle it itself
-    """
-
-    __slots__ = ("_ignore_processed", "_message", "_requeue")
-
-    def __init__(self, message: Message, requeue: bool, ignore_processed: bool) -> None:
-        self._message = message
-        self._requeue = requeue
-        self._ignore_processed = ignore_processed
+    __slots__ = ()
 
     def __enter__(self) -> Message:
         return self._message
@@ -75,16 +65,13 @@ class Processing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        message = self._message
-        if message._settled and (self._ignore_processed or error is not None):
+        if self._is_settled(error):
             return
         if error is None:
-            if message._settled:
-                message._refuse(SETTLED_INSIDE)
-            message.ack()
+            self._message.ack()
             return
         try:
-            message.reject(self._requeue or not isinstance(error, Exception))
+            self._message.reject(self._gives_back(error))
         except exceptions.AMQPError as refusal:
             # The channel is dead, so the broker delivers it again. What the block raised is what counts.
             LOGGER.warning("A message could not be rejected after %r: %s", error, refusal)

@@ -8,7 +8,6 @@ from typing import Any, Callable, Optional, TypeVar
 
 from pika import exceptions, frame, spec
 from pika.amqp_object import Method
-from pika.client.session import ChannelBook, Ending
 from pika.client.state import BaseChannel
 from pika.client.threaded_link import Link
 from pika.protocol import Reply
@@ -32,11 +31,7 @@ class Operations(BaseChannel):
     :param book: what it keeps of the channel
     """
 
-    def __init__(self, link: Link, book: ChannelBook) -> None:
-        super().__init__(book)
-        self._link = link
-        # Whether basic_publish waits for confirms.
-        self._confirming = False
+    _link: Link
 
     def _ask(
         self,
@@ -46,27 +41,10 @@ class Operations(BaseChannel):
         late: Callable[[Reply[M]], None] | None = None,
     ) -> Reply[M]:
         try:
-            reply = self._link.ask(f"{what} on channel {self._rules.number}", operation, timeout, late)
-        except exceptions.ChannelWrongStateError:
-            # What was not waited for, as an acknowledgement, may have ended the channel: the first call says so.
-            error = self._ending.untold()
-            if error is None:
-                raise
-            raise error from None
-        except (exceptions.ChannelClosed, exceptions.AMQPConnectionError):
-            self._ending.told = True
+            return self._link.ask(f"{what} on channel {self._rules.number}", operation, timeout, late)
+        except exceptions.AMQPError as error:
+            self._tell(error)
             raise
-        return reply
-
-    @property
-    def _where(self) -> str:
-        """How the texts of errors name it."""
-        return f"{self._link.peer}; channel {self._rules.number}"
-
-    @property
-    def _ending(self) -> Ending:
-        """What has ended: the channel, or the connection, whose end one channel tells for all."""
-        return self._link if self._book.error is self._link.error else self._book
 
     def _call(self, what: str, operation: Callable[[], Any], timeout: float | None) -> frame.Method[Any]:
         reply = self._ask(what, operation, timeout)

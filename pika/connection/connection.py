@@ -426,7 +426,7 @@ class Connection(abc.ABC):
         """Return what to raise for a call that came too late, or too early; ``str()`` has the reason of the end."""
         error = kind(text) if text else kind()
         reason = self._protocol.error
-        error.context = None if reason is None else str(reason)
+        error.context = None if reason is None else exceptions.text_in_brackets(reason)
         return error
 
     def _give_up(self, error: BaseException) -> None:
@@ -567,9 +567,7 @@ class Connection(abc.ABC):
             judge = functools.partial(self._on_blocked_timeout, received_at, turns - 1)
             self._blocked_timer = self._adapter_call_later(0, judge)
             return
-        error = exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired.")
-        error.context = f"blocked for {self.params.blocked_connection_timeout} seconds: {self._protocol.blocked}"
-        self._protocol.stream_lost(error)
+        self._protocol.give_up_blocked(self.params.blocked_connection_timeout)
         self._process_events()
 
     def _remove_blocked_timer(self) -> None:

@@ -76,7 +76,7 @@ class Channel(Operations):
         self._waiting: deque[Waiting] = deque()
         # True while some of that is being sent: signal handlers that come then only add to it.
         self._transmitting = False
-        # True while a method is unanswered that nothing at all may follow.
+        # True while a method is unanswered that nothing at all may follow, and for ever once close was sent.
         self._held = False
         self._close_sent = False
         # The broker's channel.close, once it has come.
@@ -156,7 +156,7 @@ class Channel(Operations):
     def _refuse(self) -> None:
         refusal = exceptions.ChannelWrongStateError(f"Channel is {self.state.name.lower()}.")
         if self.error is not None:
-            refusal.context = str(self.error)
+            refusal.context = exceptions.text_in_brackets(self.error)
         raise refusal from self.error
 
     def end(self, error: BaseException) -> None:
@@ -179,7 +179,7 @@ class Channel(Operations):
         self._content.reset()
         # A signal handler may end the channel while some of that is being sent, which goes on with its own.
         waiting, self._waiting = self._waiting, deque()
-        self._held = False
+        self._held = self._close_sent or self.state is _CLOSED
         for reply in self._owed.take_all() + [item.reply for item in waiting if item.reply is not None]:
             if not reply.done:
                 reply.fail(error)
@@ -256,26 +256,38 @@ class Channel(Operations):
         routing_key: str,
         body: bytes,
         mandatory: bool,
-    ) -> None:
-        if self.confirms is None:
-            if not self._waiting and not self._held and not self._transmitting:
-                self._output += pieces
-                return
-        elif not self._transmitting:
+    ) -> bool:
+        if not self._transmitting:
             # What _enqueue() does, without an object for it.
             self._transmitting = True
             direct = not self._waiting and not self._held
             if direct:
                 self._output += pieces
-                self.confirms.add(confirmation, exchange, routing_key, body, mandatory)
+                if self.confirms is not None:
+                    self.confirms.add(confirmation, exchange, routing_key, body, mandatory)
             self._transmitting = False
             if direct:
                 if self._waiting:
                     self._transmit_waiting()
                 if self.state is _CLOSED:
                     self._end_what_came_late()
-                return
-        self._enqueue(Waiting(pieces, publish=Publish(confirmation, exchange, routing_key, body, mandatory)))
+                return True
+        if self._close_sent or self.state is _CLOSED:
+            return False
+        item = Waiting(pieces, publish=Publish(confirmation, exchange, routing_key, body, mandatory))
+        self._enqueue(item)
+        return self.state is _OPEN or not self._take_back(item)
+
+    def _take_back(self, item: Waiting) -> bool:
+        """Take out what waits behind the channel's close, and so would never be sent; say whether it was there."""
+        waiting, closed = self._waiting, self._close_sent
+        for place, one in enumerate(tuple(waiting)):
+            if one is item:
+                if closed:
+                    del waiting[place]
+                return closed
+            closed = closed or type(one.method) is spec.Channel.Close
+        return False
 
     def _enqueue(self, item: Waiting) -> None:
         direct = False
@@ -323,9 +335,9 @@ class Channel(Operations):
             self._transmitting = False
 
     def _may_transmit(self, method: Method | None) -> bool:
-        if method is None:
-            return not self._held
-        if not self._owed:
+        if self._held:
+            return False
+        if method is None or not self._owed:
             return True
         if not self.pipelining or type(method) not in states.PIPELINED:
             return False
@@ -342,8 +354,8 @@ class Channel(Operations):
             kind = type(item.method)
             if kind is spec.Confirm.Select and self.confirms is None:
                 self.confirms = ConfirmTracker()
-            self._held = kind in states.HOLDS_ALL
             self._close_sent = kind is spec.Channel.Close
+            self._held = self._close_sent or kind in states.HOLDS_ALL
 
     # Receiving
 
@@ -491,7 +503,7 @@ class Channel(Operations):
                 f"{method.NAME} on channel {self.number} answers nothing that was asked there"
             )
         reply.content = content
-        self._held = False
+        self._held = self._close_sent
         settle = _ON_REPLY.get(type(method))
         if settle is not None:
             settle(self, reply.request, method)

@@ -144,6 +144,18 @@ class Connection:
             self._finish(error, Action.LOSE)
         self.output.clear()
 
+    def give_up_blocked(self, timeout: float | None) -> None:
+        """Take note that the stream is given up, since the broker has blocked the connection for too long.
+
+        :param timeout: for how many seconds
+        """
+        error = exceptions.ConnectionBlockedTimeout("Blocked connection timeout expired.")
+        error.context = (
+            f"blocked for {timeout} seconds: {self.blocked}; see the broker's memory and disk alarms, or allow more by "
+            f"blocked_connection_timeout"
+        )
+        self.stream_lost(error)
+
     @property
     def has_data_to_send(self) -> bool:
         """Whether :meth:`data_to_send` has anything to return."""

@@ -27,7 +27,7 @@ class ContentTooLarge(Exception):
         )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _expect_large_blocks() -> None:
     """Once, let the allocator learn that large blocks come and go.
 

@@ -18,10 +18,12 @@ from pika._faults import InvalidTable
 from pika.amqp_object import Method
 from pika.protocol.confirms import Confirmation, ConfirmTracker
 from pika.protocol.replies import Reply
+from pika.protocol.states import ChannelState
 
 Arguments = Optional[Mapping[str, Any]]
 Pieces = tuple[Union[bytes, memoryview], ...]
 
+_OPEN = ChannelState.OPEN
 _NO_PROPERTIES = spec.BasicProperties()
 
 #: How many prepared publish methods a channel keeps; a program that publishes to more routes than this
@@ -54,6 +56,7 @@ class Operations(abc.ABC):
     :raises pika.exceptions.UnsupportedAMQPFieldException: when a value in `arguments` has no AMQP field type
     """
 
+    state: ChannelState
     confirms: ConfirmTracker | None
 
     def __init__(self, number: int, frame_max: int) -> None:
@@ -100,10 +103,12 @@ class Operations(abc.ABC):
         routing_key: str,
         body: bytes,
         mandatory: bool,
-    ) -> None:
+    ) -> bool:
         """As :meth:`send`, for a message whose number is its place among those that are sent in confirm mode.
 
-        :param pieces: the message's frames, of :meth:`encode_publish`; the channel is open
+        :param pieces: the message's frames, of :meth:`encode_publish`; the channel was open before that
+        :returns: False when the channel was closed since, by a signal handler or by what encoding has called: then it
+            was not published
         """
 
     @abc.abstractmethod
@@ -499,7 +504,8 @@ class Operations(abc.ABC):
         :param delivery_tag: that of the delivery
         :param multiple: every delivery up to it too; with tag 0 all of the channel
         """
-        self.require_open()
+        if self.state is not _OPEN:
+            self.require_open()
         self.send(frame.encode_ack(self.number, delivery_tag, multiple))
 
     def basic_nack(self, delivery_tag: int = 0, multiple: bool = False, requeue: bool = True) -> None:
@@ -550,9 +556,11 @@ class Operations(abc.ABC):
         :param confirmation: on a channel in confirm mode, told when the broker has taken or refused the message
         :raises ValueError: when the properties do not fit into a frame
         """
-        self.require_open()
+        if self.state is not _OPEN:
+            self.require_open()
         pieces = self.encode_publish(exchange, routing_key, body, properties, mandatory)
-        self.send_publish(pieces, confirmation, exchange, routing_key, body, mandatory)
+        if not self.send_publish(pieces, confirmation, exchange, routing_key, body, mandatory):
+            self.require_open()
 
     def encode_publish(
         self,

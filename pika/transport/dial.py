@@ -23,6 +23,7 @@ from pika.transport.errors import (
     AMQPConnectorAMQPHandshakeError,
     AMQPConnectorException,
     AMQPConnectorPhaseErrorBase,
+    AMQPConnectorStackTimeout,
     DialError,
     Failure,
     cause_text,
@@ -128,6 +129,19 @@ def describe(destination: Destination, address: Address | None = None) -> str:
     if address is None or address.sockaddr[0] == host:
         return text
     return f"{text} ({address.sockaddr[0]})"
+
+
+def out_of_time(destination: Destination, address: Address | None = None, phase: str = "") -> AMQPConnectorStackTimeout:
+    """Return what to raise when an attempt has taken all of its ``stack_timeout``.
+
+    :param destination: whom it was to reach
+    :param address: at which of the addresses
+    :param phase: what it was at; without, the plan says that and where it was
+    """
+    where = f"{describe(destination, address)}: {phase}: " if phase else ""
+    return AMQPConnectorStackTimeout(
+        f"{where}no answer within the stack_timeout of {destination.stack_timeout} seconds"
+    )
 
 
 class _Failures:

@@ -11,8 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from pika.transport.dial import Address, Destination
-from pika.transport.errors import AMQPConnectorStackTimeout
+from pika.transport.dial import Address, Destination, out_of_time
 
 LOGGER = logging.getLogger(__name__)
 
@@ -198,9 +197,7 @@ def connect_tcp(destination: Destination, address: Address, deadline: float | No
             if left <= 0 and until == patience:
                 raise TimeoutError(f"no answer within socket_timeout ({limit:g} seconds)")
             if left <= 0:
-                raise AMQPConnectorStackTimeout(
-                    f"no answer within the stack_timeout of {destination.stack_timeout} seconds"
-                )
+                raise out_of_time(destination)
     except BaseException:
         sock.close()
         raise

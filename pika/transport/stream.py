@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 # The buffer of one read: as large as malloc gives without asking the operating system for fresh pages each time
 # (glibc does from 128 KiB on), which makes a small read five times as slow.
 READ_LIMIT = 128 * 1024 - 256
+#: How long the last bytes, such as the answer to the broker's close and TLS's farewell, may take to leave on an event
+#: loop, in seconds.
+LINGER = 1.0
 # What one system call is offered at most when pieces are gathered for it.
 _SEND_LIMIT = 256 * 1024
 _SEND_BUFFERS = 64

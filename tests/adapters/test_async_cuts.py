@@ -3,10 +3,7 @@ come comes, once and with the right class, and nothing is left behind."""
 
 from __future__ import annotations
 
-import bisect
-import os
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
@@ -16,9 +13,47 @@ import pika
 from pika import exceptions
 from pika.adapters.base_connection import BaseConnection
 from tests.support.adapter_loops import KINDS, Loop
-from tests.support.bounded import eventually
+from tests.support.bounded import EVERY_LINE, eventually
 from tests.support.certificates import Authority
-from tests.support.cuts import HANDSHAKE, ORDER, Limits, Mark, RunSessions, TLSSessions, allowed, check_tls
+from tests.support.cuts import HANDSHAKE, ORDER, Limits, RunSessions, TLSSessions, allowed, check_tls, limits
+from tests.support.memory import count_descriptors
+
+
+def take_steps(channel: Any, over: list[str]) -> None:
+    """Go through the session on a channel that is open, and close the connection."""
+
+    def step(name: str, then: Callable[[], object]) -> Callable[[object], None]:
+        def on_done(_method_frame: object) -> None:
+            over.append(name)
+            then()
+
+        return on_done
+
+    def publish() -> None:
+        properties = pika.BasicProperties(headers={"key": "value"})
+        channel.basic_publish("", "queue", b"body", properties, mandatory=True)
+
+    def on_message(_channel: object, method: Any, _properties: object, body: bytes) -> None:
+        assert body == b"body"
+        over.append("deliver")
+        channel.basic_ack(method.delivery_tag)
+        over.append("ack")
+        channel.basic_cancel("consumer", step("cancel", channel.close))
+
+    def confirm() -> None:
+        channel.confirm_delivery(step("publish", consume), step("confirm", publish))
+
+    def consume() -> None:
+        channel.basic_consume("queue", on_message, consumer_tag="consumer", callback=step("consume", lambda: None))
+
+    def on_close(_channel: object, error: BaseException) -> None:
+        if isinstance(error, exceptions.ChannelClosedByClient):
+            over.append("close channel")
+            channel.connection.close()
+
+    over.append("channel")
+    channel.add_on_close_callback(on_close)
+    channel.queue_declare("queue", callback=step("declare", confirm))
 
 
 def use(loop: Loop, port: int, context: ssl.SSLContext | None, over: list[str]) -> BaseException:
@@ -40,41 +75,7 @@ def use(loop: Loop, port: int, context: ssl.SSLContext | None, over: list[str]) 
 
     def on_open(connection: BaseConnection) -> None:
         over.extend(HANDSHAKE)
-        connection.channel(on_open_callback=on_channel)
-
-    def on_channel(channel: Any) -> None:
-        def step(name: str, then: Callable[[], object]) -> Callable[[object], None]:
-            def on_done(_method_frame: object) -> None:
-                over.append(name)
-                then()
-
-            return on_done
-
-        def publish() -> None:
-            properties = pika.BasicProperties(headers={"key": "value"})
-            channel.basic_publish("", "queue", b"body", properties, mandatory=True)
-
-        def on_message(_channel: object, method: Any, _properties: object, body: bytes) -> None:
-            assert body == b"body"
-            over.append("deliver")
-            channel.basic_ack(method.delivery_tag)
-            over.append("ack")
-            channel.basic_cancel("consumer", step("cancel", channel.close))
-
-        def confirm() -> None:
-            channel.confirm_delivery(step("publish", consume), step("confirm", publish))
-
-        def consume() -> None:
-            channel.basic_consume("queue", on_message, consumer_tag="consumer", callback=step("consume", lambda: None))
-
-        def on_close(_channel: object, error: BaseException) -> None:
-            if isinstance(error, exceptions.ChannelClosedByClient):
-                over.append("close channel")
-                channel.connection.close()
-
-        over.append("channel")
-        channel.add_on_close_callback(on_close)
-        channel.queue_declare("queue", callback=step("declare", confirm))
+        connection.channel(on_open_callback=lambda channel: take_steps(channel, over))
 
     options = None if context is None else pika.SSLOptions(context, "localhost")
     parameters = pika.ConnectionParameters("127.0.0.1", port, ssl_options=options)
@@ -105,34 +106,17 @@ class AsyncSessions(RunSessions):
         return over, None if over == ORDER else error
 
 
-@pytest.fixture(params=KINDS)
-def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
-    loop = Loop(request.param)
-    yield loop
-    loop.close()
-
-
-def descriptors() -> int:
-    """How many descriptors the process has, where that can be told."""
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-
-
 @pytest.mark.parametrize("how", ["end of file", "reset"])
 @pytest.mark.parametrize("direction", ["broker to client", "client to broker"])
 def test_the_stream_ends_at_every_byte(loop: Loop, direction: str, how: str) -> None:
     sessions = AsyncSessions(loop)
     with sessions.peer:
-        marks: list[Mark] = sessions.record()
-        before = descriptors()
-        passed = [mark.sent if direction == "broker to client" else mark.received for mark in marks]
-        for offset in range(passed[-1]):
-            limits = {"sent" if direction == "broker to client" else "received": offset, "reset": how == "reset"}
-            over, error = sessions.run(Limits(**limits))  # type: ignore[arg-type]  # by name
-            # What is over when so many bytes have passed is over for the client too, and nothing behind it.
-            step = marks[bisect.bisect_right(passed, offset)].step
-            check(step, over, error, f"{offset} bytes, in {step}: {over}, {error!r}")
+        marks = sessions.record()
+        before = count_descriptors()
+        for ended in sessions.cut_everywhere(marks, direction, how):
+            check(*ended)
     # Those of the peer's end are closed by threads that may be late.
-    eventually(lambda: descriptors() <= before + 2)
+    eventually(lambda: count_descriptors() <= before + 2)
 
 
 def check(step: str, over: list[str], error: BaseException | None, where: str) -> None:
@@ -163,16 +147,17 @@ class LoopTLSSessions(TLSSessions):
 @pytest.mark.parametrize("how", ["end of file", "reset"])
 @pytest.mark.parametrize("direction", ["broker to client", "client to broker"])
 def test_tls_ends_at_every_byte(loop: Loop, direction: str, how: str, tmp_path: Path) -> None:
+    """There are thousands: each on one of the loops, or on all of them when all is tried."""
+    first, step = (0, 1) if EVERY_LINE else (KINDS.index(loop.kind), len(KINDS))
     authority = Authority(tmp_path)
     context = authority.client_context()
     sessions = LoopTLSSessions(authority.server_context(authority.issue("localhost")))
     with sessions.peer:
         assert sessions.run_on(loop, context, Limits())[0] == ORDER
-        before = descriptors()
+        before = count_descriptors()
         sent, received = sessions.passed
         # Signatures, and with them all that follows, may be some bytes shorter the next time.
-        for offset in range((sent if direction == "broker to client" else received) - 16):
-            limits = {"sent" if direction == "broker to client" else "received": offset, "reset": how == "reset"}
-            over, error = sessions.run_on(loop, context, Limits(**limits))  # type: ignore[arg-type]  # by name
+        for offset in range(first, (sent if direction == "broker to client" else received) - 16, step):
+            over, error = sessions.run_on(loop, context, limits(direction, offset, how))
             check_tls(over, error, f"{offset} bytes: {over}, {error!r}")
-    eventually(lambda: descriptors() <= before + 2)
+    eventually(lambda: count_descriptors() <= before + 2)

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import os
 import subprocess
-import threading
 import uuid
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from tests.support import programs
-from tests.support.adapter_loops import Loop
 from tests.support.bounded import bounded
 from tests.support.oracle import environment
 from tests.support.rabbitmq import Broker
@@ -119,19 +117,6 @@ def test_in_a_coroutine(broker: Broker) -> None:
         return body
 
     assert asyncio.run(main()) == b"body"
-
-
-def test_a_thread_of_its_own(broker: Broker) -> None:
-    def use() -> str:
-        loop = Loop("asyncio")
-        connection = loop.connect(broker.parameters())
-        loop.run(lambda: connection.is_open)
-        connection.close()
-        loop.run(lambda: connection.is_closed)
-        loop.close()
-        return threading.current_thread().name
-
-    assert bounded(use) == "bounded"
 
 
 def test_a_thread_without_a_loop_gets_one() -> None:

@@ -25,7 +25,7 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectorTransportSetupError,
     AMQPConnectorWrongState,
 )
-from tests.support.adapter_loops import KINDS, Loop
+from tests.support.adapter_loops import KINDS, Loop, on_each_at_once
 from tests.support.bounded import bounded, eventually
 from tests.support.certificates import Authority
 from tests.support.peer import Peer, PeerSocket, free_port, unanswering
@@ -400,6 +400,17 @@ def test_what_a_callback_raises_leaves_the_loop(loop: Loop, broker: Broker) -> N
 
 
 # Threads
+
+
+def test_a_thread_for_each_loop(broker: Broker) -> None:
+    def use(loop: Loop) -> None:
+        connection = loop.connect(broker.parameters())
+        loop.run(lambda: connection.is_open)
+        connection.close()
+        loop.run(lambda: connection.is_closed)
+        assert loop.leftovers() == ""
+
+    assert on_each_at_once(use)
 
 
 def test_another_thread_is_refused_while_the_loop_runs(loop: Loop, broker: Broker) -> None:

@@ -17,7 +17,7 @@ from pika import exceptions
 from pika.adapters.base_connection import OutputLimitExceeded
 from pika.frame import HEARTBEAT_FRAME
 from tests.adapters.test_base_connection import ended
-from tests.support.adapter_loops import Loop
+from tests.support.adapter_loops import Loop, on_each_at_once
 from tests.support.certificates import Authority
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, scripted_broker
@@ -192,16 +192,19 @@ def test_an_end_is_the_end_of_a_pause(loop: Loop, how: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_loop_that_is_blocked_keeps_its_connection(loop: Loop, broker: Broker) -> None:
-    connection = loop.connect(broker.parameters(heartbeat=1))
-    loop.run(lambda: connection.is_open)
-    loop.call_later(0, lambda: time.sleep(5))
-    loop.run_for(5.5)
-    channel = connection.channel()
-    loop.run(lambda: channel.is_open)
-    connection.close()
-    loop.run(lambda: connection.is_closed)
-    assert loop.log[0] == "open" and type(loop.log[1][1]) is exceptions.ConnectionClosedByClient
+def test_loops_that_are_blocked_keep_their_connections(broker: Broker) -> None:
+    def use(loop: Loop) -> None:
+        connection = loop.connect(broker.parameters(heartbeat=1))
+        loop.run(lambda: connection.is_open)
+        loop.call_later(0, lambda: time.sleep(5))
+        loop.run_for(5.5)
+        channel = connection.channel()
+        loop.run(lambda: channel.is_open)
+        connection.close()
+        loop.run(lambda: connection.is_closed)
+        assert loop.log[0] == "open" and type(loop.log[1][1]) is exceptions.ConnectionClosedByClient
+
+    assert on_each_at_once(use)
 
 
 def fill(sock: socket.socket) -> None:
@@ -254,16 +257,20 @@ def test_what_the_keeper_could_not_send_goes_out_when_the_loop_is_back(loop: Loo
 
 @pytest.mark.slow
 def test_without_the_keeper_the_log_says_that_the_loop_was_blocked(
-    loop: Loop, broker: Broker, caplog: pytest.LogCaptureFixture
+    broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    connection = loop.connect(broker.parameters(heartbeat=4), background_heartbeats=False)
-    loop.run(lambda: connection.is_open)
-    with caplog.at_level(logging.WARNING, "pika.adapters.base_connection"):
+    def use(loop: Loop) -> None:
+        connection = loop.connect(broker.parameters(heartbeat=4), background_heartbeats=False)
+        loop.run(lambda: connection.is_open)
         loop.call_later(0, lambda: time.sleep(5))
         loop.run_for(5.5)
-    assert "the loop was blocked" in caplog.text
-    connection.close()
-    loop.run(lambda: connection.is_closed)
+        connection.close()
+        loop.run(lambda: connection.is_closed)
+
+    with caplog.at_level(logging.WARNING, "pika.adapters.base_connection"):
+        kinds = on_each_at_once(use)
+    told = {record.threadName for record in caplog.records if "the loop was blocked" in record.getMessage()}
+    assert len(told) == len(kinds)
 
 
 @pytest.mark.slow

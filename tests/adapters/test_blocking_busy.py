@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from typing import Any
 
@@ -12,8 +11,11 @@ import pytest
 import pika
 import pika.broker
 from pika import exceptions, spec
+from tests.support.bounded import PATIENCE
 from tests.support.encoding import method
+from tests.support.interrupt import Interruption
 from tests.support.scripted_broker import Session, delivery, scripted_broker
+from tests.support.signals import alarm, needs_alarms
 
 BlockingChannel = pika.adapters.blocking_connection.BlockingChannel
 
@@ -43,43 +45,33 @@ def test_wake_ups_are_no_silence() -> None:
             assert connection.is_open
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this platform")
+@needs_alarms
 @pytest.mark.slow
 def test_waiting_for_events_under_an_alarm_has_its_limit() -> None:
     """A publish that the alarm stalled was given up by a signal handler: its rest does not hold up what comes next."""
 
-    class GivenUp(Exception):
-        pass
+    def give_up() -> None:
+        raise Interruption
 
-    def give_up(_number: int, _frame: object) -> None:
-        raise GivenUp
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    try:
-        with pika.broker.Broker() as broker:
-            parameters = pika.URLParameters(broker.url)
-            parameters.heartbeat = 1
-            connection = pika.BlockingConnection(parameters)
-            channel = connection.channel()
-            channel.queue_declare("jobs")
-            broker.block("low on memory")
-            signal.setitimer(signal.ITIMER_REAL, 1)
-            with pytest.raises(GivenUp):
-                while True:
-                    channel.basic_publish("", "jobs", bytes(5_000_000))
-            # Far above the limits below, and far below what a hang takes.
-            signal.setitimer(signal.ITIMER_REAL, 30)
+    with pika.broker.Broker() as broker:
+        parameters = pika.URLParameters(broker.url)
+        parameters.heartbeat = 1
+        connection = pika.BlockingConnection(parameters)
+        channel = connection.channel()
+        channel.queue_declare("jobs")
+        broker.block("low on memory")
+        with alarm(1, give_up), pytest.raises(Interruption):
+            while True:
+                channel.basic_publish("", "jobs", bytes(5_000_000))
+        # Far above the limits below, and far below what a hang takes.
+        with alarm(PATIENCE, give_up):
             connection.process_data_events(0)
             # Long enough for a heartbeat to arrive and to be due.
             connection.process_data_events(1.5)
             connection.sleep(0.5)
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            assert connection.is_open
-            broker.unblock()
-            connection.close()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        assert connection.is_open
+        broker.unblock()
+        connection.close()
 
 
 def test_a_flood_of_messages_does_not_hold_up_the_end_of_an_alarm_that_takes_too_long() -> None:
@@ -100,7 +92,7 @@ def test_a_flood_of_messages_does_not_hold_up_the_end_of_an_alarm_that_takes_too
         channel = connection.channel()
         channel.basic_consume("jobs", lambda *message: None, auto_ack=True)
         deadline = time.monotonic() + 60
-        with pytest.raises(exceptions.ConnectionBlockedTimeout, match=r"0.3 seconds: low on memory"):
+        with pytest.raises(exceptions.ConnectionBlockedTimeout, match=r"0.3 seconds: low on memory; see the broker's"):
             while time.monotonic() < deadline:
                 connection.process_data_events(0.1)
 

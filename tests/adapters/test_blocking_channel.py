@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import decimal
-import time
 from typing import Any
 
 import pytest
@@ -14,20 +13,11 @@ import pika
 from pika import exceptions, spec
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 from tests.adapters.conftest import only_rabbitmq
-from tests.support.consuming import count
+from tests.support.bounded import until_it_raises
+from tests.support.consuming import count, take
 from tests.support.rabbitmq import Broker
 
 PRECISE = datetime.datetime(2024, 2, 29, 12, 30, 15, tzinfo=datetime.timezone.utc)
-
-
-def take(channel: BlockingChannel, queue: str, auto_ack: bool = True) -> tuple[Any, Any, Any]:
-    """Get a message that was published a moment ago, by a channel that has no confirms."""
-    for _ in range(500):
-        method, properties, body = channel.basic_get(queue, auto_ack=auto_ack)
-        if method is not None:
-            return method, properties, body
-        time.sleep(0.01)
-    raise AssertionError(f"no message in {queue!r}")
 
 
 # Declaring
@@ -264,9 +254,7 @@ def test_publishing_to_a_missing_exchange_without_confirms(connection: BlockingC
     """The call that learns of it raises the reason."""
     channel = connection.channel()
     with pytest.raises(exceptions.ChannelClosedByBroker) as caught:
-        for _ in range(2000):
-            channel.basic_publish("pika-missing", "key", b"")
-            time.sleep(0.002)
+        until_it_raises(lambda: channel.basic_publish("pika-missing", "key", b""))
     assert caught.value.reply_code == 404
     with pytest.raises(exceptions.ChannelWrongStateError, match="404"):
         channel.basic_publish("", "key", b"")
@@ -408,9 +396,7 @@ def test_an_ack_that_arrives_late_at_a_dead_channel(connection: BlockingConnecti
     channel = connection.channel()
     with pytest.raises(exceptions.ChannelClosedByBroker):
         channel.basic_ack(77)
-        for _ in range(500):
-            time.sleep(0.01)
-            channel.basic_ack(78)
+        until_it_raises(lambda: channel.basic_ack(78))
     with pytest.raises(exceptions.ChannelWrongStateError, match="unknown delivery tag 77"):
         channel.basic_ack(79)
 

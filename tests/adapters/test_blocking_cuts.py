@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from typing import Any
 
 import pytest
@@ -68,11 +67,5 @@ class BlockingSessions(RunSessions):
 def test_the_stream_ends_at_every_byte(direction: str, how: str) -> None:
     sessions = BlockingSessions()
     with sessions.peer:
-        marks = sessions.record()
-        passed = [mark.sent if direction == "broker to client" else mark.received for mark in marks]
-        for offset in range(passed[-1]):
-            limits = {"sent" if direction == "broker to client" else "received": offset, "reset": how == "reset"}
-            over, error = sessions.run(Limits(**limits))  # type: ignore[arg-type]  # by name
-            # What is over when so many bytes have passed is over for the client too, and nothing behind it.
-            step = marks[bisect.bisect_right(passed, offset)].step
-            check(step, over, error, f"{offset} bytes, in {step}: {over}, {error!r}")
+        for ended in sessions.cut_everywhere(sessions.record(), direction, how):
+            check(*ended)

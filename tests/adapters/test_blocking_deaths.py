@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +12,17 @@ import pytest
 
 import pika
 from pika import exceptions, frame, spec
-from pika.adapters.blocking_connection import BlockingConnection
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 from pika.transport.errors import AMQPConnectorStackTimeout
+from tests.support.bounded import until_it_raises
 from tests.support.certificates import Authority
 from tests.support.encoding import content, method, raw_frame
+from tests.support.interrupt import Interruption
 from tests.support.peer import Peer
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import START, TUNE, Session, delivery, scripted_broker
+from tests.support.signals import alarm, needs_alarms
 
 CLOSE = spec.Connection.Close(320, "CONNECTION_FORCED - bye", 0, 0)
 Script = Callable[[Session], object]
@@ -216,7 +218,7 @@ def test_tls_on_a_plain_port_and_plain_on_a_tls_port(tmp_path: Path, broker: Bro
     with scripted_broker(lambda session: session.open(), tls=context) as peer:
         # Whether its alert, which says that it speaks TLS, is there before the reset is the operating system's affair.
         with pytest.raises(exceptions.IncompatibleProtocolError) as plain:
-            pika.BlockingConnection(parameters(peer, stack_timeout=5))
+            pika.BlockingConnection(parameters(peer, stack_timeout=60))
         assert f"{peer.host}:{peer.port}" in str(plain.value)
 
 
@@ -284,12 +286,6 @@ def opened(then: Script) -> Script:
     return script
 
 
-def again_and_again(call: Callable[..., None], *arguments: Any) -> None:
-    for _ in range(10_000):
-        call(*arguments)
-        time.sleep(0.002)
-
-
 WAITING_CALLS: dict[str, Any] = {
     "declare": lambda connection, channel: channel.queue_declare("queue"),
     "get": lambda connection, channel: channel.basic_get("queue"),
@@ -301,8 +297,8 @@ WAITING_CALLS: dict[str, Any] = {
     "process_data_events": lambda connection, channel: connection.process_data_events(None),
     "sleep": lambda connection, channel: connection.sleep(60),
     "update_secret": lambda connection, channel: connection.update_secret("new", "why"),
-    "publish": lambda connection, channel: again_and_again(channel.basic_publish, "", "queue", b"body"),
-    "acknowledge": lambda connection, channel: again_and_again(channel.basic_ack, 1),
+    "publish": lambda connection, channel: until_it_raises(lambda: channel.basic_publish("", "queue", b"body")),
+    "acknowledge": lambda connection, channel: until_it_raises(lambda: channel.basic_ack(1)),
 }
 
 
@@ -393,6 +389,41 @@ def test_a_channel_that_the_broker_closes_inside_a_body() -> None:
         assert connection.channel().queue_declare("queue").method.queue == "queue"
 
 
+def ends_behind_deliveries(session: Session, end: str) -> None:
+    """Send three deliveries and an end in one piece."""
+    number, tag = session.accept_consumer()
+    # A round trip, so that the consumer is known: all that follows is one read.
+    session.expect(spec.Queue.Declare)
+    deliveries = [delivery(number, tag, index, b"%d" % index) for index in (1, 2, 3)]
+    ends = {
+        "connection.close": method(0, CLOSE),
+        "channel.close": method(number, spec.Channel.Close(404, "gone", 0, 0)),
+        "end of file": b"",
+    }
+    session.send(method(number, spec.Queue.DeclareOk("queue", 0, 0)), *deliveries, ends[end])
+    if end != "end of file":
+        session.close_politely()
+
+
+def consume_to_the_end(channel: BlockingChannel, auto_ack: bool, how: str, seen: list[bytes]) -> None:
+    """Consume until the end is raised."""
+    connection = channel.connection
+    if how == "generator":
+        generator = channel.consume("queue", auto_ack=auto_ack, inactivity_timeout=0)
+        assert next(generator) == (None, None, None)
+        channel.queue_declare("queue", passive=True)
+        seen.extend(body for _, _, body in channel.consume("queue", auto_ack=auto_ack))
+    else:
+        channel.basic_consume("queue", lambda *message: seen.append(message[-1]), auto_ack=auto_ack)
+        channel.queue_declare("queue", passive=True)
+        if how == "start_consuming":
+            channel.start_consuming()
+        while channel.is_open:
+            connection.process_data_events(1)
+        connection.process_data_events(1)
+        channel.queue_declare("queue", passive=True)
+
+
 @pytest.mark.parametrize("end", ["connection.close", "channel.close", "end of file"])
 @pytest.mark.parametrize("auto_ack", [True, False])
 @pytest.mark.parametrize("how", ["start_consuming", "process_data_events", "generator"])
@@ -403,47 +434,12 @@ def test_an_end_behind_deliveries_in_the_same_read(end: str, auto_ack: bool, how
         "channel.close": exceptions.ChannelClosedByBroker,
         "end of file": exceptions.StreamLostError,
     }
-
-    def script(session: Session) -> None:
-        number, tag = session.accept_consumer()
-        # A round trip, so that the consumer is known: all that follows is one read.
-        session.expect(spec.Queue.Declare)
-        deliveries = [delivery(number, tag, index, b"%d" % index) for index in (1, 2, 3)]
-        ends = {
-            "connection.close": method(0, CLOSE),
-            "channel.close": method(number, spec.Channel.Close(404, "gone", 0, 0)),
-            "end of file": b"",
-        }
-        session.send(method(number, spec.Queue.DeclareOk("queue", 0, 0)), *deliveries, ends[end])
-        if end != "end of file":
-            session.close_politely()
-
     seen: list[bytes] = []
-    with scripted_broker(opened(script)) as peer:
+    with scripted_broker(opened(lambda session: ends_behind_deliveries(session, end))) as peer:
         connection = pika.BlockingConnection(parameters(peer))
         channel = connection.channel()
-
-        def on_message(channel: Any, method: Any, properties: Any, body: bytes) -> None:
-            seen.append(body)
-
-        def run() -> None:
-            if how == "generator":
-                generator = channel.consume("queue", auto_ack=auto_ack, inactivity_timeout=0)
-                assert next(generator) == (None, None, None)
-                channel.queue_declare("queue", passive=True)
-                seen.extend(body for _, _, body in channel.consume("queue", auto_ack=auto_ack))
-            else:
-                channel.basic_consume("queue", on_message, auto_ack=auto_ack)
-                channel.queue_declare("queue", passive=True)
-                if how == "start_consuming":
-                    channel.start_consuming()
-                while channel.is_open:
-                    connection.process_data_events(1)
-                connection.process_data_events(1)
-                channel.queue_declare("queue", passive=True)
-
         with pytest.raises(exceptions.AMQPError) as caught:
-            run()
+            consume_to_the_end(channel, auto_ack, how, seen)
         # A call that waits raises the reason; one that comes too late is refused for that reason.
         late = isinstance(caught.value, exceptions.ChannelWrongStateError)
         assert isinstance(caught.value.__cause__ if late else caught.value, kinds[end])
@@ -500,11 +496,7 @@ def test_closing_a_connection_that_answers_otherwise(answer: str, monkeypatch: p
         assert connection.is_closed and channel.is_closed
 
 
-class Interruption(Exception):
-    """What a signal handler raises."""
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this platform")
+@needs_alarms
 def test_closing_ends_though_the_broker_takes_nothing_and_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     """A publish that an alarm holds up was left with an exception; closing must not wait behind its bytes."""
 
@@ -514,37 +506,31 @@ def test_closing_ends_though_the_broker_takes_nothing_and_lives(monkeypatch: pyt
             session.send(frame.HEARTBEAT_FRAME)
             time.sleep(0.02)
 
-    def interrupt(_number: int, _frame: object) -> None:
+    def interrupt() -> None:
         raise Interruption
 
     monkeypatch.setattr(BlockingConnection, "CLOSE_TIMEOUT", 0.2)
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        with scripted_broker(opened(script)) as peer:
-            connection = pika.BlockingConnection(parameters(peer))
-            channel = connection.channel()
-            signal.setitimer(signal.ITIMER_REAL, 0.5)
-            with pytest.raises(Interruption):
-                channel.basic_publish("", "queue", bytes(50_000_000))
-            if connection.is_open:
-                connection.close()
-            assert connection.is_closed and channel.is_closed
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with scripted_broker(opened(script)) as peer:
+        connection = pika.BlockingConnection(parameters(peer))
+        channel = connection.channel()
+        with alarm(0.5, interrupt), pytest.raises(Interruption):
+            channel.basic_publish("", "queue", bytes(50_000_000))
+        if connection.is_open:
+            connection.close()
+        assert connection.is_closed and channel.is_closed
 
 
 def test_an_answer_has_the_whole_time_again_after_an_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
     def script(session: Session) -> None:
         session.send(method(0, spec.Connection.Blocked("low on memory")))
         asked = session.expect(spec.Queue.Declare)
-        time.sleep(2)
+        time.sleep(3.8)
         session.send(method(0, spec.Connection.Unblocked()))
-        time.sleep(1.2)
+        time.sleep(0.4)
         session.send(method(asked.channel_number, spec.Queue.DeclareOk("queue", 0, 0)))
         session.close_politely()
 
-    monkeypatch.setattr(BlockingConnection, "REPLY_TIMEOUT", 3)
+    monkeypatch.setattr(BlockingConnection, "REPLY_TIMEOUT", 4)
     with scripted_broker(opened(script)) as peer, pika.BlockingConnection(parameters(peer)) as connection:
         assert connection.channel().queue_declare("queue").method.queue == "queue"
 

@@ -15,6 +15,8 @@ from tests.support.programs import run, running
 
 #: Seconds from a program's last word to its end. Closing politely, or waiting for a thread, would take longer.
 AT_ONCE = 5.0
+#: How often a program is run at the most until it ends at once, as a busy machine may be late.
+ATTEMPTS = 5
 
 OPENED = """
 import sys, threading, time, pika
@@ -241,11 +243,13 @@ def broker() -> Iterator[Broker]:
 
 def ends_at_once(source: str, url: str, status: int) -> str:
     """Run a program, and return what it wrote to its standard error."""
-    returned, out, err = run(source, url)
-    ended = time.time()
-    assert returned == status, (returned, out, err)
-    assert ended - float(out.split()[-1]) < AT_ONCE, out
-    return err
+    for _ in range(ATTEMPTS):
+        returned, out, err = run(source, url)
+        ended = time.time()
+        assert returned == status, (returned, out, err)
+        if ended - float(out.split()[-1]) < AT_ONCE:
+            return err
+    raise AssertionError(f"it has not ended at once: {out}")
 
 
 @pytest.mark.parametrize("heartbeat", [0, 1])
@@ -335,12 +339,16 @@ finally:
 )
 @pytest.mark.parametrize("block", ["if True", "with connection"])
 def test_ctrl_c_ends_a_program(broker: Broker, state: str, block: str) -> None:
-    with running(f"{OPENED}\n{block}:\n    last_word()\n    {state}", f"{broker.url}?heartbeat=1") as program:
-        program.read()
-        time.sleep(0.3)
-        os.kill(program.pid, signal.SIGINT)
-        sent = time.time()
-        status, _, err = program.finish()
-        assert time.time() - sent < AT_ONCE
+    for _ in range(ATTEMPTS):
+        with running(f"{OPENED}\n{block}:\n    last_word()\n    {state}", f"{broker.url}?heartbeat=1") as program:
+            program.read()
+            time.sleep(0.3)
+            os.kill(program.pid, signal.SIGINT)
+            sent = time.time()
+            status, _, err = program.finish()
+            late = time.time() - sent >= AT_ONCE
+        if not late:
+            break
+    assert not late
     assert status in (-signal.SIGINT, 128 + signal.SIGINT), err
     only_a_traceback(err, "KeyboardInterrupt")

@@ -10,7 +10,8 @@ import pytest
 
 from pika import exceptions, spec
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
-from tests.support.consuming import count, drain, publish, pump
+from tests.support.bounded import PATIENCE
+from tests.support.consuming import arrive, count, drain, publish, pump
 
 
 def wait_for(channel: BlockingChannel, number: int) -> None:
@@ -96,6 +97,7 @@ def test_what_happens_to_others_is_no_activity(
     seen: list[bytes] = []
     channel.basic_consume(other, lambda _channel, _method, _properties, body: seen.append(body), auto_ack=True)
     publish(channel, other, 3)
+    arrive(channel, 3)
     generator = channel.consume(queue, inactivity_timeout=0.3)
     began = time.monotonic()
     assert next(generator) == (None, None, None)
@@ -117,7 +119,7 @@ def test_two_generators_share_one_consumer(channel: BlockingChannel, queue: str)
     publish(channel, queue, 4)
     first = channel.consume(queue, consumer_tag="first")
     assert next(first)[2] == b"0"
-    second = channel.consume(queue, arguments={"x-priority": 1}, inactivity_timeout=5, consumer_tag="second")
+    second = channel.consume(queue, arguments={"x-priority": 1}, inactivity_timeout=PATIENCE, consumer_tag="second")
     assert next(second)[2] == b"1"
     assert channel.consumer_tags == ["first"]
     assert next(first)[2] == b"2"

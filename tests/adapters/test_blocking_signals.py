@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
-from collections.abc import Iterator
-from types import FrameType
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 
 import pika
+from tests.support.signals import alarm, needs_alarms
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this platform")
+pytestmark = needs_alarms
 
 BlockingChannel = pika.adapters.blocking_connection.BlockingChannel
-
-
-@contextlib.contextmanager
-def alarm(seconds: float, handler: Callable[[], object]) -> Iterator[None]:
-    """Have a signal handler run once in this thread, and put back what was there before."""
-    assert threading.current_thread() is threading.main_thread()
-
-    def run(_number: int, _frame: FrameType | None) -> None:
-        handler()
-
-    before = signal.signal(signal.SIGALRM, run)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def test_stop_consuming_while_nothing_arrives(channel: BlockingChannel, queue: str) -> None:

@@ -17,7 +17,8 @@ import pytest
 import pika
 from pika import exceptions
 from pika.broker import Broker as EmbeddedBroker
-from tests.support.bounded import Running, bounded
+from pika.transport.stream import Stream
+from tests.support.bounded import PATIENCE, Running, bounded, eventually, is_inside
 from tests.support.brokers import BOTH
 from tests.support.consuming import publish
 
@@ -63,13 +64,15 @@ class Inside:
 
     :param run: what it calls there; it returns when :meth:`leave` was called
     :param leave: called to make it return
-    :param entered: is set when it is inside
+    :param entered: says whether the thread is inside
     """
 
-    def __init__(self, run: Callable[[], object], leave: Callable[[], object], entered: threading.Event) -> None:
+    def __init__(
+        self, run: Callable[[], object], leave: Callable[[], object], entered: Callable[[threading.Thread], bool]
+    ) -> None:
         self._leave = leave
         self._running = Running(run, "inside")
-        assert entered.wait(20)
+        eventually(lambda: entered(self._running.thread))
 
     def leave(self) -> None:
         self._leave()
@@ -82,7 +85,7 @@ def consuming(channel: BlockingChannel, queue: str) -> Inside:
     channel.basic_consume(queue, lambda *message: None)
     channel.connection.add_callback_threadsafe(entered.set)
     leave = channel.connection.add_callback_threadsafe
-    return Inside(channel.start_consuming, lambda: leave(channel.stop_consuming), entered)
+    return Inside(channel.start_consuming, lambda: leave(channel.stop_consuming), lambda _: entered.is_set())
 
 
 def sleeping_in_a_callback(channel: BlockingChannel, queue: str) -> Inside:
@@ -91,26 +94,23 @@ def sleeping_in_a_callback(channel: BlockingChannel, queue: str) -> Inside:
 
     def on_message(channel: Any, method: Any, properties: Any, body: bytes) -> None:
         entered.set()
-        assert over.wait(60)
+        assert over.wait(PATIENCE)
         channel.basic_ack(method.delivery_tag)
         channel.stop_consuming()
 
     channel.basic_consume(queue, on_message)
     channel.basic_publish("", queue, b"slow")
-    return Inside(channel.start_consuming, over.set, entered)
+    return Inside(channel.start_consuming, over.set, lambda _: entered.is_set())
 
 
 def processing_events(channel: BlockingChannel, queue: str) -> Inside:
     """A thread in process_data_events, without a limit."""
-    entered = threading.Event()
     connection = channel.connection
-
-    def run() -> None:
-        connection.process_data_events(None)
-        connection.process_data_events(None)
-
-    connection.add_callback_threadsafe(entered.set)
-    return Inside(run, lambda: connection.add_callback_threadsafe(lambda: None), entered)
+    return Inside(
+        lambda: connection.process_data_events(None),
+        lambda: connection.add_callback_threadsafe(lambda: None),
+        lambda thread: is_inside(thread, Stream.wait),
+    )
 
 
 INSIDE = [consuming, sleeping_in_a_callback, processing_events]
@@ -179,7 +179,7 @@ def test_a_callback_handed_over_does_what_the_second_thread_may_not(channel: Blo
         done.set()
 
     channel.connection.add_callback_threadsafe(publish)
-    assert done.wait(20)
+    assert done.wait(PATIENCE)
     other.leave()
 
 
@@ -294,22 +294,24 @@ def test_the_state_is_read_from_other_threads_all_the_time(channel: BlockingChan
     connection = channel.connection
     over = threading.Event()
 
-    def read() -> int:
-        count = 0
+    counts = [0, 0, 0]
+
+    def read(number: int) -> None:
         while not over.is_set():
             assert connection.is_open and not connection.is_closed and channel.is_open and not channel.is_closed
             assert connection.publisher_confirms and connection.basic_nack
             assert repr(connection) and repr(channel)
-            count += 1
-        return count
+            counts[number] += 1
 
-    readers = [Running(read, f"reader-{number}") for number in range(3)]
+    readers = [Running(lambda number=number: read(number), f"reader-{number}") for number in range(3)]
     deadline = time.monotonic() + 0.5
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline or (not all(counts) and all(reader.thread.is_alive() for reader in readers)):
         channel.basic_publish("", queue, b"body")
         channel.queue_purge(queue)
     over.set()
-    assert all(reader.result() for reader in readers)
+    for reader in readers:
+        reader.result()
+    assert all(counts)
 
 
 def test_a_thread_that_is_refused_harms_nobody() -> None:
@@ -337,8 +339,9 @@ def test_a_thread_that_is_refused_harms_nobody() -> None:
             for _ in range(20_000):
                 with contextlib.suppress(exceptions.WrongThreadError):
                     channel.basic_publish("", "nowhere", b"x")
+            eventually(lambda: outcomes["done"])
         finally:
             sys.setswitchinterval(interval)
             ended.set()
             other.result()
-        assert connection.is_open and outcomes["done"]
+        assert connection.is_open

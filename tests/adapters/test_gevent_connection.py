@@ -463,18 +463,3 @@ def test_another_thread_may_only_hand_work_over(loop: Any) -> None:
     until(lambda: seen)
     running.result()
     assert seen == [True]
-
-
-def test_a_thread_has_a_hub_of_its_own(broker: Broker) -> None:
-    def use() -> bool:
-        loop = Loop("gevent")
-        connection = loop.connect(broker.parameters())
-        loop.run(lambda: connection.is_open)
-        connection.close()
-        loop.run(lambda: connection.is_closed)
-        loop.close()
-        hub = gevent.get_hub()
-        hub.destroy(destroy_loop=True)
-        return True
-
-    assert bounded(use)

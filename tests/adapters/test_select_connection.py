@@ -15,6 +15,7 @@ from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapte
 from tests.support import programs
 from tests.support.adapter_loops import KINDS, Loop, require
 from tests.support.bounded import eventually
+from tests.support.memory import count_descriptors
 from tests.support.rabbitmq import Broker
 
 
@@ -212,13 +213,10 @@ def test_forks_while_connecting(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_left_of_many_connections(broker: Broker, kind: str) -> None:
-    def descriptors() -> int:
-        return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-
     loop = Loop(kind)
     # A loop may open what it needs itself when it runs for the first time.
     loop.run_for(0.01)
-    before = descriptors()
+    before = count_descriptors()
     for _ in range(20):
         connection: Any = loop.connect(broker.parameters())
         loop.run(lambda connection=connection: connection.is_open)  # type: ignore[misc]  # bound now
@@ -228,7 +226,7 @@ def test_nothing_is_left_of_many_connections(broker: Broker, kind: str) -> None:
         with pytest.raises(exceptions.ConnectionWrongStateError):
             connection.close()
     # The embedded broker's end of them is in this process, too.
-    eventually(lambda: descriptors() == before)
+    eventually(lambda: count_descriptors() == before)
     loop.close()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import Any
 
 import pytest
@@ -88,19 +87,6 @@ def test_in_a_coroutine(broker: Broker) -> None:
         return body
 
     assert asyncio.run(main()) == b"body"
-
-
-def test_a_thread_of_its_own(broker: Broker) -> None:
-    def use() -> str:
-        loop = Loop("tornado")
-        connection = loop.connect(broker.parameters())
-        loop.run(lambda: connection.is_open)
-        connection.close()
-        loop.run(lambda: connection.is_closed)
-        loop.close()
-        return threading.current_thread().name
-
-    assert bounded(use) == "bounded"
 
 
 def test_a_thread_without_a_loop_gets_one() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import pika
-from pika import exceptions
+from pika import exceptions, frame
 from pika.adapters.utils.outflow import OutputLimitExceeded
 from tests.support.programs import ROOT
 from tests.support.proxy import Proxy
@@ -423,9 +423,10 @@ async def heartbeats_keep_an_idle_connection(case: Case) -> None:
     own = case.parameters()
     with Proxy(own.port, own.host) as proxy:
         built = await case.connect(case.parameters(heartbeat=1), port=proxy.port)
+        # So long that the broker would not take it for alive without them.
         await case.sleep(2.5)
+        await case.until(lambda: proxy.record("to_server").count(frame.HEARTBEAT_FRAME) >= 2)
         assert built.is_open
-        assert proxy.record("to_server").count(b"\x08\x00\x00\x00\x00\x00\x00\xce") >= 2
         await built.close()
 
 
@@ -463,9 +464,7 @@ async def time_in_a_callback_is_no_silence_and_the_log_tells_of_it(case: Case) -
 
 def beat(session: Session) -> None:
     session.open(pika.spec.Connection.Tune(10, 131072, 1))
-    for _ in range(40):
-        session.send(b"\x08\x00\x00\x00\x00\x00\x00\xce")
-        time.sleep(0.1)
+    session.beat(0.1)
 
 
 @cases

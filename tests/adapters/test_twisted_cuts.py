@@ -3,7 +3,6 @@ fires, with the right class, and nothing is left behind."""
 
 from __future__ import annotations
 
-import bisect
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 import pika
 from pika import exceptions
 from tests.support.certificates import Authority
-from tests.support.cuts import HANDSHAKE, ORDER, Limits, Mark, Sessions, TLSSessions, allowed
+from tests.support.cuts import HANDSHAKE, ORDER, Limits, Sessions, TLSSessions, allowed, ended, limits
 from tests.support.reactor_cases import Case, Cases
 
 pytest.importorskip("twisted", reason="no Twisted for this interpreter")
@@ -131,21 +130,12 @@ async def plain(case: Case, direction: str, how: str) -> None:
         over, _reason = await sessions.go(Limits())
         assert over == ORDER, over
         await case.until(lambda: sessions._marks)
-        marks: list[Mark] = sessions._marks
-        passed = [mark.sent if direction == "broker" else mark.received for mark in marks]
-        for offset in range(passed[-1]):
-            over, error = await sessions.go(limits(direction, how, offset))
-            step = marks[bisect.bisect_right(passed, offset)].step
-            check(step, over, error, f"{offset} bytes, in {step}: {over}, {error!r}")
+        marks = sessions._marks
+        for offset in range(marks[-1].passed(direction)):
+            check(*ended(marks, direction, offset, *await sessions.go(limits(direction, offset, how))))
 
 
-def limits(direction: str, how: str, offset: int) -> Limits:
-    """The limits that a way of ending means."""
-    reset = how == "reset"
-    return Limits(sent=offset, reset=reset) if direction == "broker" else Limits(received=offset, reset=reset)
-
-
-def check(step: str, over: list[str], error: BaseException, where: str) -> None:
+def check(step: str, over: list[str], error: BaseException | None, where: str) -> None:
     """See that what is over when so many bytes have passed is over for the client too, and that the class is right."""
     if step in HANDSHAKE:
         assert over == [], where
@@ -157,7 +147,7 @@ def check(step: str, over: list[str], error: BaseException, where: str) -> None:
         assert isinstance(error, exceptions.StreamLostError), where
 
 
-def is_of_the_endpoint(error: BaseException) -> bool:
+def is_of_the_endpoint(error: BaseException | None) -> bool:
     """Whether connecting failed: a reset at once may come before it is over, and then there was no protocol yet."""
     from twisted.internet.error import ConnectError
 
@@ -188,7 +178,7 @@ async def tls(case: Case, direction: str, how: str) -> None:
             sent, received = sessions.passed
             # Signatures, and with them all that follows, may be some bytes shorter the next time.
             for offset in range((sent if direction == "broker" else received) - 16):
-                over, error = await sessions.go(limits(direction, how, offset))
+                over, error = await sessions.go(limits(direction, offset, how))
                 where = f"{offset} bytes: {over}, {error!r}"
                 if not over:
                     assert isinstance(error, exceptions.AMQPConnectionError) or is_of_the_endpoint(error), where

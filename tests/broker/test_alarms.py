@@ -14,6 +14,7 @@ from pika.broker import Broker
 from tests.broker.peer import published
 from tests.broker.test_server import connect, opened, serves
 from tests.support.bounded import PATIENCE
+from tests.support.consuming import pump
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_the_reason_is_what_clients_are_told(broker: Broker, reason: str) -> Non
         told: list[str] = []
         connection.add_on_connection_blocked_callback(lambda _, frame: told.append(frame.method.reason))
         connection.channel().basic_publish("", "nowhere", b"x")
-        connection.process_data_events(time_limit=0.5)
+        pump(connection, lambda: told)
         assert told == [reason]
         broker.unblock()
 

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +20,8 @@ import pika
 from pika import exceptions, frame, spec
 from pika.broker import Broker, User
 from tests.broker.peer import published
-from tests.support.bounded import PATIENCE
+from tests.support.bounded import PATIENCE, eventually
+from tests.support.memory import count_descriptors
 
 
 @pytest.fixture
@@ -152,11 +152,6 @@ def test_a_client_that_sends_no_heartbeats_is_dropped() -> None:
 # Start and stop ------------------------------------------------------------------------------------------------
 
 
-def descriptors() -> int:
-    listed = Path("/proc/self/fd")
-    return len(os.listdir(listed)) if listed.exists() else 0
-
-
 def test_nothing_is_left_of_a_hundred_brokers() -> None:
     def cycle() -> None:
         with Broker() as broker, connect(broker) as connection:
@@ -167,12 +162,11 @@ def test_nothing_is_left_of_a_hundred_brokers() -> None:
     for _ in range(5):
         cycle()
     gc.collect()
-    threads, files, objects = threading.active_count(), descriptors(), len(gc.get_objects())
+    threads, files, objects = threading.active_count(), count_descriptors(), len(gc.get_objects())
     for _ in range(100):
         cycle()
     gc.collect()
-    assert threading.active_count() == threads
-    assert descriptors() == files
+    eventually(lambda: (threading.active_count(), count_descriptors()) == (threads, files))
     # Caches fill, but what a broker consists of is some hundreds of objects each.
     assert len(gc.get_objects()) - objects < 3000
 

@@ -70,22 +70,9 @@ def test_every_operation_calls_back_with_its_answer(connection: PlainConnection,
     answers.append(call(connection, confirms.confirm_delivery, print))
     assert all(isinstance(answer, frame.Method) for answer in answers)
     assert [answer.method.NAME for answer in answers] == [
-        "Exchange.DeclareOk",
-        "Exchange.BindOk",
-        "Queue.BindOk",
-        "Queue.UnbindOk",
-        "Exchange.UnbindOk",
-        "Exchange.DeleteOk",
-        "Queue.PurgeOk",
-        "Basic.QosOk",
-        "Basic.ConsumeOk",
-        "Basic.CancelOk",
-        "Basic.RecoverOk",
-        "Queue.DeleteOk",
-        "Tx.SelectOk",
-        "Tx.CommitOk",
-        "Tx.RollbackOk",
-        "Confirm.SelectOk",
+        *("Exchange.DeclareOk", "Exchange.BindOk", "Queue.BindOk", "Queue.UnbindOk", "Exchange.UnbindOk"),
+        *("Exchange.DeleteOk", "Queue.PurgeOk", "Basic.QosOk", "Basic.ConsumeOk", "Basic.CancelOk", "Basic.RecoverOk"),
+        *("Queue.DeleteOk", "Tx.SelectOk", "Tx.CommitOk", "Tx.RollbackOk", "Confirm.SelectOk"),
     ]
     assert call(connection, channel.flow, True) is True
 
@@ -169,19 +156,20 @@ def _request(name: str) -> Any:
     return getattr(getattr(spec, group), member)()
 
 
+def up_to_the_marker(session: Session, marker: int) -> list[str]:
+    """What arrived before the publish on another channel that the client does last."""
+    names: list[str] = []
+    while True:
+        found = session.receive()
+        if isinstance(found, frame.Method):
+            if found.channel_number == marker:
+                return names
+            names.append(found.method.NAME)
+
+
 def test_one_operation_is_outstanding_and_nothing_overtakes_what_waits() -> None:
     received: list[list[str]] = []
     answers: list[Method] = [spec.Queue.DeclareOk("queue", 0, 0), spec.Queue.BindOk(), spec.Basic.QosOk()]
-
-    def up_to_the_marker(session: Session, marker: int) -> list[str]:
-        """What arrived before the publish on another channel that the client does last."""
-        names: list[str] = []
-        while True:
-            found = session.receive()
-            if isinstance(found, frame.Method):
-                if found.channel_number == marker:
-                    return names
-                names.append(found.method.NAME)
 
     def script(session: Session) -> None:
         session.open()

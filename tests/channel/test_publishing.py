@@ -9,7 +9,7 @@ import pytest
 import pika
 from pika import exceptions, frame, spec
 from pika.channel import Channel
-from tests.support.encoding import method
+from tests.support.encoding import Headers, method
 from tests.support.plain_connection import PlainConnection, call, open_channel, opened_on
 from tests.support.scripted_broker import TUNE, Session
 
@@ -169,6 +169,22 @@ def test_publishing_inside_the_callback_of_a_confirm(connection: PlainConnection
     channel.confirm_delivery(on_confirm, callback=lambda answer: channel.basic_publish("", "pika-nowhere", b""))
     connection.run(lambda: len(confirmed) == 5)
     assert confirmed == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("confirms", [False, True])
+def test_closing_the_channel_while_a_message_is_encoded(
+    connection: PlainConnection, channel: Channel, confirms: bool
+) -> None:
+    """It is refused, since behind the close the broker would not take it; and the connection goes on."""
+    closed: list[BaseException] = []
+    channel.add_on_close_callback(lambda _channel, reason: closed.append(reason))
+    if confirms:
+        channel.confirm_delivery(lambda _method_frame: None)
+    with pytest.raises(exceptions.ChannelWrongStateError, match="Channel is closing"):
+        channel.basic_publish("", "pika-nowhere", b"", spec.BasicProperties(headers=Headers(channel.close)))
+    connection.run(lambda: bool(closed))
+    assert isinstance(closed[0], exceptions.ChannelClosedByClient)
+    assert connection.is_open
 
 
 def test_acks_and_nacks_of_several_come_out_as_they_came() -> None:

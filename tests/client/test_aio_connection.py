@@ -318,7 +318,9 @@ def test_an_alarm_that_lasts(target: Target) -> None:
             confirmation = await publisher.send(b"body", routing_key=queue)
             with pytest.raises(exceptions.PublishOutcomeUnknown, match="Blocked connection timeout expired") as caught:
                 await confirmation
-            assert isinstance(caught.value.__cause__, exceptions.ConnectionBlockedTimeout)
+            reason = caught.value.__cause__
+            assert isinstance(reason, exceptions.ConnectionBlockedTimeout)
+            assert re.search(r"\[\S+:\d+; .*blocked for 0.2 seconds: low on memory; see the broker's", str(reason))
 
     run(program)
 

@@ -18,7 +18,7 @@ from tests.support.encoding import content, method
 from tests.support.peer import free_port
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import START, TUNE, Session, scripted_broker
-from tests.support.threaded import waits
+from tests.support.threaded import ready, waits
 
 
 def test_parameters_of_every_form(broker: Broker) -> None:
@@ -217,7 +217,7 @@ def test_an_alarm(target: Target) -> None:
 
 
 def test_an_alarm_that_lasts(target: Target) -> None:
-    with pika.connect(target.parameters(blocked_connection_timeout=0.2)) as connection:
+    with pika.connect(target.parameters(blocked_connection_timeout=1)) as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
         publisher = channel.publisher()
@@ -227,7 +227,9 @@ def test_an_alarm_that_lasts(target: Target) -> None:
         confirmation = publisher.publish(b"", routing_key=queue)
         with pytest.raises(exceptions.PublishOutcomeUnknown, match="Blocked connection timeout expired") as caught:
             confirmation.result()
-        assert isinstance(caught.value.__cause__, exceptions.ConnectionBlockedTimeout)
+        reason = caught.value.__cause__
+        assert isinstance(reason, exceptions.ConnectionBlockedTimeout)
+        assert re.search(r"\[\S+:\d+; .*blocked for 0.2 seconds: low on memory; see the broker's", str(reason))
 
 
 def test_publishing_more_than_the_network_takes(target: Target) -> None:
@@ -251,7 +253,7 @@ def test_publishing_more_than_the_network_takes(target: Target) -> None:
         target.clear_alarm()
         publishing.result()
         # What found no room is not among them. RabbitMQ may answer before it has put everything into the queue.
-        eventually(lambda: channel.queue_declare(queue, passive=True).method.message_count == before + 3)
+        eventually(lambda: ready(channel, queue) == before + 3)
 
 
 def test_time_is_bounded() -> None:

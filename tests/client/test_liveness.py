@@ -16,6 +16,7 @@ from tests.support.bounded import PATIENCE, eventually, side_by_side
 from tests.support.brokers import Target
 from tests.support.encoding import method
 from tests.support.scripted_broker import START, Session, delivery, scripted_broker
+from tests.support.threaded import fill, ready
 
 HEARTBEAT = 1
 
@@ -40,7 +41,7 @@ def slow_handler(target: Target) -> None:
         channel.basic_consume(queue, on_message)
         channel.basic_publish("", queue, b"")
         assert done.wait(PATIENCE)
-        assert channel.queue_declare(queue, passive=True).method.message_count == 0
+        assert ready(channel, queue) == 0
 
 
 def full_inbox(target: Target) -> None:
@@ -49,9 +50,7 @@ def full_inbox(target: Target) -> None:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
         count = 8 * MOST_MESSAGES
-        with channel.publisher() as publisher:
-            for _ in range(count):
-                publisher.publish(bytes(4096), routing_key=queue)
+        fill(channel, queue, count, size=4096)
         seen = 0
         paused = threading.Event()
 
@@ -125,7 +124,7 @@ def test_the_end_of_an_alarm_behind_what_nobody_has_room_for() -> None:
 
     paused = threading.Event()
     with scripted_broker(script) as peer:
-        parameters = pika.ConnectionParameters("127.0.0.1", peer.port, blocked_connection_timeout=2)
+        parameters = pika.ConnectionParameters("127.0.0.1", peer.port, blocked_connection_timeout=5)
         with pika.connect(parameters) as connection:
             connection.add_on_connection_unblocked_callback(lambda *_: late.set())
             connection.add_on_close_callback(lambda *_: late.set())
@@ -145,9 +144,7 @@ def test_consumers_that_wait_for_each_other_are_told_of(
     monkeypatch.setattr(threaded_io, "PAUSE_TO_TELL_OF", 0.1)
     setup, answering = connection.channel(), connection.channel()
     work, answers = (setup.queue_declare("", exclusive=True).method.queue for _ in range(2))
-    with setup.publisher() as publisher:
-        for _ in range(3 * MOST_MESSAGES):
-            publisher.publish(bytes(1000), routing_key=work)
+    fill(setup, work, 3 * MOST_MESSAGES, size=1000)
     answered = threading.Event()
 
     def on_message(*_: object) -> None:

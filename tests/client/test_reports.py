@@ -1,9 +1,10 @@
-"""What handlers and callbacks raise is seen, whether or not the program has set up logging."""
+"""What handlers and callbacks raise, and what stands still, is seen, whether or not the program has set up logging."""
 
 from __future__ import annotations
 
 import pytest
 
+from tests.support.bounded import PATIENCE
 from tests.support.programs import run
 
 THREADS = """
@@ -25,7 +26,6 @@ with Broker() as broker, pika.connect(broker.url) as connection:
     while len(seen) < 2:
         time.sleep(0.01)
     connection.drain()
-    time.sleep(0.2)
 """
 
 AIO = """
@@ -83,3 +83,70 @@ def test_routed_by_the_name_that_the_documentation_has(program: str) -> None:
     setup = f"logging.getLogger({name!r}).addHandler(logging.StreamHandler(__import__('sys').stdout))"
     _, out, err = run(program % setup)
     assert (out.count(HANDLER), err) == (1, "")
+
+
+TELLING = """
+import asyncio, logging, sys, threading, time
+import pika
+from pika import aio
+from pika.broker import Broker
+from pika.client import aio_link, threaded_io
+threaded_io.PAUSE_TO_TELL_OF = aio_link.PAUSE_TO_TELL_OF = 0.05
+told = threading.Event()
+
+class Errors:
+    def write(self, text):
+        sys.__stderr__.write(text)
+        told.set()
+
+    def flush(self):
+        sys.__stderr__.flush()
+
+sys.stderr = Errors()
+"""
+
+STALLED_THREADS = """
+with Broker() as broker, pika.connect(broker.url) as connection, pika.connect(broker.url) as other:
+    queue = other.channel().queue_declare("").method.queue
+    with other.channel().publisher() as publisher:
+        for _ in range(1500):
+            publisher.publish(b"", routing_key=queue)
+    for _ in connection.channel().consume(queue, auto_ack=True):
+        told.wait(patience)
+        break
+"""
+
+STALLED_AIO = """
+async def main():
+    async with aio.connect(broker.url) as connection, connection.channel() as channel:
+        queue = (await channel.queue_declare("", exclusive=True)).method.queue
+        async with channel.publisher() as publisher:
+            for _ in range(1500):
+                await publisher.send(b"", routing_key=queue)
+        async for _ in channel.consume(queue, auto_ack=True):
+            end = time.monotonic() + patience
+            while not told.is_set() and time.monotonic() < end:
+                await asyncio.sleep(0.01)
+            break
+
+with Broker() as broker:
+    asyncio.run(main())
+"""
+
+STALLED = pytest.mark.parametrize("program", [STALLED_THREADS, STALLED_AIO], ids=["threads", "aio"])
+
+
+@STALLED
+@pytest.mark.parametrize("setup", ["", "logging.basicConfig(format='%(message)s')"], ids=["nothing", "basicConfig"])
+def test_a_connection_that_is_not_read(program: str, setup: str) -> None:
+    code, _, err = run(f"{TELLING}{setup}\npatience = {PATIENCE}\n{program}")
+    assert code == 0
+    assert err.count("is not read: for 0.05 seconds nobody has taken any of the ") == 1
+    assert err.endswith(" Open its channel with a prefetch, such as connection.channel(prefetch=50)\n")
+    assert err.count("\n") == 1
+
+
+@STALLED
+def test_a_connection_that_is_not_read_when_warnings_are_turned_off(program: str) -> None:
+    setup = "logging.getLogger('pika').setLevel(logging.ERROR)"
+    assert run(f"{TELLING}{setup}\npatience = 0.5\n{program}") == (0, "", "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import threading
 import time
@@ -16,7 +15,9 @@ from pika import spec
 from pika.client import inbox as inboxes
 from pika.client.threaded_channel import Channel
 from tests.support.bounded import EVERY_LINE, bounded, eventually, side_by_side
+from tests.support.memory import count_descriptors
 from tests.support.rabbitmq import Broker
+from tests.support.threaded import ready
 
 #: Seconds; a minute in `make torture`.
 LONG = 60.0 if EVERY_LINE else 3.0
@@ -116,7 +117,7 @@ def test_an_inbox_that_is_emptied_while_it_is_found_full(
         full = bool(holds(inbox, share))
         if full and threading.current_thread().name.startswith("pika-io"):
             with contextlib.suppress(AssertionError):
-                eventually(lambda: not inbox.items, 0.5)
+                eventually(lambda: not inbox.items, 0.2)
         return full
 
     monkeypatch.setattr(inboxes.Inbox, "holds", and_is_emptied)
@@ -150,7 +151,7 @@ def test_nine_hundred_threads_publish(broker: Broker) -> None:
                 side_by_side([publish] * threads, 300)
                 publisher.wait()
                 taken = time.perf_counter() - began
-            assert channel.queue_declare(queue, passive=True).method.message_count == threads * each
+            assert ready(channel, queue) == threads * each
         return threads * each / taken
 
     rates = {threads: rate(threads, 9000 // threads) for threads in (10, 900)}
@@ -160,9 +161,6 @@ def test_nine_hundred_threads_publish(broker: Broker) -> None:
 
 @pytest.mark.slow
 def test_connections_and_channels_leave_nothing_behind(broker: Broker) -> None:
-    def descriptors() -> int:
-        return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-
     def once() -> None:
         with pika.connect(broker.url) as connection:
             channel = connection.channel(prefetch=10)
@@ -175,9 +173,9 @@ def test_connections_and_channels_leave_nothing_behind(broker: Broker) -> None:
 
     for _ in range(5):
         once()
-    before = threading.active_count(), descriptors()
+    before = threading.active_count(), count_descriptors()
     for _ in range(300):
         once()
     eventually(lambda: threading.active_count() <= before[0])
     # Those of the embedded broker's end are in this process, and closed a moment later.
-    eventually(lambda: descriptors() <= before[1])
+    eventually(lambda: count_descriptors() <= before[1])

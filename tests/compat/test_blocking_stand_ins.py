@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import Any
 from unittest import mock
 
@@ -12,6 +10,7 @@ import pytest
 import pika
 from pika import spec
 from pika.adapters.blocking_connection import BlockingChannel, _ConsumerDeliveryEvt
+from tests.support.bounded import PATIENCE, Running, eventually
 
 
 def plain() -> Any:
@@ -38,20 +37,16 @@ def test_consume(channel: BlockingChannel) -> None:
     consumed: list[Any] = []
 
     def consume() -> None:
-        for delivery in channel.consume("queue", inactivity_timeout=3.0):
+        for delivery in channel.consume("queue", inactivity_timeout=PATIENCE):
             if any(delivery):
                 consumed.append(delivery)
                 break
 
-    thread = threading.Thread(target=consume)
-    thread.start()
-    deadline = time.monotonic() + 5
-    while channel._queue_consumer_generator is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    consuming = Running(consume)
+    eventually(lambda: channel._queue_consumer_generator)
     method, properties = spec.Basic.Deliver(consumer_tag="tag"), pika.BasicProperties()
     channel._on_consumer_generator_event(_ConsumerDeliveryEvt(method, properties, b"x"))
-    thread.join(10)
+    consuming.result()
     assert consumed == [(method, properties, b"x")]
 
 

@@ -19,6 +19,12 @@ class Log(list[Any]):
     def of(self, name: object) -> Callable[..., None]:
         return lambda *arguments, **keywords: self.append((name, *arguments, *keywords.values()))
 
+    def taken(self) -> list[tuple[Any, ...]]:
+        """Take out what was called, with the types of its arguments."""
+        seen = [(name, *(type(argument).__name__ for argument in arguments)) for name, *arguments in self]
+        self.clear()
+        return seen
+
 
 @pytest.fixture
 def log() -> Log:
@@ -139,11 +145,8 @@ def test_events_of_a_channel(
     number, impl = channel.channel_number, channel._impl
 
     def names() -> list[tuple[Any, ...]]:
-        """What was called since the last time, with the types of its arguments."""
-        pump(connection, lambda: bool(log))
-        seen = [(name, *(type(argument).__name__ for argument in arguments)) for name, *arguments in log]
-        log.clear()
-        return seen
+        pump(connection, lambda: log)
+        return log.taken()
 
     for key in [
         *(spec.Basic.GetEmpty, spec.Basic.Ack, spec.Basic.ConsumeOk, spec.Basic.CancelOk, spec.Basic.Cancel),

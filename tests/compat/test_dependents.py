@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import logging
 import ssl
 import threading
-import time
 import urllib.parse
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,49 @@ from pika import exceptions, frame, spec
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exchange_type import ExchangeType
+from tests.support.bounded import PATIENCE
 from tests.support.certificates import Authority
-from tests.support.consuming import pump
+from tests.support.consuming import arrive, pump
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import Broker
 
 
-def test_dramatiq(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
-    """A worker: several hosts, a generator with a timeout, acknowledgements from other threads, a queue's length."""
-    for name in ("pika", "pika.adapters.base_connection", "pika.adapters.blocking_connection"):
+@contextlib.contextmanager
+def silenced(*names: str) -> Iterator[None]:
+    """Have loggers let nothing through but what is critical."""
+    for name in names:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
+        yield
+    finally:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+def take_until_idle(connection: BlockingConnection, channel: BlockingChannel, queue: str, number: int) -> list[Any]:
+    """Consume as a worker does, whose threads acknowledge, until nothing comes behind so many messages."""
+    bodies: list[Any] = []
+    for method, received, body in channel.consume(queue, inactivity_timeout=0.2):
+        if method is None:
+            assert (received, body) == (None, None)
+            if len(bodies) == number:
+                channel.cancel()
+                return bodies
+            continue
+        assert received.headers == {"a": 1}
+        bodies.append(body)
+        acknowledge = connection.add_callback_threadsafe
+        tag = method.delivery_tag
+        worker = threading.Thread(target=acknowledge, args=(functools.partial(channel.basic_ack, tag),))
+        worker.start()
+        worker.join()
+        connection.sleep(0)
+    raise AssertionError("the generator has ended")
+
+
+def test_dramatiq(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    """A worker: several hosts, a generator with a timeout, acknowledgements from other threads, a queue's length."""
+    with silenced("pika", "pika.adapters.base_connection", "pika.adapters.blocking_connection"):
         by_url = pika.URLParameters(broker.url)
         credentials = pika.credentials.PlainCredentials("guest", "guest")
         by_name = pika.ConnectionParameters(host=broker.host, port=broker.port, credentials=credentials, heartbeat=60)
@@ -43,25 +76,7 @@ def test_dramatiq(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
         for number in range(3):
             channel.basic_publish(exchange="", routing_key=queue, body=b"%d" % number, properties=properties)
         assert channel.queue_declare(queue=queue, passive=True).method.message_count == 3
-        bodies: list[Any] = []
-        idle = 0
-        for method, received, body in channel.consume(queue, inactivity_timeout=0.2):
-            if method is None:
-                assert (received, body) == (None, None)
-                idle += 1
-                if len(bodies) == 3:
-                    break
-                continue
-            assert received.headers == {"a": 1}
-            bodies.append(body)
-            acknowledge = connection.add_callback_threadsafe
-            tag = method.delivery_tag
-            worker = threading.Thread(target=acknowledge, args=(functools.partial(channel.basic_ack, tag),))
-            worker.start()
-            worker.join()
-            connection.sleep(0)
-        assert bodies == [b"0", b"1", b"2"] and idle
-        channel.cancel()
+        assert take_until_idle(connection, channel, queue, 3) == [b"0", b"1", b"2"]
         with pytest.raises(exceptions.ChannelClosedByBroker) as caught:
             channel.queue_declare(queue="pika-nowhere", passive=True)
         assert caught.value.reply_code == 404
@@ -69,9 +84,6 @@ def test_dramatiq(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
         with pytest.raises(exceptions.AMQPError):
             connection.channel()
         assert not caplog.records
-    finally:
-        for name in ("pika", "pika.adapters.base_connection", "pika.adapters.blocking_connection"):
-            logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 def test_fedora_messaging() -> None:
@@ -160,7 +172,7 @@ def test_zulip(connection: BlockingConnection, channel: BlockingChannel, queue: 
     channel.basic_consume(queue, lambda *message: None, auto_ack=True)
     for _ in range(3):
         channel.basic_publish("", queue, b"x")
-    arrive(connection, channel, 3)
+    arrive(channel, 3)
     assert len(channel._pending_events) == 3
     pump(connection, lambda: not channel._pending_events)
     for tag in channel.consumer_tags:
@@ -168,17 +180,9 @@ def test_zulip(connection: BlockingConnection, channel: BlockingChannel, queue: 
     for _ in range(3):
         channel.basic_publish("", queue, b"x")
     assert channel.get_waiting_message_count() == 0
-    messages = channel.consume(queue, auto_ack=True, inactivity_timeout=5)
+    messages = channel.consume(queue, auto_ack=True, inactivity_timeout=PATIENCE)
     next(messages)
     pump(connection, lambda: channel.get_waiting_message_count() == 2)
-
-
-def arrive(connection: BlockingConnection, channel: BlockingChannel, number: int) -> None:
-    """Have deliveries arrive without being dispatched: operations do that."""
-    deadline = time.monotonic() + 20
-    while len(channel._pending_events) < number:
-        assert time.monotonic() < deadline
-        channel.basic_qos(prefetch_count=0)
 
 
 def test_intelmq() -> None:

@@ -124,12 +124,10 @@ def test_a_blocking_connection(broker: Target) -> None:
     assert connection.log[0] == "channel" and set(connection.log[1:]) == {"process_data_events"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_connection_on_a_loop_with_channels_of_a_class_of_its_own(broker: Target, kind: str) -> None:
-    loop = Loop(kind)
-    log = loop.log
+def noting_channel(log: list[Any]) -> type[Channel]:
+    """Make a class of channels that write to a log which of their methods are called."""
 
-    class Mine(Channel):
+    class Noting(Channel):
         def queue_declare(self, *arguments: Any, **options: Any) -> None:
             log.append("declare")
             super().queue_declare(*arguments, **options)
@@ -154,11 +152,20 @@ def test_a_connection_on_a_loop_with_channels_of_a_class_of_its_own(broker: Targ
             log.append("close")
             super().close(*arguments, **options)
 
+    return Noting
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_connection_on_a_loop_with_channels_of_a_class_of_its_own(broker: Target, kind: str) -> None:
+    loop = Loop(kind)
+    log = loop.log
+
+    noting = noting_channel(log)
     adapter: Any = loop.adapter
 
     class MyConnection(adapter):  # type: ignore[misc]
         def _create_channel(self, channel_number: int, on_open_callback: Any) -> Channel:
-            return Mine(self, channel_number, on_open_callback)
+            return noting(self, channel_number, on_open_callback)
 
     def on_channel_open(channel: Channel) -> None:
         channel.queue_declare("", exclusive=True, callback=lambda frame: on_declared(channel, frame.method.queue))
@@ -168,7 +175,7 @@ def test_a_connection_on_a_loop_with_channels_of_a_class_of_its_own(broker: Targ
         channel.basic_publish("", queue, b"x")
 
     def on_message(channel: Channel, method: Any, properties: Any, body: bytes) -> None:
-        assert isinstance(channel, Mine)
+        assert isinstance(channel, noting)
         channel.basic_ack(method.delivery_tag)
         channel.close()
 

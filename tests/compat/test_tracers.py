@@ -19,6 +19,7 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from pika.channel import Channel
 from pika.connection import Connection
 from tests.support.adapter_loops import KINDS, Loop
+from tests.support.bounded import PATIENCE
 from tests.support.consuming import pump
 
 Wrapper = Callable[..., Any]
@@ -141,7 +142,7 @@ class TestOpenTelemetry:
         queue = channel.queue_declare("", exclusive=True).method.queue
         for body in (b"1", b"2", b"3"):
             channel.basic_publish("", queue, body)
-        messages = channel.consume(queue, inactivity_timeout=5)
+        messages = channel.consume(queue, inactivity_timeout=PATIENCE)
         for body in (b"1", b"2"):
             method, properties, received = next(messages)
             assert method is not None and received == body
@@ -204,12 +205,21 @@ class TestOpenTelemetry:
         assert got[0][2].headers == {"trace": "id"}
 
 
+def untrace_consuming(original: Any, channel: Any, *args: Any, **kwargs: Any) -> None:
+    """Wrap the making of a BlockingChannel, so that its consumers are not traced twice."""
+    original(*args, **kwargs)
+    impl = channel._impl
+    untraced = getattr(impl.basic_consume, "__wrapped__", impl.basic_consume)
+    impl.basic_consume = untraced.__get__(impl) if not hasattr(untraced, "__self__") else untraced
+
+
 class TestNewRelic:
     """It wraps methods of both kinds of channels, and the delivered methods themselves."""
 
-    def test_publishing_getting_and_consuming(
-        self, wrap: Callable[[type, str, Wrapper], None], broker: Any, log: list[Any]
-    ) -> None:
+    @pytest.fixture
+    def wrapped_channels(self, wrap: Callable[[type, str, Wrapper], None], log: list[Any]) -> None:
+        """Have its wrappers around the methods of both kinds of channels."""
+
         def publish(
             original: Any, channel: Any, exchange: str, routing_key: str, body: Any, *args: Any, **kw: Any
         ) -> Any:
@@ -239,17 +249,14 @@ class TestNewRelic:
 
             return original(queue, traced, *args, **kwargs)
 
-        def init(original: Any, channel: Any, *args: Any, **kwargs: Any) -> None:
-            original(*args, **kwargs)
-            impl = channel._impl
-            untraced = getattr(impl.basic_consume, "__wrapped__", impl.basic_consume)
-            impl.basic_consume = untraced.__get__(impl) if not hasattr(untraced, "__self__") else untraced
-
         wrap(Channel, "basic_publish", publish)
         wrap(Channel, "basic_get", get)
         wrap(Channel, "basic_consume", consume)
-        wrap(BlockingChannel, "__init__", init)
+        wrap(BlockingChannel, "__init__", untrace_consuming)
         wrap(BlockingChannel, "basic_consume", consume)
+
+    @pytest.mark.usefixtures("wrapped_channels")
+    def test_publishing_getting_and_consuming(self, broker: Any, log: list[Any]) -> None:
         with pika.BlockingConnection(broker.parameters()) as connection:
             channel = connection.channel()
             queue = channel.queue_declare("", exclusive=True).method.queue

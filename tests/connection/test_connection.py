@@ -151,10 +151,8 @@ def test_a_callback_that_raises_leaves_the_others_intact() -> None:
         session.open()
         for _ in range(2):
             session.open_channel()
-        session.send(
-            method(0, spec.Connection.Blocked("memory"), spec.Connection.Unblocked()),
-            method(0, spec.Connection.Close(320, "", 0, 0)),
-        )
+        end = spec.Connection.Close(320, "", 0, 0)
+        session.send(method(0, spec.Connection.Blocked("memory"), spec.Connection.Unblocked(), end))
         session.close_politely()
 
     with scripted_broker(script) as peer:
@@ -175,26 +173,15 @@ def test_a_callback_that_raises_leaves_the_others_intact() -> None:
         ):
             add(fail)
             add(note(name))
-        raised = 0
-        channels: list[Any] = []
-        for _ in range(2000):
-            try:
-                connection.turn()
-            except ZeroDivisionError:
-                raised += 1
-            if connection.is_open and not channels:
-                channels += [connection.channel(), connection.channel()]
-                channels[0].add_on_close_callback(fail)
-                channels[1].add_on_close_callback(note("channel 2"))
-            if "close" in connection.log:
-                break
+        raised = connection.run_despite(ZeroDivisionError, lambda: connection.is_open)
+        for closed in (fail, note("channel 2")):
+            connection.channel().add_on_close_callback(closed)
+        raised += connection.run_despite(ZeroDivisionError, lambda: "close" in connection.log)
         assert connection.log == [
-            *("fail", "open"),
-            *("fail", "blocked"),
-            *("fail", "unblocked"),
+            *("fail", "open", "fail", "blocked", "fail", "unblocked"),
             *("fail", "channel 2", "fail", "close"),
         ]
-        assert raised == 4
+        assert raised == ["mine"] * 4
         assert connection.is_closed and connection.sock is None
 
 
@@ -217,21 +204,14 @@ def test_a_callback_that_raises_at_the_end_of_the_stream() -> None:
             raise ZeroDivisionError("mine")
 
         channel.add_callback(lambda _: channel.basic_consume("queue", on_message, callback=str), [spec.Channel.OpenOk])
-        raised = 0
-        for _ in range(2000):
-            try:
-                connection.turn()
-            except ZeroDivisionError:
-                raised += 1
-            if len(connection.log) == 4:
-                break
+        raised = connection.run_despite(ZeroDivisionError, lambda: len(connection.log) == 4)
         assert [entry if isinstance(entry, (bytes, str)) else entry[0] for entry in connection.log] == [
             "open",
             b"1",
             b"2",
             "close",
         ]
-        assert raised == 2
+        assert raised == ["mine"] * 2
 
 
 def test_closing_inside_a_callback_does_not_overtake_it() -> None:

@@ -291,6 +291,8 @@ def test_the_broker_closes() -> None:
         reason = log[1][2]
         assert log[0][2] is reason and isinstance(reason, exceptions.ConnectionClosedByBroker)
         assert reason.args == (320, "CONNECTION_FORCED - bye")
+        with pytest.raises(exceptions.ConnectionWrongStateError, match=r" \[[^\[]*CONNECTION_FORCED[^\[\]]*\]$"):
+            connection.channel()
         with pytest.raises(exceptions.ConnectionWrongStateError, match="CONNECTION_FORCED"):
             connection.update_secret("secret", "reason")
 

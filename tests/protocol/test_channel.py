@@ -278,6 +278,16 @@ def test_what_the_broker_closes_a_channel_with_says_where(
     assert caught.value.args == (404, "NOT_FOUND - no queue 'q'")
 
 
+def test_what_comes_too_late_says_why_in_one_pair_of_brackets(broker: Broker) -> None:
+    channel = open_channel(broker)
+    broker.send(method(1, spec.Channel.Close(404, "NOT_FOUND - no queue", 50, 10)))
+    with pytest.raises(exceptions.ChannelWrongStateError) as caught:
+        channel.basic_publish("", "key", b"")
+    text = str(caught.value)
+    assert text.startswith("Channel is closed. [(404, 'NOT_FOUND - no queue'); rabbit.example:5672; channel 1")
+    assert (text.count("["), text.count("]"), text[-1]) == (1, 1, "]")
+
+
 def test_their_close_while_opening(broker: Broker) -> None:
     channel = broker.connection.open_channel()
     reply = channel.open()

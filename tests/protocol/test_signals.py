@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Callable
@@ -15,6 +15,7 @@ import pika
 from pika import frame, protocol, spec
 from pika.protocol import Confirmation, Outcome
 from tests.protocol.broker import Broker, connected, method, open_channel
+from tests.support.encoding import Headers
 
 LIBRARY = str(Path(pika.__file__).parent)
 
@@ -29,15 +30,19 @@ class Interruption(BaseException):
 class Signal:
     """Calls a handler before the library runs one more line than `lines`, once.
 
+    :param lines: that number
+    :param handler: the handler
+    :param instructions: whether instructions of the interpreter are counted instead
     :ivar came: whether it was called; otherwise less than that number of lines were run
     """
 
-    def __init__(self, lines: int, handler: Callable[[], object]) -> None:
+    def __init__(self, lines: int, handler: Callable[[], object], instructions: bool = False) -> None:
         self.came = False
         self._left = lines
         self._handler = handler
+        self._instructions = instructions
 
-    @contextmanager
+    @contextlib.contextmanager
     def pending(self) -> Iterator[None]:
         before = sys.gettrace()
         sys.settrace(self._on_event)
@@ -49,7 +54,8 @@ class Signal:
     def _on_event(self, frame: FrameType, event: str, argument: object) -> Any:
         if not frame.f_code.co_filename.startswith(LIBRARY):
             return None
-        if event == "line" and not self.came:
+        frame.f_trace_opcodes = self._instructions
+        if event == ("opcode" if self._instructions else "line") and not self.came:
             self._left -= 1
             if self._left < 0:
                 self.came = True
@@ -228,3 +234,94 @@ def test_the_end_of_the_connection_in_a_confirmed_publish() -> None:
         return signal.came
 
     interrupted(scene)
+
+
+@pytest.mark.parametrize("mode", ["plain", "confirms", "held"])
+def test_closing_the_channel_in_a_publish(mode: str) -> None:
+    """Nothing is published behind the close: a publish that comes too late is refused, and nothing is forgotten."""
+
+    def scene(instructions: int) -> bool:
+        broker = connected()
+        channel = open_channel(broker)
+        if mode == "confirms":
+            channel.confirm_select()
+            broker.send(method(1, spec.Confirm.SelectOk()))
+        elif mode == "held":
+            channel.tx_select()
+        broker.frames()
+        confirmation = Confirmation()
+        refused = False
+        signal = Signal(instructions, channel.close, instructions=True)
+        with signal.pending():
+            try:
+                channel.basic_publish("", "key", b"main", confirmation=confirmation)
+            except pika.exceptions.ChannelWrongStateError:
+                refused = True
+        if not signal.came:
+            return False
+        if mode == "held":
+            assert broker.frames() == []
+            broker.send(method(1, spec.Tx.SelectOk()))
+        assert broker.wire() == ([] if refused else ["Basic.Publish", "Header", "Body"]) + ["Channel.Close"]
+        broker.send(method(1, spec.Channel.CloseOk()))
+        assert broker.wire() == []
+        if mode == "confirms":
+            assert confirmation.outcome is (None if refused else Outcome.UNKNOWN)
+        return True
+
+    interrupted(scene)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_closing_the_channel_in_operations(held: bool) -> None:
+    """Nothing is sent behind the close, and whatever was accepted ends."""
+
+    def scene(instructions: int) -> bool:
+        broker = connected()
+        channel = open_channel(broker)
+        if held:
+            channel.tx_select()
+        broker.frames()
+        replies: list[Any] = []
+        signal = Signal(instructions, channel.close, instructions=True)
+        with signal.pending(), contextlib.suppress(pika.exceptions.ChannelWrongStateError):
+            channel.queue_purge("queue", nowait=True)
+            replies.append(channel.queue_declare("queue"))
+        if not signal.came:
+            return False
+        if held:
+            assert broker.frames() == []
+            broker.send(method(1, spec.Tx.SelectOk()))
+        sent = broker.wire()
+        if sent[-1] == "Queue.Declare":
+            broker.send(method(1, spec.Queue.DeclareOk("queue", 0, 0)))
+            sent += broker.wire()
+        assert sent[-1] == "Channel.Close"
+        broker.send(method(1, spec.Channel.CloseOk()))
+        assert broker.wire() == []
+        assert [isinstance(reply.error, pika.exceptions.ChannelClosedByClient) for reply in replies] == (
+            ["Queue.Declare" not in sent] * len(replies)
+        )
+        return True
+
+    interrupted(scene)
+
+
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("confirms", [False, True])
+def test_headers_that_close_the_channel_when_they_are_encoded(confirms: bool, answered: bool) -> None:
+    broker = connected()
+    channel = open_channel(broker)
+    if confirms:
+        channel.confirm_select()
+        broker.send(method(1, spec.Confirm.SelectOk()))
+    broker.frames()
+
+    def close() -> None:
+        channel.close()
+        if answered:
+            broker.send(method(1, spec.Channel.CloseOk()))
+
+    with pytest.raises(pika.exceptions.ChannelWrongStateError, match="closed" if answered else "closing"):
+        channel.basic_publish("", "key", b"", spec.BasicProperties(headers=Headers(close)))
+    assert broker.wire() == ["Channel.Close"]

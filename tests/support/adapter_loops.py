@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import importlib.util
 import logging
 from typing import Any, Callable
 
@@ -12,7 +14,7 @@ import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.base_connection import BaseConnection
 from pika.adapters.select_connection import IOLoop
-from tests.support.bounded import PATIENCE
+from tests.support.bounded import PATIENCE, side_by_side
 
 
 class _Select:
@@ -230,3 +232,27 @@ class Loop:
         """Close the loop."""
         self._stop_collecting()
         self.native.close()
+
+
+def on_each_at_once(use: Callable[[Loop], object]) -> list[str]:
+    """Have a loop of each kind that this interpreter has, each in a thread of its own, all at the same time.
+
+    :param use: what to do with it
+    :returns: the kinds
+    """
+    kinds = [kind for kind in KINDS if importlib.util.find_spec(kind) is not None]
+
+    def run(kind: str) -> None:
+        loop = Loop(kind)
+        try:
+            use(loop)
+        finally:
+            loop.close()
+            if kind == "gevent":
+                import gevent
+
+                # That of this thread, which nobody else can give back.
+                gevent.get_hub().destroy(destroy_loop=True)
+
+    side_by_side([functools.partial(run, kind) for kind in kinds])
+    return kinds

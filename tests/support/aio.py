@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import threading
 from collections.abc import Coroutine, Iterator
 from typing import Any, Callable, TypeVar
@@ -14,6 +13,7 @@ import pytest
 
 from pika import aio
 from tests.support.bounded import PATIENCE, bounded, stacks
+from tests.support.memory import count_descriptors as count_descriptors
 
 T = TypeVar("T")
 
@@ -100,11 +100,13 @@ def use(url: str, program: Callable[[aio.Connection, aio.Channel, str], Coroutin
     run(main)
 
 
-async def fill(connection: aio.Connection, queue: str, count: int, size: int = 0) -> None:
-    """Publish messages whose bodies are their numbers, and wait until the broker has them."""
+async def fill(connection: aio.Connection, queue: str, count: int, size: int = 0) -> list[bytes]:
+    """Publish messages whose bodies are their numbers, wait until the broker has them, and return their bodies."""
+    bodies = [b"%d" % number + b" " * size for number in range(count)]
     async with connection.channel() as channel, channel.publisher() as publisher:
-        for number in range(count):
-            await publisher.send(b"%d" % number + b" " * size, routing_key=queue)
+        for body in bodies:
+            await publisher.send(body, routing_key=queue)
+    return bodies
 
 
 def numbers(count: int) -> list[bytes]:
@@ -144,14 +146,6 @@ def leftovers(loop: asyncio.AbstractEventLoop) -> list[str]:
 def _is_own(loop: asyncio.AbstractEventLoop, fileobj: Any) -> bool:
     own = getattr(loop, "_ssock", None)
     return own is not None and fileobj in (own, own.fileno())
-
-
-def count_descriptors() -> int:
-    """Return how many descriptors this process has open; 0 where that cannot be known."""
-    try:
-        return len(os.listdir("/proc/self/fd"))
-    except OSError:
-        return 0
 
 
 class LoopThread:

@@ -80,6 +80,29 @@ def eventually(holds: Callable[[], T], seconds: float = PATIENCE) -> T:
         time.sleep(0.01)
 
 
+def until_it_raises(call: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Call again and again, until it raises what the caller wants to see, or the time is over.
+
+    :param call: what to call
+    :param seconds: how long to go on
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        call()
+        time.sleep(0.002)
+
+
+def is_inside(thread: threading.Thread, function: Callable[..., object]) -> bool:
+    """Say whether a thread is in a call of a function just now."""
+    code = function.__code__
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        if frame.f_code is code:
+            return True
+        frame = frame.f_back
+    return False
+
+
 def stacks() -> str:
     """Return the stacks of all threads, as text."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
-from tests.support.bounded import PATIENCE
+from tests.support.bounded import PATIENCE, eventually
 
 
 def publish(channel: BlockingChannel, queue: str, number: int, start: int = 0) -> list[bytes]:
@@ -28,6 +29,18 @@ def count(channel: BlockingChannel, queue: str) -> int:
     return int(channel.queue_declare(queue, passive=True).method.message_count or 0)
 
 
+def take(channel: BlockingChannel, queue: str, auto_ack: bool = True) -> tuple[Any, Any, Any]:
+    """Get a message that is on its way into a queue: published a moment ago without a confirm, or put back."""
+
+    def got() -> tuple[Any, Any, Any] | None:
+        found = channel.basic_get(queue, auto_ack=auto_ack)
+        return None if found[0] is None else found
+
+    found = eventually(got)
+    assert found is not None
+    return found
+
+
 def drain(channel: BlockingChannel, queue: str, number: int) -> list[bytes]:
     """Take all messages, of which so many have been there or have just been put back."""
     taken: list[bytes] = []
@@ -43,7 +56,7 @@ def drain(channel: BlockingChannel, queue: str, number: int) -> list[bytes]:
     return taken
 
 
-def pump(connection: BlockingConnection, done: Callable[[], bool]) -> None:
+def pump(connection: BlockingConnection, done: Callable[[], object]) -> None:
     """Process data events until something holds."""
     deadline = time.monotonic() + PATIENCE
     while not done():

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import abc
+import bisect
 import socket
 import ssl
-import time
+from collections.abc import Iterator
 from typing import Any, Callable, NamedTuple
 
 from pika import exceptions, spec
 from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed
 from pika.transport.errors import DialError
-from tests.support.bounded import PATIENCE
+from tests.support.bounded import eventually
 from tests.support.encoding import method
 from tests.support.peer import Peer, PeerSocket
 from tests.support.scripted_broker import START, TUNE, ClientGone, Session, delivery
@@ -50,6 +51,17 @@ class Limits(NamedTuple):
     sent: int | None = None
     received: int | None = None
     reset: bool = False
+
+
+def limits(direction: str, offset: int, how: str) -> Limits:
+    """Return the limits that end the stream after so many bytes.
+
+    :param direction: whose bytes are counted: ``broker to client``, or ``client to broker``
+    :param offset: how many pass
+    :param how: ``end of file``, or ``reset``
+    """
+    reset = how == "reset"
+    return Limits(sent=offset, reset=reset) if direction.startswith("broker") else Limits(received=offset, reset=reset)
 
 
 class CutSocket(PeerSocket):
@@ -91,6 +103,35 @@ class Mark(NamedTuple):
     step: str
     sent: int
     received: int
+
+    def passed(self, direction: str) -> int:
+        """How many of these: see :func:`limits`."""
+        return self.sent if direction.startswith("broker") else self.received
+
+
+class Ended(NamedTuple):
+    """A session whose stream was cut.
+
+    :ivar step: the step that it was in
+    :ivar over: the steps that were over for the client
+    :ivar error: what the client raised
+    :ivar where: tells of it all
+    """
+
+    step: str
+    over: list[str]
+    error: BaseException | None
+    where: str
+
+
+def ended(marks: list[Mark], direction: str, offset: int, over: list[str], error: BaseException | None) -> Ended:
+    """Tell of a session whose stream was cut after so many bytes.
+
+    :param marks: those of the whole session
+    """
+    # What is over when so many bytes have passed is over for the client too, and nothing behind it.
+    step = marks[bisect.bisect_right([mark.passed(direction) for mark in marks], offset)].step
+    return Ended(step, over, error, f"{offset} bytes, in {step}: {over}, {error!r}")
 
 
 def serve(peer: CutSocket) -> list[Mark]:
@@ -170,11 +211,17 @@ class RunSessions(Sessions, abc.ABC):
         """Run it whole, and return how many bytes had passed at the end of each step."""
         assert self.run(Limits()) == (ORDER, None)
         # The broker's end comes to its own a moment later.
-        deadline = time.monotonic() + PATIENCE
-        while not self._marks:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        return self._marks
+        return eventually(lambda: self._marks)
+
+    def cut_everywhere(self, marks: list[Mark], direction: str, how: str) -> Iterator[Ended]:
+        """Run it with the stream ending after every number of bytes.
+
+        :param marks: what :meth:`record` returned
+        :param direction: see :func:`limits`
+        :param how: see there
+        """
+        for offset in range(marks[-1].passed(direction)):
+            yield ended(marks, direction, offset, *self.run(limits(direction, offset, how)))
 
     @abc.abstractmethod
     def run(self, limits: Limits) -> tuple[list[str], BaseException | None]:

@@ -1,6 +1,8 @@
-"""What a broker sends, in bytes."""
+"""What a broker sends, in bytes; and headers that notice when they are encoded."""
 
 from __future__ import annotations
+
+from typing import Any, Callable
 
 from pika import frame, spec
 from pika.amqp_object import Method
@@ -26,3 +28,15 @@ def content(
 def raw_frame(frame_type: int, number: int, payload: bytes, end: int = spec.FRAME_END) -> bytes:
     """Encode any frame, a malformed one too."""
     return bytes([frame_type]) + number.to_bytes(2, "big") + len(payload).to_bytes(4, "big") + payload + bytes([end])
+
+
+class Headers(dict):  # type: ignore[type-arg]
+    """Headers that have something done when they are encoded."""
+
+    def __init__(self, on_encoding: Callable[[], object]) -> None:
+        super().__init__(key="value")
+        self._on_encoding = on_encoding
+
+    def items(self) -> Any:
+        self._on_encoding()
+        return super().items()

@@ -1,17 +1,10 @@
-"""What tests of event loops share: loops that never wake by themselves, a clock, alarms, and ways to run them."""
+"""What tests of event loops share: loops that never wake by themselves, a clock, and ways to run them."""
 
 from __future__ import annotations
 
-import contextlib
 import select
-import signal
 import socket
 import threading
-from collections.abc import Iterator
-from types import FrameType
-from typing import Callable
-
-import pytest
 
 from pika.transport.loop import Loop
 from pika.transport.pollers import PollerBase, poller_class
@@ -21,8 +14,6 @@ from tests.support.bounded import PATIENCE, Running, bounded
 NAMES = [name for name in ("epoll", "kqueue", "poll", "select") if hasattr(select, name)]
 
 Pairs = list[tuple[socket.socket, socket.socket]]
-
-needs_alarms = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this platform")
 
 
 class Boom(Exception):
@@ -76,32 +67,3 @@ def started(loop: Loop) -> Running[None]:
     running = Running(loop.start)
     assert inside.wait(PATIENCE)
     return running
-
-
-@contextlib.contextmanager
-def alarm(seconds: float, handler: Callable[[], object], loop: Loop | None = None) -> Iterator[None]:
-    """Have a signal handler run once in this thread, and put back what was there before.
-
-    :param seconds: after which it runs
-    :param handler: what it does
-    :param loop: a loop that is about to be started: the time begins when it runs
-    """
-
-    def run(_number: int, _frame: FrameType | None) -> None:
-        handler()
-
-    def begin() -> None:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-    before = signal.signal(signal.SIGALRM, run)
-    try:
-        if loop is None:
-            begin()
-        else:
-            loop.add_callback(begin)
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-    finally:
-        signal.signal(signal.SIGALRM, before)

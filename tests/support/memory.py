@@ -1,8 +1,9 @@
-"""What code takes in memory, and when it is given back."""
+"""What code takes in memory and in descriptors, and when it is given back."""
 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,14 @@ def traced() -> Iterator[ModuleType]:
         yield tracemalloc
     finally:
         tracemalloc.stop()
+
+
+def count_descriptors() -> int:
+    """Return how many descriptors this process has open; 0 where that cannot be known."""
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return 0
 
 
 def free_forgotten() -> None:

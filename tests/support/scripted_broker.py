@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -137,6 +139,17 @@ class Session:
                         self.send(method(found.channel_number, answer))
         except ClientGone:
             return
+
+    def beat(self, pause: float = 0.05) -> None:
+        """Send heartbeats, and take what comes, until the client has gone.
+
+        :param pause: seconds between two of them
+        """
+        self.peer.socket.settimeout(pause)
+        while True:
+            self.send(frame.HEARTBEAT_FRAME)
+            with contextlib.suppress(TimeoutError, socket.timeout):
+                self.receive()
 
     def hold(self) -> None:
         """Say nothing more; return when the client has gone."""

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 
 from pika.client import Channel
 from pika.client.threaded_waiting import Gate
+from tests.support.bounded import is_inside
+
+
+def fill(channel: Channel, queue: str, count: int, size: int = 0) -> list[bytes]:
+    """Publish messages whose bodies are their numbers, wait until the broker has them, and return their bodies."""
+    bodies = [b"%d" % number + b" " * size for number in range(count)]
+    with channel.connection.channel() as other, other.publisher() as publisher:
+        for body in bodies:
+            publisher.publish(body, routing_key=queue)
+    return bodies
 
 
 def ready(channel: Channel, queue: str) -> int:
@@ -16,9 +25,4 @@ def ready(channel: Channel, queue: str) -> int:
 
 def waits(thread: threading.Thread) -> bool:
     """Say whether a thread has come to wait in a call of a client's."""
-    frame = sys._current_frames().get(thread.ident or 0)
-    while frame is not None:
-        if frame.f_code is Gate.wait.__code__:
-            return True
-        frame = frame.f_back
-    return False
+    return is_inside(thread, Gate.wait)

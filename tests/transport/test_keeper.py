@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 import weakref
 from typing import Callable
 
 from pika.transport.keeper import Duty, Keeper
-from tests.support.bounded import PATIENCE
+from tests.support.bounded import eventually
 
 
 class Watched(Duty):
@@ -29,10 +28,7 @@ class Watched(Duty):
 
 
 def await_looks(duty: Watched, count: int) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while duty.looks < count:
-        assert time.monotonic() < deadline, f"{duty.looks} looks"
-        time.sleep(0.01)
+    eventually(lambda: duty.looks >= count)
 
 
 def test_duties_are_looked_at_until_they_are_over() -> None:
@@ -67,11 +63,7 @@ def test_a_duty_that_is_forgotten_is_not_kept_alive() -> None:
     await_looks(duty, 1)
     reference = weakref.ref(duty)
     del duty
-    deadline = time.monotonic() + PATIENCE
-    while reference() is not None:
-        assert time.monotonic() < deadline
-        gc.collect()
-        time.sleep(0.01)
+    eventually(lambda: gc.collect() >= 0 and reference() is None)
 
 
 def test_one_thread_for_all() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import signal
 import sys
 import weakref
 from pathlib import Path
@@ -16,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pika.transport.timers import Timer, Timers
+from tests.support.signals import alarm, needs_alarms
 
 
 def test_due_timers_run_in_order_of_time_then_of_making() -> None:
@@ -179,7 +179,6 @@ def test_timers_behave_like_a_sorted_list(steps: list[tuple[str, int]]) -> None:
         assert timers.next_deadline() == min((when for when, _ in waiting), default=None)
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers on this platform")
 def set_in_the_middle(timers: Timers, lines: int, of_the_handler: Callable[[], object]) -> bool:
     """Set a timer, and another before one more than so many lines have run, those of what is used for it too."""
     left = lines
@@ -219,22 +218,18 @@ def test_a_signal_handler_sets_a_timer_in_the_middle_of_setting_one(late: int) -
             break
 
 
+@needs_alarms
 def test_a_signal_handler_sets_timers_while_others_are_set() -> None:
     timers = Timers()
     # Appended to, since a handler that is itself interrupted would lose one in a sum.
     set_by_handler: list[None] = []
 
-    def handler(_number: int, _frame: object) -> None:
+    def handler() -> None:
         timers.call_at(0.5, list)
         set_by_handler.append(None)
 
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0005)
-    try:
+    with alarm(0.001, handler, interval=0.0005):
         for number in range(100_000):
             timers.call_at(1 / (number + 1), list)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
     assert set_by_handler
     assert len(timers) == 100_000 + len(set_by_handler)

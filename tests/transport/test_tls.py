@@ -12,11 +12,6 @@ from pika.transport.tls import TLS
 from tests.support.certificates import SEES_TRUNCATION, Authority, Certificate
 
 
-@pytest.fixture(scope="module")
-def server(authority: Authority) -> Certificate:
-    return authority.issue("tls-server")
-
-
 class Pair:
     """A client under test and a server, joined by hand."""
 

@@ -13,7 +13,8 @@ from pika.exceptions import WrongThreadError
 from pika.transport.loop import Loop
 from pika.transport.pollers import WRITE
 from tests.support.bounded import PATIENCE, Running, bounded
-from tests.support.loops import Boom, Pairs, alarm, boom, needs_alarms, started, turn
+from tests.support.loops import Boom, Pairs, boom, started, turn
+from tests.support.signals import alarm, needs_alarms
 
 
 class TestThreads:
