@@ -260,7 +260,8 @@ class Messages:
     """An iteration over the messages of a queue; :meth:`pika.aio.Channel.consume` returns it.
 
     It is an async iterator, and an async context manager: where it matters when the consumer ends, enter it, or call
-    :meth:`aclose`. One that is dropped, as by ``break``, cancels its consumer and does not wait for the answer.
+    :meth:`aclose`. One that is dropped, as by ``break``, cancels its consumer and does not wait for the answer; on
+    PyPy, which does not count references, only when it is collected as garbage.
 
     :param channel: the channel
     :param queue: the queue

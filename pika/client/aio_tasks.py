@@ -245,7 +245,9 @@ class Crew(Workers):
 
     def is_idle(self) -> bool:
         """Say whether nothing waits and no handler runs but those that drain."""
-        return not self.inbox.items and all(task in self._link.draining for task in self._tasks)
+        draining = self._link.draining
+        # One that is done may still be noted: before Python 3.11, Ctrl-C may keep asyncio from telling of its end.
+        return not self.inbox.items and all(task.done() or task in draining for task in self._tasks)
 
     def _has_work(self) -> bool:
         return bool(self.inbox.items)

@@ -18,6 +18,7 @@ from pika.broker import Broker as EmbeddedBroker
 from tests.support.aio import eventually, run
 from tests.support.bounded import PATIENCE
 from tests.support.certificates import Authority
+from tests.support.memory import free_forgotten
 from tests.support.tls_proxy import tls_proxy
 
 PERSISTENT = pika.BasicProperties(delivery_mode=2, headers={"key": "value"})
@@ -87,7 +88,7 @@ async def consuming(channel: aio.Channel, queue: str) -> None:
     forgotten = channel.consume(queue)
     await (await forgotten.__anext__()).ack()
     del forgotten
-    gc.collect()
+    free_forgotten()
     await channel.flow(True)
     assert (await channel.queue_declare(queue, passive=True)).method.consumer_count == 0
     with pytest.raises(asyncio.TimeoutError):

@@ -11,7 +11,7 @@ import pytest
 
 from pika import aio, exceptions, spec
 from tests.support.aio import becomes_ready, eventually, fill, run, settle, use
-from tests.support.bounded import PATIENCE
+from tests.support.bounded import PATIENCE, bounded
 from tests.support.rabbitmq import Broker
 
 # From anywhere
@@ -282,6 +282,41 @@ def test_draining_while_the_connection_ends(broker: Broker) -> None:
             await draining
 
     use(broker.url, program)
+
+
+def test_draining_after_an_end_that_was_not_told(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C comes when a loop is about to tell of a handler's end, as it may before Python 3.11."""
+
+    async def main() -> None:
+        async with aio.connect(broker.url) as connection, connection.channel() as channel:
+            queue = (await channel.queue_declare("", exclusive=True)).method.queue
+            await channel.basic_consume(queue, lambda *_: None, auto_ack=True)
+            await channel.basic_publish("", queue, b"")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                # It does not wait for the handler, which is over.
+                await connection.drain(timeout=10)
+
+    def call_soon(*args: Any, **options: Any) -> asyncio.Handle:
+        ended = args[-1]
+        if isinstance(ended, asyncio.Task) and ended.get_name().startswith("pika-handlers"):
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        return undisturbed(*args, **options)
+
+    def run_as_asyncio_does() -> None:
+        task = loop.create_task(main())
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(task)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            loop.run_until_complete(task)
+
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        undisturbed = loop.call_soon
+        monkeypatch.setattr(loop, "call_soon", call_soon)
+        bounded(run_as_asyncio_does)
 
 
 def test_draining_on_a_connection_that_is_closed(broker: Broker) -> None:

@@ -16,6 +16,7 @@ from pika.broker import Broker as EmbeddedBroker
 from pika.client import threaded_channel
 from tests.support.aio import eventually, run
 from tests.support.encoding import method
+from tests.support.memory import free_forgotten
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, scripted_broker
 
@@ -211,6 +212,11 @@ def test_the_reason_of_the_broker_is_told_though_sending_failed(caplog: pytest.L
     assert caplog.text == ""
 
 
+def forget(things: list[Any]) -> None:
+    things.clear()
+    free_forgotten()
+
+
 def test_from_the_garbage_of_another_thread(broker: Broker) -> None:
     """An iteration that is dropped elsewhere is left on its loop."""
 
@@ -221,7 +227,7 @@ def test_from_the_garbage_of_another_thread(broker: Broker) -> None:
                 await channel.basic_publish("", queue, b"")
             messages = [channel.consume(queue)]
             message = await messages[0].__anext__()
-            thread = threading.Thread(target=messages.clear)
+            thread = threading.Thread(target=forget, args=(messages,))
             thread.start()
             thread.join()
             await eventually(lambda: not channel.consumer_tags)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Coroutine
 from typing import Any, Callable
 
@@ -13,6 +12,7 @@ from pika import aio, exceptions
 from pika.client.inbox import MOST_MESSAGES
 from tests.support.aio import becomes_ready, eventually, fill, numbers, ready, settle, use
 from tests.support.bounded import PATIENCE
+from tests.support.memory import free_forgotten
 from tests.support.rabbitmq import Broker
 
 
@@ -70,7 +70,6 @@ async def by_dropping_it(channel: aio.Channel, queue: str) -> None:
     for _ in range(10):
         await (await messages.__anext__()).ack()
     del messages
-    gc.collect()
 
 
 async def by_cancelling_it(channel: aio.Channel, queue: str) -> None:
@@ -90,6 +89,7 @@ def test_leaving_a_loop_gives_back_what_was_prefetched(
     async def program(connection: aio.Connection, channel: aio.Channel, queue: str) -> None:
         await fill(connection, queue, 100)
         await leave(channel, queue)
+        free_forgotten()
         await becomes_ready(channel, queue, 90)
         assert channel.consumer_tags == []
         assert (await channel.queue_declare(queue, passive=True)).method.consumer_count == 0
@@ -195,6 +195,7 @@ def test_prefetch(broker: Broker) -> None:
                 await becomes_ready(channel, queue, 7)
                 await message.ack()
                 break
+            free_forgotten()
             await becomes_ready(channel, queue, 9)
 
     use(broker.url, program)

@@ -32,6 +32,8 @@ def run(connection: pika.Connection, over: list[str]) -> None:
     ended: list[BaseException] = []
     connection.add_on_close_callback(lambda _connection, reason: ended.append(reason))
     channel = connection.channel()
+    closed: list[BaseException] = []
+    channel.add_on_close_callback(lambda _channel, reason: closed.append(reason))
     over.append("channel")
     assert channel.queue_declare("queue").method.queue == "queue"
     over.append("declare")
@@ -46,7 +48,7 @@ def run(connection: pika.Connection, over: list[str]) -> None:
     consume_one(channel, over, ended)
     channel.close()
     # One that has ended before is left alone.
-    if isinstance(channel._book.error, exceptions.ChannelClosedByClient):
+    if isinstance(eventually(lambda: closed)[0], exceptions.ChannelClosedByClient):
         over.append("close channel")
     connection.close()
     # Closing raises nothing; the callback has been called when it returns.

@@ -64,15 +64,10 @@ def run(program: Callable[[], Coroutine[Any, Any, T]], *, kind: str = "asyncio",
     """
     loop = new_loop(kind)
     loop.set_debug(debug)
-    try:
-        return bounded(lambda: run_in(loop, program))
-    finally:
-        if not loop.is_running():
-            loop.close()
+    return bounded(lambda: _run_in(loop, program))
 
 
-def run_in(loop: asyncio.AbstractEventLoop, program: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Do the same in a loop that is there, in this thread, without a bound."""
+def _run_in(loop: asyncio.AbstractEventLoop, program: Callable[[], Coroutine[Any, Any, T]]) -> T:
     complaints: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _loop, context: complaints.append(context))
     asyncio.set_event_loop(loop)
@@ -90,6 +85,8 @@ def run_in(loop: asyncio.AbstractEventLoop, program: Callable[[], Coroutine[Any,
         return result
     finally:
         asyncio.set_event_loop(None)
+        # Here: a loop that runs on when nobody waits for it any more would complain in the middle of another test.
+        loop.close()
 
 
 def use(url: str, program: Callable[[aio.Connection, aio.Channel, str], Coroutine[Any, Any, None]]) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any, Callable, Generic, TypeVar
 
 T = TypeVar("T")
@@ -107,5 +108,13 @@ def stacks() -> str:
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     pieces = []
     for ident, top in sys._current_frames().items():
-        pieces.append(f"--- {names.get(ident, ident)}\n{''.join(traceback.format_stack(top))}")
+        pieces.append(f"--- {names.get(ident, ident)}\n{_stack(top)}")
     return "\n".join(pieces)
+
+
+def _stack(top: FrameType) -> str:
+    try:
+        return "".join(traceback.format_stack(top))
+    except SystemError as error:
+        # PyPy may fail to walk the stack of a thread that runs compiled code.
+        return f"  {error}\n"
