@@ -16,7 +16,7 @@ M = TypeVar("M", bound=Callable[..., Any])
 
 _REMEDY = (
     "Nothing was sent. Hand the work to that thread with connection.add_callback_threadsafe(function), "
-    "or give each thread a connection of its own"
+    "give each thread a connection of its own, or use pika.connect(), whose connections any thread may use"
 )
 
 

@@ -10,7 +10,7 @@ import signal
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, ClassVar
 
 import pytest
 
@@ -152,18 +152,12 @@ async def types(stage: Stage) -> None:
 
 async def stop(stage: Stage) -> None:
     await stage.fill()
-    events: list[asyncio.Event] = []
-
-    class Event(asyncio.Event):
-        def __init__(self) -> None:
-            super().__init__()
-            events.append(self)
-
     # No signal: it would reach the whole run of tests.
-    stage.names["asyncio"] = type("asyncio", (), {"Event": Event, "get_running_loop": lambda: Handlers})
+    asyncio_there = {"ensure_future": asyncio.ensure_future, "get_running_loop": lambda: Handlers}
+    stage.names["asyncio"] = type("asyncio", (), asyncio_there)
     playing = asyncio.ensure_future(stage.play("stop"))
     await worked_off(stage)
-    events[0].set()
+    Handlers.added[signal.SIGTERM]()
     await asyncio.wait_for(playing, PATIENCE)
     assert stage.connection.is_closed
 
@@ -171,9 +165,11 @@ async def stop(stage: Stage) -> None:
 class Handlers:
     """A loop that has signal handlers, wherever it runs."""
 
-    @staticmethod
-    def add_signal_handler(number: int, _callback: Any) -> None:
-        assert number == signal.SIGTERM
+    added: ClassVar[dict[int, Callable[[], object]]] = {}
+
+    @classmethod
+    def add_signal_handler(cls, number: int, handler: Callable[[], object]) -> None:
+        cls.added[number] = handler
 
 
 async def again(stage: Stage) -> None:

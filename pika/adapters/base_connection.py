@@ -28,6 +28,7 @@ from pika.adapters.utils.nbio_interface import (
 from pika.adapters.utils.outflow import OutputLimitExceeded
 from pika.adapters.utils.stream_transport import StreamTransport
 from pika.connection import Parameters
+from pika.protocol.heartbeat import told_late
 from pika.transport import keeper
 from pika.transport.stream import LINGER
 
@@ -335,13 +336,7 @@ class BaseConnection(SendingConnection, AbstractStreamProtocol):
         due = self._protocol.next_deadline()
         late = 0.0 if due is None else time.monotonic() - due
         if self._duty is None and late > self._protocol.heartbeat_interval / 2:
-            LOGGER.warning(
-                "A heartbeat to %s is sent %.1f seconds late: the loop was blocked for so long. The broker ends "
-                "connections that it has not heard of for %d seconds; do long work in another thread",
-                self._protocol.settings.peer,
-                late,
-                2 * self._protocol.heartbeat_interval,
-            )
+            LOGGER.warning(told_late(self._protocol.settings.peer, late, self._protocol.heartbeat_interval))
         super()._on_heartbeat_due()
 
     def _tick(self) -> None:

@@ -14,7 +14,7 @@ from pika.client.aio_link import Link
 from pika.client.aio_opening import Opening, Provider, ask_for_credentials, dial
 from pika.client.aio_stream import Stream
 from pika.client.aio_tasks import await_all, cancel, worker
-from pika.client.opening import Where
+from pika.client.opening import LOCALHOST, Where
 from pika.client.session import CLOSE_TIMEOUT, REPLY_TIMEOUT, ChannelBook
 from pika.client.state import BaseConnection
 from pika.connection import Parameters
@@ -190,11 +190,10 @@ class Connection(BaseConnection):
         return [book.owner for book in self._link.channels.values() if isinstance(book.owner, Channel)]
 
 
-def connect(where: Where = None, *, name: str | None = None, credentials: Provider = None) -> Opening[Connection]:
+def connect(where: Where = LOCALHOST, *, name: str | None = None, credentials: Provider = None) -> Opening[Connection]:
     """Connect to a broker: await it, or enter it with ``async with``, which closes the connection in the end.
 
-    :param where: an AMQP URL, :class:`~pika.ConnectionParameters`, or a sequence of them that is tried in order; None
-        is the broker on this machine
+    :param where: an AMQP URL, :class:`~pika.ConnectionParameters`, or a sequence of them that is tried in order
     :param name: what the broker shows the connection as
     :param credentials: in place of those of `where`: credentials, or a function without arguments that returns them,
         which is called for each attempt to connect; it may be a coroutine function

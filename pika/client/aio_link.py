@@ -15,6 +15,7 @@ from pika.client.aio_waiting import Waiting, open_all
 from pika.client.inbox import Inbox, stalled
 from pika.client.reports import tell_of_stall
 from pika.client.session import ChannelBook
+from pika.protocol.heartbeat import told_late
 from pika.transport import forks
 from pika.transport.stream import LINGER
 
@@ -55,6 +56,8 @@ class Link(Waiting):
         # Whether all is read that waits, since the end of an alarm may be among it.
         self._judging = False
         self._tick_timer: asyncio.TimerHandle | None = None
+        # What the last heartbeat has to say of the loop, if it came too late.
+        self._late: str | None = None
         self._end_timer: asyncio.TimerHandle | None = None
         # Who waits for the handshake.
         self._for_open: list[Gate] = []
@@ -177,6 +180,9 @@ class Link(Waiting):
             open_all(self._for_room)
 
     def on_lost(self, error: exceptions.StreamLostError) -> None:
+        if self._late is not None:
+            # What the broker has ended when it heard nothing.
+            error.context = f"{error.context}; {self._late}"
         self.rules.stream_lost(error)
         self._act()
         self.over = True
@@ -244,12 +250,22 @@ class Link(Waiting):
 
     def _tick(self) -> None:
         now = time.monotonic()
+        self._tell_if_late(now)
         # While reading is paused, or was late, bytes that wait to be read show that the broker lives.
         if self.stream.has_input():
             self.rules.receive_data(b"", now)
         self.rules.tick(now)
         self._plan()
         self._act()
+
+    def _tell_if_late(self, now: float) -> None:
+        due, interval = self.rules.next_deadline(), self.rules.heartbeat_interval
+        late = 0.0 if due is None else now - due
+        if interval and late > interval / 2:
+            self._late = told_late(self.peer, late, interval)
+            tell_of_stall(LOGGER, self._late)
+        else:
+            self._late = None
 
     # Forks
 

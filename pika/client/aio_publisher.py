@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Callable
 
 from pika import exceptions, protocol, spec
-from pika._arguments import as_body, require_callable
+from pika._arguments import require_callable
 from pika.client import confirming
 from pika.client.aio_link import Link
 from pika.client.aio_tasks import Gate, open_gate
@@ -214,7 +214,7 @@ class Publisher(confirming.Window[Confirmation]):
         watchers: list[Any] | None,
     ) -> Confirmation:
         if type(body) is not bytes:
-            body = as_body(body)
+            body = confirming.body_of(body, exchange, routing_key)
         confirmation = Confirmation()
         confirmation._content = (exchange, routing_key, properties, body)
         confirmation._watchers = watchers

@@ -59,6 +59,10 @@ class Waiting(Session):
         self._for_rest: list[Gate] = []
         self._for_end: list[Gate] = []
 
+    @property
+    def is_attended(self) -> bool:
+        return self._awaiting > 0
+
     @abc.abstractmethod
     def _choose_to_read(self) -> None:
         """Read if somebody waits; if nobody does, not while inboxes are full."""

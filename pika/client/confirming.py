@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, Optional, TypeVar, Union
 
 from pika import exceptions, protocol, spec
+from pika._arguments import as_body, require_text
 from pika.protocol import Outcome
 
 LOGGER = logging.getLogger(__name__)
@@ -17,6 +18,16 @@ FAILURES_KEPT = 1000
 
 Body = Union[bytes, bytearray, memoryview, str]
 Content = tuple[str, str, Optional[spec.BasicProperties], bytes]
+
+
+def body_of(body: object, exchange: object, routing_key: object) -> bytes:
+    """Return a body that is no bytes as bytes, and look whether the arguments came in another order.
+
+    :raises TypeError: when one of them is of a type that it cannot be
+    """
+    require_text("exchange", exchange)
+    require_text("routing_key", routing_key)
+    return as_body(body)
 
 
 class PublishedMessage(NamedTuple):

@@ -7,25 +7,26 @@ from typing import Any, Callable, TypeVar, Union
 
 from pika import protocol
 from pika._arguments import ArgumentTypeError
-from pika.connection.parameters import ConnectionParameters, Parameters, URLParameters
+from pika.connection.parameters import Parameters, URLParameters
 from pika.connection.settings import settings_for
 from pika.credentials import Credentials
 
 T = TypeVar("T")
 
-Where = Union[str, Parameters, Sequence[Union[str, Parameters]], None]
+#: The broker on this machine, as it is installed.
+LOCALHOST = "amqp://guest:guest@localhost/%2F"
+
+Where = Union[str, Parameters, Sequence[Union[str, Parameters]]]
 Provider = Union[Credentials, Callable[[], Credentials], None]
 
 
 def destinations(where: Where) -> list[Parameters]:
     """Return the parameters that were asked for, as a list.
 
-    :param where: a URL, parameters, or a sequence of them that is tried in order; the defaults if None
+    :param where: a URL, parameters, or a sequence of them that is tried in order
     :raises pika._arguments.ArgumentTypeError: when it is none of these
     """
-    given: Any = [ConnectionParameters()] if where is None else where
-    if isinstance(where, (str, Parameters)):
-        given = [where]
+    given: Any = [where] if isinstance(where, (str, Parameters)) else where
     if not isinstance(given, Iterable) or isinstance(given, Mapping):
         raise _no_place(given)
     return [_parameters(one) for one in given]

@@ -41,6 +41,20 @@ def tell_of_stall(logger: logging.Logger, text: str) -> None:
     _tell(logger, logging.WARNING, text)
 
 
+def tell_of_end(logger: logging.Logger, what: str, error: BaseException, unheard: bool) -> None:
+    """Report what the program has not ended itself.
+
+    :param logger: whose report it is
+    :param what: what has ended, in words
+    :param error: why
+    :param unheard: whether nobody else is told
+    """
+    if unheard:
+        _tell(logger, logging.WARNING, "%s, and nobody waits who could be told: %s", what, error)
+    else:
+        logger.warning("%s: %s", what, error, stacklevel=2)
+
+
 def _tell(logger: logging.Logger, level: int, text: str, *arguments: object) -> None:
     # An error is what was just raised.
     raised = sys.exc_info() if level == logging.ERROR else None

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from pika import exceptions, protocol, spec
 from pika.client.inbox import Consumer, Inbox
+from pika.client.reports import tell_of_end
 from pika.protocol import Event
 
 LOGGER = logging.getLogger(__name__)
@@ -149,6 +150,13 @@ class Session(Ending, abc.ABC):
         self.on_unblocked: Callbacks = []
         self.on_close: Callbacks = []
         self.full: dict[Inbox, None] = {}
+        # Whether a call waited for the broker when it was last looked at what has arrived.
+        self._attended = False
+
+    @property
+    @abc.abstractmethod
+    def is_attended(self) -> bool:
+        """Whether a call waits for the broker."""
 
     @abc.abstractmethod
     def relieve(self, inbox: Inbox) -> None:
@@ -195,6 +203,8 @@ class Session(Ending, abc.ABC):
 
         :returns: whether somebody has
         """
+        # Before: what ends lets go of those who wait.
+        self._attended = self.is_attended
         next_event, channels = self.rules.next_event, self.channels
         filled: dict[Inbox, None] = {}
         while True:
@@ -265,6 +275,12 @@ class Session(Ending, abc.ABC):
             self.channels.clear()
             self.call_back(self.on_close, error)
 
+    def is_unheard(self, book: ChannelBook) -> bool:
+        """Say whether nobody would be told of a channel's end: no call, no callback, no loop, and no publisher."""
+        if self._attended or book.on_close or book.rules.confirms is not None:
+            return False
+        return all(consumer.handler is not None for consumer in book.consumers.values())
+
     def begin(
         self,
         book: ChannelBook,
@@ -332,12 +348,17 @@ class Session(Ending, abc.ABC):
 
 
 def _on_closed(session: Session, event: protocol.Closed) -> None:
+    if session.channels and not isinstance(event.error, exceptions.ConnectionClosedByClient):
+        unheard = not session.on_close and any(map(session.is_unheard, session.channels.values()))
+        tell_of_end(LOGGER, "The connection has ended", event.error, unheard)
     session.end(event.error)
 
 
 def _on_channel_closed(session: Session, event: protocol.ChannelClosed) -> None:
     book = session.channels.pop(event.channel.number, None)
     if book is not None:
+        if isinstance(event.error, exceptions.ChannelClosedByBroker):
+            tell_of_end(LOGGER, "The broker has closed a channel", event.error, session.is_unheard(book))
         session.end_channel(book, event.error)
 
 
@@ -350,10 +371,12 @@ def _on_cancelled(session: Session, event: protocol.ConsumerCancelled) -> None:
     book = session.channels[event.channel.number]
     consumer = book.consumers.pop(event.method.consumer_tag, None)
     if consumer is not None and not consumer.stopped:
+        error = exceptions.ConsumerCancelled(event.method)
+        error.context = f"{session.peer}; channel {event.channel.number}"
+        unheard = consumer.handler is not None and not book.on_cancel
+        tell_of_end(LOGGER, "The broker has ended a consumer", error, unheard)
         # What has arrived is still handed out and can be acknowledged; then there is no more.
         if not consumer.shares:
-            error = exceptions.ConsumerCancelled(event.method)
-            error.context = f"{session.peer}; channel {event.channel.number}"
             consumer.inbox.end(error)
             book.inboxes.pop(consumer.inbox, None)
         session.wake(consumer.inbox)

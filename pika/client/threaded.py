@@ -12,7 +12,7 @@ from typing import Any, Callable
 
 from pika import exceptions, protocol
 from pika.client import opening
-from pika.client.opening import Provider, Where
+from pika.client.opening import LOCALHOST, Provider, Where
 from pika.client.session import CLOSE_TIMEOUT, REPLY_TIMEOUT, ChannelBook
 from pika.client.state import BaseConnection
 from pika.client.threaded_channel import Channel
@@ -39,8 +39,7 @@ class Connection(BaseConnection):
     After a fork the parent keeps the connection; in the child it is closed. At the end of the interpreter it is closed
     too, and handlers that still run are not waited for: see :meth:`drain`.
 
-    :param where: an AMQP URL, :class:`~pika.ConnectionParameters`, or a sequence of them that is tried in order; None
-        is the broker on this machine
+    :param where: an AMQP URL, :class:`~pika.ConnectionParameters`, or a sequence of them that is tried in order
     :param name: what the broker shows the connection as
     :param credentials: in place of those of `where`: credentials, or a function without arguments that returns them,
         which is called for each attempt to connect
@@ -52,7 +51,7 @@ class Connection(BaseConnection):
     :raises pika.exceptions.ProbableAccessDeniedError: when the broker refused the virtual host
     """
 
-    def __init__(self, where: Where = None, *, name: str | None = None, credentials: Provider = None) -> None:
+    def __init__(self, where: Where = LOCALHOST, *, name: str | None = None, credentials: Provider = None) -> None:
         super().__init__(name)
         self._credentials = opening.require_credentials(credentials)
         self._link: Link = dial(opening.destinations(where), self._open)
@@ -222,11 +221,10 @@ def _shake_hands(rules: protocol.Connection, stream: Stream, timeout: float) -> 
             raise event.error
 
 
-def connect(where: Where = None, *, name: str | None = None, credentials: Provider = None) -> Connection:
+def connect(where: Where = LOCALHOST, *, name: str | None = None, credentials: Provider = None) -> Connection:
     """Connect to a broker.
 
-    :param where: an AMQP URL, :class:`~pika.ConnectionParameters`, or a sequence of them that is tried in order; None
-        is the broker on this machine
+    :param where: an AMQP URL, :class:`~pika.ConnectionParameters`, or a sequence of them that is tried in order
     :param name: what the broker shows the connection as
     :param credentials: in place of those of `where`: credentials, or a function without arguments that returns them,
         which is called for each attempt to connect

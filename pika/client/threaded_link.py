@@ -216,6 +216,10 @@ class Link(Sending):
         self.io.on_alarm(blocked)
 
     @property
+    def is_attended(self) -> bool:
+        return bool(self._awaiting)
+
+    @property
     def is_unattended(self) -> bool:
         """Whether nobody waits for what has to be read: no call, no consumer."""
         return not self._awaiting and not self.consumes

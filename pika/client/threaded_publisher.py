@@ -8,7 +8,7 @@ from collections import deque
 from typing import Callable
 
 from pika import exceptions, protocol, spec
-from pika._arguments import as_body, require_callable
+from pika._arguments import require_callable
 from pika.client import confirming
 from pika.client.confirming import Body
 from pika.client.session import REPLY_TIMEOUT
@@ -151,7 +151,7 @@ class Publisher(confirming.Window[Confirmation]):
         :raises pika.exceptions.ChannelWrongStateError: when the channel is closed
         """
         if type(body) is not bytes:
-            body = as_body(body)
+            body = confirming.body_of(body, exchange, routing_key)
         link = self._link
         confirmation = Confirmation()
         confirmation._content = (exchange, routing_key, properties, body)

@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 
+def told_late(peer: str, seconds: float, interval: float) -> str:
+    """Return what to say of a heartbeat that a busy event loop has sent too late.
+
+    :param peer: the broker
+    :param seconds: how late
+    :param interval: the negotiated interval, in seconds
+    """
+    return (
+        f"A heartbeat to {peer} is sent {seconds:.1f} seconds late: the loop was blocked for so long. The broker ends "
+        f"connections that it has not heard of for {2 * interval:g} seconds; do long work in another thread"
+    )
+
+
 class Heartbeat:
     """The heartbeat of an open connection.  It has no clock: the time is an argument.
 

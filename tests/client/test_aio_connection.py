@@ -77,6 +77,7 @@ def test_parameters_of_every_form(broker: Broker) -> None:
     ("where", "error", "text"),
     [
         (5672, TypeError, r"takes an AMQP URL, .* but got int"),
+        (None, TypeError, r"takes an AMQP URL, .* but got NoneType"),
         ([b"amqp://"], TypeError, "but got bytes"),
         ({"host": "localhost"}, TypeError, r"takes an AMQP URL, .* but got dict"),
         ([], ValueError, "non-empty"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Coroutine
@@ -131,6 +132,24 @@ def test_a_loop_that_was_held_up_does_not_take_the_broker_for_dead() -> None:
 
     with scripted_broker(script) as peer:
         run(program)
+
+
+@pytest.mark.slow
+def test_a_loop_that_was_blocked_too_long_is_named_as_the_cause(
+    target: Target, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = r"A heartbeat to \S+ is sent [0-9.]+ seconds late: the loop was blocked for so long\."
+
+    async def program() -> None:
+        async with connect(target) as connection:
+            channel = await connection.channel()
+            time.sleep(6 * HEARTBEAT)
+            await eventually(lambda: not connection.is_open)
+            with pytest.raises(exceptions.StreamLostError, match=words):
+                await channel.queue_declare("", exclusive=True)
+
+    run(program)
+    assert any(re.match(words, record.getMessage()) for record in caplog.records)
 
 
 # A broker that is silent

@@ -202,6 +202,21 @@ def test_what_cannot_be_published(broker: Broker) -> None:
     use(broker.url, program)
 
 
+def test_arguments_in_the_order_of_basic_publish(broker: Broker) -> None:
+    swapped: Any = ("", "jobs", b"body")
+
+    async def program(_connection: aio.Connection, channel: aio.Channel, _queue: str) -> None:
+        async with channel.publisher() as publisher:
+            for publish in (publisher.publish, publisher.send):
+                with pytest.raises(TypeError, match="routing_key must be a str, but got b'body'"):
+                    await publish(*swapped)
+                with pytest.raises(TypeError, match="exchange must be a str, but got b'body'"):
+                    await publish(*swapped[1:])
+        assert channel.is_open
+
+    use(broker.url, program)
+
+
 def test_unknown_when_the_channel_dies(broker: Broker) -> None:
     async def program(_connection: aio.Connection, channel: aio.Channel, _queue: str) -> None:
         publisher = channel.publisher()

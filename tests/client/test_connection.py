@@ -35,6 +35,8 @@ def test_parameters_of_every_form(broker: Broker) -> None:
 def test_what_is_no_place() -> None:
     with pytest.raises(TypeError, match=r"takes an AMQP URL, .* but got int"):
         pika.connect(5672)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="but got NoneType"):
+        pika.connect(None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="but got bytes"):
         pika.connect([b"amqp://"])  # type: ignore[list-item]
     with pytest.raises(TypeError, match=r"takes an AMQP URL, .* but got dict"):

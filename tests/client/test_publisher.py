@@ -6,6 +6,7 @@ import contextlib
 import functools
 import re
 import threading
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,17 @@ def test_confirmed(channel: Channel, queue: str) -> None:
     assert all(confirmation.done() for confirmation in confirmations)
     assert [confirmation.exception() for confirmation in confirmations] == [None] * 100
     assert ready(channel, queue) == 100
+
+
+def test_arguments_in_the_order_of_basic_publish(channel: Channel) -> None:
+    """They are refused, and nothing is lost."""
+    swapped: Any = ("", "jobs", b"body")
+    with channel.publisher() as publisher:
+        with pytest.raises(TypeError, match="routing_key must be a str, but got b'body'"):
+            publisher.publish(*swapped)
+        with pytest.raises(TypeError, match="exchange must be a str, but got b'body'"):
+            publisher.publish(*swapped[1:])
+    assert channel.is_open
 
 
 def test_returned(channel: Channel, queue: str) -> None:

@@ -150,3 +150,64 @@ def test_a_connection_that_is_not_read(program: str, setup: str) -> None:
 def test_a_connection_that_is_not_read_when_warnings_are_turned_off(program: str) -> None:
     setup = "logging.getLogger('pika').setLevel(logging.ERROR)"
     assert run(f"{TELLING}{setup}\npatience = 0.5\n{program}") == (0, "", "")
+
+
+ENDING_THREADS = """
+broker = Broker()
+broker.start()
+connection = pika.connect(broker.url)
+channel = connection.channel()
+queue = channel.queue_declare("").method.queue
+{listener}
+channel.basic_consume(queue, lambda channel, method, *_: channel.basic_ack(method.delivery_tag + 1))
+other = pika.BlockingConnection(pika.URLParameters(broker.url)).channel()
+{end}
+told.wait(patience)
+broker.stop()
+"""
+
+ENDING_AIO = """
+async def main():
+    connection = await aio.connect(broker.url)
+    channel = await connection.channel()
+    queue = (await channel.queue_declare("")).method.queue
+    {listener}
+    await channel.basic_consume(queue, lambda channel, method, *_: channel.basic_ack(method.delivery_tag + 1))
+    other = pika.BlockingConnection(pika.URLParameters(broker.url)).channel()
+    {end}
+    end = time.monotonic() + patience
+    while not told.is_set() and time.monotonic() < end:
+        await asyncio.sleep(0.01)
+
+broker = Broker()
+broker.start()
+asyncio.run(main())
+broker.stop()
+"""
+
+ENDING = pytest.mark.parametrize("program", [ENDING_THREADS, ENDING_AIO], ids=["threads", "aio"])
+UNHEARD = ", and nobody waits who could be told: "
+
+
+@ENDING
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ("broker.stop()", f"The connection has ended{UNHEARD}(320, "),
+        ("other.basic_publish('', queue, b'')", f"The broker has closed a channel{UNHEARD}(406, "),
+        ("other.queue_delete(queue)", f"The broker has ended a consumer{UNHEARD}"),
+    ],
+    ids=["connection", "channel", "consumer"],
+)
+def test_what_ends_while_only_handlers_listen(program: str, end: str, words: str) -> None:
+    code, _, err = run(f"{TELLING}\npatience = {PATIENCE}\n{program.format(listener='', end=end)}")
+    assert code == 0
+    assert err.count(words) == 1, err
+
+
+@ENDING
+def test_what_ends_is_told_once(program: str) -> None:
+    """Where the program is told by a callback, nothing is written."""
+    listener = "connection.add_on_close_callback(lambda *_: told.set())"
+    ended = program.format(listener=listener, end="broker.stop()")
+    assert run(f"{TELLING}\npatience = {PATIENCE}\n{ended}") == (0, "", "")
