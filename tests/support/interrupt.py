@@ -19,6 +19,10 @@ class Interruption(BaseException):
     """What the signal handler raises."""
 
 
+class CtrlC(Interruption, KeyboardInterrupt):
+    """The same, as asyncio knows it, which lets it pass."""
+
+
 class Countdown:
     """Says whether the interruption came."""
 
@@ -32,11 +36,12 @@ class Countdown:
 
 
 @contextmanager
-def interrupted_after(lines: int, pause: float = 0.0) -> Iterator[Countdown]:
+def interrupted_after(lines: int, pause: float = 0.0, error: type[Interruption] = Interruption) -> Iterator[Countdown]:
     """Raise :class:`Interruption` in this thread before the library runs one more line than `lines`, once.
 
     :param lines: how many lines of the library run before
     :param pause: seconds that the signal handler takes, in which other threads come to wait for what this one has
+    :param error: what to raise
     """
     countdown = Countdown(lines)
 
@@ -48,7 +53,7 @@ def interrupted_after(lines: int, pause: float = 0.0) -> Iterator[Countdown]:
             if countdown.came:
                 sys.settrace(None)
                 time.sleep(pause)
-                raise Interruption
+                raise error
         return on_event
 
     before = sys.gettrace()
