@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import sys
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ class Interruption(BaseException):
 
 
 class CtrlC(Interruption, KeyboardInterrupt):
-    """The same, as asyncio knows it, which lets it pass."""
+    """The same, as asyncio lets it pass, and as it comes before Python 3.11: never between a ``try:`` and its block."""
 
 
 class Countdown:
@@ -33,6 +34,10 @@ class Countdown:
     def came(self) -> bool:
         """Whether it came; otherwise less than that number of lines were run."""
         return self.left < 0
+
+
+def _is_try(frame: FrameType) -> bool:
+    return linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip() == "try:"
 
 
 @contextmanager
@@ -48,7 +53,7 @@ def interrupted_after(lines: int, pause: float = 0.0, error: type[Interruption] 
     def on_event(frame: FrameType, event: str, argument: object) -> Any:
         if not frame.f_code.co_filename.startswith(_LIBRARY):
             return None
-        if event == "line":
+        if event == "line" and not (error is CtrlC and _is_try(frame)):
             countdown.left -= 1
             if countdown.came:
                 sys.settrace(None)
