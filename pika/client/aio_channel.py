@@ -13,6 +13,7 @@ from pika._arguments import as_body
 from pika.client.aio_consuming import Consuming
 from pika.client.aio_link import Link
 from pika.client.aio_publisher import Publisher
+from pika.client.aio_stream import UNCAUGHT
 from pika.client.aio_tasks import Gate, await_all, open_gate
 from pika.client.aio_waiting import LARGE, PIECES_TOGETHER
 from pika.client.confirming import BaseConfirmation, Body
@@ -127,7 +128,11 @@ class Channel(Consuming):
         if self._confirming:
             await self._publish_confirmed(exchange, routing_key, body, properties, mandatory, timeout)
             return
-        self._rules.basic_publish(exchange, routing_key, body, properties, mandatory)
+        try:
+            self._rules.basic_publish(exchange, routing_key, body, properties, mandatory)
+        except UNCAUGHT as error:
+            link.cut_short(error)
+            raise
         if len(body) >= LARGE:
             link.flush()
         elif not link.flushing:
@@ -147,7 +152,11 @@ class Channel(Consuming):
         confirmation = BaseConfirmation()
         confirmation._content = (exchange, routing_key, properties, body)
         confirmation.on_done = functools.partial(open_gate, gate)
-        self._rules.basic_publish(exchange, routing_key, body, properties, mandatory, confirmation)
+        try:
+            self._rules.basic_publish(exchange, routing_key, body, properties, mandatory, confirmation)
+        except UNCAUGHT as error:
+            link.cut_short(error)
+            raise
         link.send_now()
         await link.wait(gate, "the publisher confirm", timeout)
         confirmation.require_success(self._where)

@@ -272,6 +272,9 @@ class Messages:
     :param consumer_tag: the consumer's name; None has one made
     """
 
+    # Until it is made.
+    _ended = True
+
     def __init__(
         self,
         channel: Consuming,

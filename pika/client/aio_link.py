@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pika import exceptions, protocol
 from pika.amqp_object import Method
-from pika.client.aio_stream import Stream
+from pika.client.aio_stream import UNCAUGHT, Stream
 from pika.client.aio_tasks import CallbackTask, Gate, shut_gate
 from pika.client.aio_waiting import Waiting, open_all
 from pika.client.inbox import Inbox, stalled
@@ -183,12 +183,26 @@ class Link(Waiting):
         if self._late is not None:
             # What the broker has ended when it heard nothing.
             error.context = f"{error.context}; {self._late}"
-        self.rules.stream_lost(error)
-        self._act()
-        self.over = True
-        if self._end_timer is not None:
-            self._end_timer.cancel()
-        open_all(self._for_end)
+        try:
+            self.rules.stream_lost(error)
+            self._act()
+        except UNCAUGHT as interruption:
+            self.cut_short(interruption)
+            raise
+        finally:
+            self.over = True
+            if self._end_timer is not None:
+                self._end_timer.cancel()
+            open_all(self._for_end)
+
+    def cut_short(self, error: BaseException) -> None:
+        lost = exceptions.StreamLostError(f"The connection was given up: its work was cut short by {error!r}")
+        lost.__cause__ = error
+        self.give_up(lost)
+        # Whose answer was taken, and not handed on.
+        for gate in self._usual:
+            if not gate.done():
+                gate.set_exception(lost)
 
     def _act(self) -> None:
         self.take_events()
@@ -249,14 +263,18 @@ class Link(Waiting):
             self._tick_timer = self.loop.call_later(max(due - time.monotonic(), 0), self._tick)
 
     def _tick(self) -> None:
-        now = time.monotonic()
-        self._tell_if_late(now)
-        # While reading is paused, or was late, bytes that wait to be read show that the broker lives.
-        if self.stream.has_input():
-            self.rules.receive_data(b"", now)
-        self.rules.tick(now)
-        self._plan()
-        self._act()
+        try:
+            now = time.monotonic()
+            self._tell_if_late(now)
+            # While reading is paused, or was late, bytes that wait to be read show that the broker lives.
+            if self.stream.has_input():
+                self.rules.receive_data(b"", now)
+            self.rules.tick(now)
+            self._plan()
+            self._act()
+        except UNCAUGHT as error:
+            self.cut_short(error)
+            raise
 
     def _tell_if_late(self, now: float) -> None:
         due, interval = self.rules.next_deadline(), self.rules.heartbeat_interval

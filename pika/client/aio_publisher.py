@@ -11,6 +11,7 @@ from pika import exceptions, protocol, spec
 from pika._arguments import require_callable
 from pika.client import confirming
 from pika.client.aio_link import Link
+from pika.client.aio_stream import UNCAUGHT
 from pika.client.aio_tasks import Gate, open_gate
 from pika.client.aio_waiting import LARGE, PIECES_TOGETHER
 from pika.client.confirming import Body
@@ -223,10 +224,12 @@ class Publisher(confirming.Window[Confirmation]):
         self._flight.add(confirmation)
         try:
             self._rules.basic_publish(exchange, routing_key, body, properties, self._mandatory, confirmation)
-        except BaseException:
+        except BaseException as error:
             # What was interrupted behind the books of the channel is settled with it.
             if not confirmation.delivery_tag:
                 self._land(confirmation)
+            if isinstance(error, UNCAUGHT):
+                self._link.cut_short(error)
             raise
         return confirmation
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: What asyncio lets pass out of its loop, which may run on all the same: asyncio.run() has its tasks come to their end.
+UNCAUGHT = (KeyboardInterrupt, SystemExit)
 #: Who publishes waits for the transport when so many octets wait in it already.
 _CONGESTION = 256 * 1024
 # Up to this size, on average, pieces that come together are cheaper to copy into one than to send one by one.
@@ -46,6 +48,9 @@ class Owner(Protocol):
 
     def on_lost(self, error: StreamLostError) -> None:
         """Take note that nothing more will arrive, and nothing can be sent; what was before has been told."""
+
+    def cut_short(self, error: BaseException) -> None:
+        """Take note that what has arrived was dealt with in part only, as Ctrl-C came in the middle."""
 
 
 class Stream(asyncio.BufferedProtocol):
@@ -154,12 +159,19 @@ class Stream(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """What asyncio calls when it has read."""
-        view, self._view = self._view, None
-        assert view is not None
-        data = view[:nbytes].tobytes()
-        if len(_buffers) < _BUFFERS_KEPT:
-            _buffers.append(view)
-        self._take(data)
+        try:
+            view, self._view = self._view, None
+            assert view is not None
+            data = view[:nbytes].tobytes()
+            if len(_buffers) < _BUFFERS_KEPT:
+                _buffers.append(view)
+            self._take(data)
+        except UNCAUGHT as error:
+            if self._owner is None:
+                self.abort()
+            else:
+                self._owner.cut_short(error)
+            raise
 
     def _take(self, data: bytes) -> None:
         if self._tls is not None:

@@ -9,7 +9,7 @@ from typing import Callable, TypeVar
 
 from pika import exceptions, protocol
 from pika.amqp_object import Method
-from pika.client.aio_stream import Stream
+from pika.client.aio_stream import UNCAUGHT, Stream
 from pika.client.aio_tasks import Gate, open_gate, shut_gate
 from pika.client.session import REPLY_TIMEOUT, Session, again
 from pika.protocol import Reply
@@ -64,6 +64,13 @@ class Waiting(Session):
         return self._awaiting > 0
 
     @abc.abstractmethod
+    def cut_short(self, error: BaseException) -> None:
+        """End the connection, as Ctrl-C came in the middle of its work: what was got and sent is not known.
+
+        :param error: what came
+        """
+
+    @abc.abstractmethod
     def _choose_to_read(self) -> None:
         """Read if somebody waits; if nobody does, not while inboxes are full."""
 
@@ -87,8 +94,8 @@ class Waiting(Session):
     def flush_soon(self) -> None:
         """Send what is to be sent, at the end of the loop's turn."""
         if not self.flushing:
-            self.flushing = True
             self.loop.call_soon(self.flush)
+            self.flushing = True
 
     def settle(self, settle: Callable[[], None]) -> None:
         """Have messages settled.
@@ -97,14 +104,22 @@ class Waiting(Session):
         :raises pika.exceptions.ConnectionWrongStateError: see :meth:`enter`
         """
         self.enter()
-        settle()
-        self.flush_soon()
+        try:
+            settle()
+            self.flush_soon()
+        except UNCAUGHT as error:
+            self.cut_short(error)
+            raise
 
     def flush(self) -> None:
         """Send what is to be sent, unless the stream has enough: then it goes on when that has room."""
-        self.flushing = False
-        if self.output and not self.stream.congested:
-            self.stream.write(self.rules.data_to_send())
+        try:
+            self.flushing = False
+            if self.output and not self.stream.congested:
+                self.stream.write(self.rules.data_to_send())
+        except UNCAUGHT as error:
+            self.cut_short(error)
+            raise
 
     async def let_others(self, timeout: float | None) -> None:
         """Wait until what is to be sent was sent, and others had their turn.
@@ -140,7 +155,11 @@ class Waiting(Session):
         :raises pika.exceptions.AMQPTimeoutError: when there is no answer in time
         """
         self.enter()
-        reply = operation()
+        try:
+            reply = operation()
+        except UNCAUGHT as error:
+            self.cut_short(error)
+            raise
         if not reply.done:
             await self._await_reply(what, reply, timeout, late)
         if reply.error is not None:
@@ -191,12 +210,14 @@ class Waiting(Session):
                 self._awaiting -= 1
                 del self._usual[gate]
         else:
-            timer = self.loop.call_later(timeout, shut_gate, gate)
+            timer: asyncio.TimerHandle | None = None
             try:
+                timer = self.loop.call_later(timeout, shut_gate, gate)
                 opened = await gate
             finally:
                 self._awaiting -= 1
-                timer.cancel()
+                if timer is not None:
+                    timer.cancel()
         if not opened:
             raise self.timed_out(what, REPLY_TIMEOUT if timeout is None else timeout)
 
