@@ -35,7 +35,7 @@ NODES = frozenset({"rabbitmq", "spare_rabbitmq", "start_rabbitmq"})
 
 # Files whose tests take longest, and so come first: the tests of a file run one behind the other, and what begins last
 # is waited for by all.
-_LONG = frozenset({"test_benchmarks.py", "test_tutorials.py", "test_examples.py"})
+_LONG = frozenset({"test_benchmarks.py", "test_tutorials.py", "test_examples.py", "test_traffic.py"})
 
 _left_out = pytest.StashKey[int]()
 

@@ -473,12 +473,18 @@ class BlockingChannel(Deliveries):
         :param delivery_tag: the delivery; 0 with `multiple` is all of the channel
         :param multiple: whether everything up to it is acknowledged as well
         """
-        # What it stands on refuses other threads, and is all or nothing.
+        # What it stands on refuses other threads, and is all or nothing, unless its own end is interrupted.
         if self._ending.reason is not None:
             self._require_open()
         if self._glance():
             self._require_alive()
-        self._impl.basic_ack(delivery_tag=delivery_tag, multiple=multiple)
+        inside = self._inside
+        busy = inside.busy
+        try:
+            self._impl.basic_ack(delivery_tag=delivery_tag, multiple=multiple)
+        except BaseException as error:
+            inside.require_order(busy, error)
+            raise
         if self._ending.reason is not None or self._deferred:
             self._sent()
 
@@ -540,7 +546,7 @@ class BlockingChannel(Deliveries):
         :raises pika.exceptions.ShortStringTooLong: when exchange or routing key have over 255 octets
         :raises ValueError: when the properties do not fit into a frame
         """
-        # What it stands on refuses other threads, and is all or nothing.
+        # As basic_ack() has it.
         if self._ending.reason is not None:
             self._require_open()
         if self._delivery_confirmation:
@@ -548,10 +554,16 @@ class BlockingChannel(Deliveries):
             return
         if self._glance():
             self._require_alive()
-        # By name: tests of programs look for it.
-        self._impl.basic_publish(
-            exchange=exchange, routing_key=routing_key, body=body, properties=properties, mandatory=mandatory
-        )
+        inside = self._inside
+        busy = inside.busy
+        try:
+            # By name: tests of programs look for it.
+            self._impl.basic_publish(
+                exchange=exchange, routing_key=routing_key, body=body, properties=properties, mandatory=mandatory
+            )
+        except BaseException as error:
+            inside.require_order(busy, error)
+            raise
         if self._ending.reason is not None or self._deferred:
             self._sent()
 

@@ -138,16 +138,21 @@ class PumpedConnection(Connection):
         return True
 
     def _look(self, now: float) -> None:
-        if not self._inside.acquire(False):
+        inside = self._inside
+        if not inside.acquire(False):
             # What another thread does this for refuses it, by its own name.
             return
+        busy = inside.busy
         try:
             # Not for a signal handler that interrupts it.
             if not self.interrupted and not self.stream.closed:
                 self._glanced_at = now
                 self._act(Ready.READ)
+        except BaseException as error:
+            inside.require_order(busy, error)
+            raise
         finally:
-            self._inside.release()
+            inside.release()
 
     def _act(self, ready: int, run_due: object = True) -> None:
         inside = self._inside

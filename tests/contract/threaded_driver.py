@@ -55,7 +55,9 @@ class ThreadedDriverChannel(WaitingDriverChannel):
             if self.inbox or self._channel.is_closed or time.monotonic() >= deadline:
                 break
             time.sleep(0.002)
-        error = self._channel._book.error
+        # Its end is known, and noted, under the same lock.
+        with link.lock:
+            error = self._channel._book.error
         if not self.inbox and isinstance(error, exceptions.ChannelClosedByBroker):
             raise error
 
