@@ -83,6 +83,19 @@ class Inside:
             self.busy = busy
             self.give_up(error)
 
+    def require_order_behind(self, busy: int, error: BaseException) -> None:
+        """As :meth:`require_order`, behind a call that may have been refused to this thread, or have let it out again.
+
+        :param busy: what :attr:`busy` was before, to whatever thread
+        :param error: the exception
+        """
+        if self.acquire(False):
+            try:
+                if self.busy > busy:
+                    self.require_order(busy, error)
+            finally:
+                self.release()
+
 
 class Guarded(Protocol):
     """What only one thread may be in: a part of a connection, or a loop."""

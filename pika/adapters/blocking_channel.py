@@ -483,7 +483,7 @@ class BlockingChannel(Deliveries):
         try:
             self._impl.basic_ack(delivery_tag=delivery_tag, multiple=multiple)
         except BaseException as error:
-            inside.require_order(busy, error)
+            inside.require_order_behind(busy, error)
             raise
         if self._ending.reason is not None or self._deferred:
             self._sent()
@@ -562,7 +562,7 @@ class BlockingChannel(Deliveries):
                 exchange=exchange, routing_key=routing_key, body=body, properties=properties, mandatory=mandatory
             )
         except BaseException as error:
-            inside.require_order(busy, error)
+            inside.require_order_behind(busy, error)
             raise
         if self._ending.reason is not None or self._deferred:
             self._sent()

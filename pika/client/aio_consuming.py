@@ -39,7 +39,7 @@ class Consuming(Operations):
         # Whether it has ever asked for messages, which may be acknowledged.
         self._receives = False
         # Who waits until there are no consumers.
-        self._for_consumers: list[Gate] = []
+        self._for_consumers: list[Gate] = book.for_consumers
         book.on_fewer = self._on_fewer_consumers
 
     # Handlers
@@ -158,6 +158,8 @@ class Consuming(Operations):
             finally:
                 if timer is not None:
                     timer.cancel()
+                if gate in self._for_consumers:
+                    self._for_consumers.remove(gate)
 
     async def stop_consuming(self, consumer_tag: str | None = None, *, timeout: float | None = None) -> None:
         """Cancel a consumer, or all of them, so that :meth:`start_consuming` returns.

@@ -77,6 +77,7 @@ class ChannelBook(Ending):
     :ivar on_return: called with the method, properties and body of what comes back
     :ivar on_cancel: called with the method when the broker cancels a consumer
     :ivar on_fewer: called when it has lost a consumer
+    :ivar for_consumers: who waits until it has none
     :ivar owner: the client's channel, once there is one
 
     :param rules: see above
@@ -91,6 +92,7 @@ class ChannelBook(Ending):
         self.on_return: Callbacks = []
         self.on_cancel: Callbacks = []
         self.on_fewer: Callable[[], object] = _nothing
+        self.for_consumers: list[Any] = []
         self.owner: object = None
 
     def new_tag(self) -> str:
@@ -277,7 +279,7 @@ class Session(Ending, abc.ABC):
 
     def is_unheard(self, book: ChannelBook) -> bool:
         """Say whether nobody would be told of a channel's end: no call, no callback, no loop, and no publisher."""
-        if self._attended or book.on_close or book.rules.confirms is not None:
+        if self._attended or book.on_close or book.for_consumers or book.rules.confirms is not None:
             return False
         return all(consumer.handler is not None for consumer in book.consumers.values())
 
@@ -373,7 +375,7 @@ def _on_cancelled(session: Session, event: protocol.ConsumerCancelled) -> None:
     if consumer is not None and not consumer.stopped:
         error = exceptions.ConsumerCancelled(event.method)
         error.context = f"{session.peer}; channel {event.channel.number}"
-        unheard = consumer.handler is not None and not book.on_cancel
+        unheard = consumer.handler is not None and not book.on_cancel and not book.for_consumers
         tell_of_end(LOGGER, "The broker has ended a consumer", error, unheard)
         # What has arrived is still handed out and can be acknowledged; then there is no more.
         if not consumer.shares:

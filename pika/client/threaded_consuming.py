@@ -41,7 +41,7 @@ class Consuming(Operations):
         # Whether it has ever asked for messages, which may be acknowledged.
         self._receives = False
         # Who waits until there are no consumers.
-        self._for_consumers: list[Gate] = []
+        self._for_consumers: list[Gate] = book.for_consumers
         book.on_fewer = self._on_fewer_consumers
 
     # Handlers
@@ -165,10 +165,14 @@ class Consuming(Operations):
                 if not self.consumer_tags:
                     return
                 self._for_consumers.append(gate)
-            remaining = None if deadline is None else deadline - time.monotonic()
-            if remaining is not None and remaining <= 0:
-                return
-            gate.wait(remaining)
+            try:
+                remaining = None if deadline is None else deadline - time.monotonic()
+                if remaining is not None and remaining <= 0:
+                    return
+                gate.wait(remaining)
+            finally:
+                with self._link.lock, contextlib.suppress(ValueError):
+                    self._for_consumers.remove(gate)
 
     def stop_consuming(self, consumer_tag: str | None = None, *, timeout: float | None = None) -> None:
         """Cancel a consumer, or all of them, so that :meth:`start_consuming` returns.

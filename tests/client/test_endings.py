@@ -242,9 +242,13 @@ def test_ending_in_a_signal_handler(
 @needs_signals
 def test_what_interrupts_a_loop_stands_alone(channel: Channel, queue: str) -> None:
     """Its traceback begins with nothing of the library's own."""
+    signals: list[None] = []
 
     def interrupt() -> None:
-        raise InterruptedError("enough")
+        signals.append(None)
+        # Until then the loop has begun, and waits.
+        if len(signals) == 6:
+            raise InterruptedError("enough")
 
     with pytest.raises(InterruptedError, match="enough") as caught, on_signal(interrupt, 0.3):
         for _ in channel.consume(queue):
