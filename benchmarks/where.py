@@ -39,8 +39,8 @@ _SYSTEM_CALLS = frozenset(("send", "recv", "sendmsg", "connect"))
 # What waits takes no CPU, and the sampler cannot always tell: calls of libc, and of the interpreter's locks.
 _WAITS = frozenset(("poll", "epoll_wait"))
 _LOCKS = "PyThread_acquire_lock"
-# Where the library's own threads begin.
-_THREADS = ("IOThread._run", "Crew._run")
+# Where the library's own threads begin, and what asyncio runs beside the program's task.
+_BESIDE = ("IOThread._run", "Crew._run", "BaseEventLoop._run_once")
 
 Stack = Sequence[str]
 
@@ -112,9 +112,9 @@ def _measured(stack: Stack, task: str) -> bool:
     """Whether a sample is of a program's task, in any thread, and not of what it loads for it, or of waiting."""
     function = task.replace("-", "_")
     in_task = any(frame.startswith(function) and "benchmarks/programs" in frame for frame in stack)
-    in_thread = any(frame.startswith(_THREADS) for frame in stack)
+    beside = any(frame.startswith(_BESIDE) for frame in stack)
     waits = _function(stack[-1]) in _WAITS or any(frame.startswith(_LOCKS) for frame in stack[-4:])
-    return (in_task or in_thread) and not waits and not any("importlib" in frame for frame in stack)
+    return (in_task or beside) and not waits and not any("importlib" in frame for frame in stack)
 
 
 def shares(stacks: Counter[Stack]) -> list[str]:
