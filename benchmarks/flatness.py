@@ -1,9 +1,4 @@
-"""See whether memory, threads and descriptors stay flat over long use: ``python benchmarks/flatness.py``.
-
-Python and glibc keep memory for each size of object, and for each thread, which fills up over a million messages by a
-MiB or two, though the program holds as much as before. So the process allocates with ``malloc`` alone and in one arena:
-what is resident then is what the program holds.
-"""
+"""See whether memory, threads and descriptors stay flat over long use: ``python benchmarks/flatness.py``."""
 
 from __future__ import annotations
 
@@ -31,7 +26,6 @@ MIB = 1 << 20
 BATCH = 100
 # What the process has grown by when it is not flat any more. The allocator keeps a little more or less at each look.
 MOST_GROWTH = 1.0
-_PLAIN_MEMORY = {"MALLOC_ARENA_MAX": "1", "PYTHONMALLOC": "malloc"}
 WORKLOADS = (
     "connections", "channels", "publishes", "gets", "confirmed", "threaded-connections", "threaded-messages",
     "awaited-connections", "awaited-messages",
@@ -220,9 +214,6 @@ def is_flat(grown: Reading) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write the JSON file; return the exit status, 1 when something grows."""
     options = _parser().parse_args(arguments)
-    if arguments is None and not os.environ.items() >= _PLAIN_MEMORY.items():
-        # It is read as a process begins.
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **_PLAIN_MEMORY})
     confirmed = max(options.publishes // 10, options.looks)
     workloads: dict[str, tuple[str, Callable[[str, int], Iterator[int]], int]] = {
         "connections": ("connections opened and closed", connections, options.connections),
