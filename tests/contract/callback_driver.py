@@ -85,7 +85,7 @@ class CallbackConnection(drivers.Connection):
             self.connection.turn(PATIENCE)
 
 
-class CallbackChannel(drivers.Channel):
+class CallbackChannel(drivers.Settling[Channel]):
     """A callback channel, whose operations turn the loop until they have called back."""
 
     def __init__(self, connection: CallbackConnection, channel: Channel) -> None:
@@ -231,15 +231,6 @@ class CallbackChannel(drivers.Channel):
         self._channel.basic_get(queue, lambda _channel, *content: self._got.append(drivers.message(*content)), no_ack)
         self.wait(lambda: bool(self._got), "basic_get")
         return self._got.pop()
-
-    def basic_ack(self, delivery_tag: int, *, multiple: bool = False) -> None:
-        self._channel.basic_ack(delivery_tag, multiple)
-
-    def basic_nack(self, delivery_tag: int, *, multiple: bool = False, requeue: bool = True) -> None:
-        self._channel.basic_nack(delivery_tag, multiple, requeue)
-
-    def basic_reject(self, delivery_tag: int, *, requeue: bool = True) -> None:
-        self._channel.basic_reject(delivery_tag, requeue)
 
     def basic_recover(self, *, requeue: bool) -> None:
         self.call(self._channel.basic_recover, requeue)

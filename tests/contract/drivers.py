@@ -10,7 +10,7 @@ import abc
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, Generic, NamedTuple, Optional, Protocol, TypeVar, Union
 
 import pytest
 
@@ -256,6 +256,34 @@ class Channel(abc.ABC):
         for body in bodies:
             self.basic_publish(exchange, routing_key, body)
         self.synchronize()
+
+
+class Settler(Protocol):
+    """A client's channel that settles messages at once, and waits for nothing then."""
+
+    def basic_ack(self, delivery_tag: int, multiple: bool) -> None: ...
+
+    def basic_nack(self, delivery_tag: int, multiple: bool, requeue: bool) -> None: ...
+
+    def basic_reject(self, delivery_tag: int, requeue: bool) -> None: ...
+
+
+C = TypeVar("C", bound=Settler)
+
+
+class Settling(Channel, Generic[C]):
+    """A channel over a client's own that does this."""
+
+    _channel: C
+
+    def basic_ack(self, delivery_tag: int, *, multiple: bool = False) -> None:
+        self._channel.basic_ack(delivery_tag, multiple)
+
+    def basic_nack(self, delivery_tag: int, *, multiple: bool = False, requeue: bool = True) -> None:
+        self._channel.basic_nack(delivery_tag, multiple, requeue)
+
+    def basic_reject(self, delivery_tag: int, *, requeue: bool = True) -> None:
+        self._channel.basic_reject(delivery_tag, requeue)
 
 
 class Connection(abc.ABC):

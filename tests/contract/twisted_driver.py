@@ -110,7 +110,7 @@ class TwistedDriverConnection(drivers.Connection):
         return result
 
 
-class TwistedDriverChannel(drivers.Channel):
+class TwistedDriverChannel(drivers.Settling[TwistedChannel]):
     """A TwistedChannel."""
 
     def __init__(self, connection: TwistedDriverConnection, channel: TwistedChannel) -> None:
@@ -231,15 +231,6 @@ class TwistedDriverChannel(drivers.Channel):
     def basic_get(self, queue: str, *, no_ack: bool = False) -> Message | None:
         got = self.call(self._channel.basic_get(queue, no_ack))
         return None if got is None else drivers.message(got.method, got.properties, got.body)
-
-    def basic_ack(self, delivery_tag: int, *, multiple: bool = False) -> None:
-        self._channel.basic_ack(delivery_tag, multiple)
-
-    def basic_nack(self, delivery_tag: int, *, multiple: bool = False, requeue: bool = True) -> None:
-        self._channel.basic_nack(delivery_tag, multiple, requeue)
-
-    def basic_reject(self, delivery_tag: int, *, requeue: bool = True) -> None:
-        self._channel.basic_reject(delivery_tag, requeue)
 
     def basic_recover(self, *, requeue: bool) -> None:
         self.call(self._channel.basic_recover(requeue))

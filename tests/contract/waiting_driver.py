@@ -9,7 +9,7 @@ from tests.contract import drivers
 from tests.contract.drivers import Arguments
 
 
-class WaitingDriverChannel(drivers.Channel):
+class WaitingDriverChannel(drivers.Settling[Any]):
     """A channel whose operations are the client's own, in its order of parameters.
 
     :param connection: the driver's connection
@@ -85,15 +85,6 @@ class WaitingDriverChannel(drivers.Channel):
         self, _channel: object, method: spec.Basic.Deliver, properties: spec.BasicProperties, body: bytes
     ) -> None:
         self.inbox.append(drivers.message(method, properties, body))
-
-    def basic_ack(self, delivery_tag: int, *, multiple: bool = False) -> None:
-        self._channel.basic_ack(delivery_tag, multiple)
-
-    def basic_nack(self, delivery_tag: int, *, multiple: bool = False, requeue: bool = True) -> None:
-        self._channel.basic_nack(delivery_tag, multiple, requeue)
-
-    def basic_reject(self, delivery_tag: int, *, requeue: bool = True) -> None:
-        self._channel.basic_reject(delivery_tag, requeue)
 
     def basic_recover(self, *, requeue: bool) -> None:
         self._channel.basic_recover(requeue)
