@@ -105,7 +105,9 @@ class Link(Sending):
             if not reply.done and not gate.wait(seconds):
                 raise self.timed_out(what, seconds)
             if reply.error is not None:
-                raise again(reply.error)
+                # Its end is booked by the thread that has read it, under the lock: before that nobody counts as told.
+                with self.lock:
+                    raise again(reply.error)
             self._awaiting.pop(gate, None)
             return reply
         except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -101,6 +102,27 @@ def test_closing_from_many_threads(connection: pika.Connection) -> None:
     channels = [connection.channel() for _ in range(4)]
     side_by_side([*[channel.close for channel in channels] * 2, *[connection.close] * 4])
     assert connection.is_closed
+
+
+class Slow(logging.Handler):
+    """Takes its time over each record, as one that sends it somewhere does."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        time.sleep(0.1)
+
+
+def test_who_waits_for_an_answer_is_told_once(connection: pika.Connection, channel: Channel) -> None:
+    """He that waited has heard of the end, also where it is still being logged: the next call is only too late."""
+    other = connection.channel()
+    handler = Slow()
+    logging.getLogger("pika").addHandler(handler)
+    try:
+        with pytest.raises(exceptions.ConnectionClosedByBroker):
+            channel.flow(False)
+        with pytest.raises(exceptions.ChannelWrongStateError):
+            other.flow(True)
+    finally:
+        logging.getLogger("pika").removeHandler(handler)
 
 
 def test_a_broker_that_does_not_answer_the_close() -> None:
