@@ -24,7 +24,7 @@ BENCH ?=
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help test test-main test-others test-pypy rabbitmq check lint types pyright layers generated docs format bench where flatness fuzz torture programs clean
+.PHONY: help test test-main test-others test-pypy rabbitmq check lint types pyright layers generated docs format bench where flatness fuzz torture contract programs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -88,6 +88,9 @@ fuzz: .venv/.installed-test rabbitmq  ## run the property tests with many more e
 
 torture: .venv/.installed-test rabbitmq  ## interrupt the library at every line it runs, use it from all sides: long
 	PIKA_TEST_EVERY_LINE=1 $(BIN)/python -m pytest -q tests/adapters/test_blocking_ctrl_c.py tests/client/test_threads.py tests/client/test_interruptions.py tests/client/test_aio_cancellation.py tests/client/test_aio_cuts.py tests/client/test_aio_storm.py tests/adapters/test_async_cuts.py --timeout=1800 -o faulthandler_timeout=1790
+
+contract: .venv/.installed-test rabbitmq  ## have every client keep the whole contract over TLS and on uvloop too: long
+	PIKA_TEST_WHOLE_CONTRACT=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) tests/contract
 
 flatness: .venv/.installed-test rabbitmq  ## see that memory, threads and descriptors stay flat: long
 	$(BIN)/python benchmarks/flatness.py

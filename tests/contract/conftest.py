@@ -3,6 +3,9 @@
 Those that go through an adapter run over TLS too, which ends in front of the broker. These are marked slow, and so are
 those that ask RabbitMQ otherwise than through the two commonest adapters: nothing of the interpreter is in them that is
 not in the same cases on the embedded broker.
+
+What the stream under a client, or its loop, can change shows in a few modules; `make contract` runs the others, too,
+over TLS and on uvloop (PIKA_TEST_WHOLE_CONTRACT=1).
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import functools
 import importlib
 import itertools
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -69,8 +73,10 @@ DRIVERS: dict[str, Callable[[str], Connection]] = {
 ADAPTERS = ["blocking", "threaded", "aio", "aio on uvloop", "select", "asyncio", "tornado", "gevent", "twisted"]
 COMMONEST = ["blocking", "aio"]
 OVER_TLS = " over TLS"
-# What another loop under the same client can change: these modules have all of it.
-SELECTION = {"aio on uvloop": ("test_channels", "test_consuming", "test_publishing")}
+# What another loop or stream under the same client can change: these modules have all of it, small and large, one by
+# one and pipelined, of both directions and of the ends.
+SELECTION = ("test_channels", "test_consuming", "test_messages", "test_pipelining", "test_publishing")
+IS_WHOLE = bool(os.environ.get("PIKA_TEST_WHOLE_CONTRACT"))
 
 
 class Contractor:
@@ -111,10 +117,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def is_selected(item: pytest.Item) -> bool:
     """Say whether a test is wanted with its driver."""
     callspec = getattr(item, "callspec", None)
-    driver = str(callspec.params.get("connect")).partition(OVER_TLS)[0] if callspec is not None else ""
-    return driver not in SELECTION or item.nodeid.partition("::")[0].endswith(
-        tuple(f"/{name}.py" for name in SELECTION[driver])
-    )
+    driver, over_tls, _ = (str(callspec.params.get("connect")) if callspec is not None else "").partition(OVER_TLS)
+    return IS_WHOLE or not (over_tls or driver == "aio on uvloop") or item.path.stem in SELECTION
 
 
 @pytest.fixture(scope="session", params=BROKERS)
