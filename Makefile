@@ -87,7 +87,7 @@ fuzz: .venv/.installed-test rabbitmq  ## run the property tests with many more e
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q -m hypothesis --timeout=3600
 
 torture: .venv/.installed-test rabbitmq  ## interrupt the library at every line it runs, use it from all sides: long
-	PIKA_TEST_EVERY_LINE=1 $(BIN)/python -m pytest -q tests/adapters/test_blocking_ctrl_c.py tests/client/test_threads.py tests/client/test_interruptions.py tests/client/test_aio_cancellation.py tests/client/test_aio_cuts.py tests/client/test_aio_storm.py tests/adapters/test_async_cuts.py --timeout=1800 -o faulthandler_timeout=1790
+	PIKA_TEST_EVERY_LINE=1 $(BIN)/python -m pytest -q tests/adapters/test_blocking_ctrl_c.py tests/client/test_threads.py tests/client/test_interruptions.py tests/client/test_aio_cancellation.py tests/client/test_aio_cuts.py tests/client/test_aio_storm.py tests/adapters/test_async_cuts.py tests/adapters/test_twisted_cuts.py --timeout=1800 -o faulthandler_timeout=1790
 
 contract: .venv/.installed-test rabbitmq  ## have every client keep the whole contract over TLS and on uvloop too: long
 	PIKA_TEST_WHOLE_CONTRACT=1 $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) tests/contract

@@ -4,7 +4,7 @@ Environment:
 
 - ``PIKA_TEST_AMQP_URL``: run against the broker at this AMQP URL instead of starting a node
 - ``PIKA_TEST_RABBITMQCTL``: the command line that acts as that broker's ``rabbitmqctl``
-- ``HYPOTHESIS_PROFILE``: ``default`` or ``fuzz``
+- ``HYPOTHESIS_PROFILE``: ``default``, ``brief`` or ``fuzz``
 - ``CI``: if set, a missing RabbitMQ server is an error; otherwise its tests are left out, and one line says so
 """
 
@@ -25,6 +25,7 @@ from tests.support.secure_rabbitmq import SecureRabbitMQ
 
 # Speed never fails a test: no deadlines, and a slow machine is no failed health check.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("brief", settings.get_profile("default"), max_examples=25)
 settings.register_profile("fuzz", settings.get_profile("default"), max_examples=20_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

@@ -186,8 +186,8 @@ def octets_joined(stream: bytes, step: int) -> int:
 
 @pytest.mark.parametrize("step", [1, 7, 100, 1024, 4096, 65536])
 def test_receiving_costs_in_proportion_to_the_octets(step: int) -> None:
-    stream = (raw(3, b"x" * 131064) + raw(3, b"y" * 100) * 50) * 2
-    for times in (1, 2, 4):
+    stream = raw(3, b"x" * 131064) + raw(3, b"y" * 100) * 50
+    for times in (1, 2) if step == 1 else (2, 4, 8):
         assert octets_joined(stream * times, step) <= 2 * times * len(stream)
 
 

@@ -25,7 +25,7 @@ Operation = Callable[[pika.BlockingConnection, BlockingChannel], object]
 
 QUEUE = "jobs"
 # Every line in `make torture`; otherwise one in so many, which is no divisor of any loop's length.
-STEP = 1 if "PIKA_TEST_EVERY_LINE" in os.environ else 11
+STEP = 1 if "PIKA_TEST_EVERY_LINE" in os.environ else 29
 # What nothing waits for may take; far below the bound that ends a wait for an answer that will not come.
 PROMPT = 20.0
 

@@ -343,4 +343,6 @@ class Conversation(RuleBasedStateMachine):
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestConversation.settings = settings(
+    max_examples=min(2 * settings().max_examples, 10_000), stateful_step_count=40, deadline=None
+)

@@ -22,7 +22,7 @@ Connect = Callable[[Ask], Driver]
 
 LARGE = 16 * 1024 * 1024 + 1
 # The rounds of a change of keys: each is a record of its own among those of the messages.
-ROUNDS = 200
+ROUNDS = 50
 
 
 def noise(size: int) -> bytes:
