@@ -13,7 +13,7 @@ from pika import frame, spec
 from pika.broker import Broker
 from tests.contract.conftest import Contractor
 from tests.contract.wire import Hangup, RawFrame, Wire
-from tests.support.bounded import PATIENCE
+from tests.support.bounded import PATIENCE, Running
 from tests.support.rabbitmq import RabbitMQ
 
 HEARTBEAT = RawFrame(spec.FRAME_HEARTBEAT, 0, b"")
@@ -194,13 +194,15 @@ def test_a_blocked_connection_gets_deliveries_and_heartbeats_and_may_be_silent(
         assert silent.next_frame() == HEARTBEAT
     wire.send(spec.Basic.Reject(1, True))
     assert silent.expect_content(spec.Basic.Deliver)[1].body == b"for later"
-    alarm.end_alarm()
+    # Beside it: when it returns, the broker may have waited long enough for its heartbeats.
+    ending = Running(alarm.end_alarm)
     silent.expect(spec.Connection.Unblocked, 0)
     silent.open_channel(2)
     # From now on its silence counts again.
     with pytest.raises(Hangup):
         while True:
             assert silent.next_frame() == HEARTBEAT
+    ending.result()
 
 
 def test_a_blocked_client_that_is_not_told(new_wire: Callable[[], Wire], alarm: Alarmed) -> None:
