@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import threading
 from typing import Any
 
@@ -215,9 +216,9 @@ def test_the_reason_of_the_broker_is_told_though_sending_failed(caplog: pytest.L
 
     with scripted_broker(forced) as peer:
         run(main)
-    # Once, and nothing of the writes that have failed.
+    # Once, and nothing of the writes that have failed; the publish may have been waiting for room.
     (record,) = caplog.records
-    assert "The connection has ended, and nobody waits who could be told: (320, " in record.getMessage()
+    assert re.match(r"The connection has ended(, and nobody waits who could be told)?: \(320, ", record.getMessage())
 
 
 def forget(things: list[Any]) -> None:
