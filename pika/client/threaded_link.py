@@ -278,7 +278,7 @@ class Link(Sending):
         # First: whatever interrupts this, it comes to an end.
         self.io.drop_after(timeout, reply_code, reply_text)
         for book in self.channels.values():
-            for consumer in book.consumers.values():
+            for consumer in list(book.consumers.values()):
                 consumer.stopped = True
         if self.rules.state is protocol.ConnectionState.OPEN:
             self.rules.close(reply_code, reply_text)

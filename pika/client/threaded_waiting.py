@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 import threading
@@ -121,11 +122,14 @@ def is_inside(lock: threading.RLock) -> bool:
 def is_nested() -> bool:
     """Say whether the program has called a client in the middle of a call of a client's, as signal handlers do.
 
-    Who is inside has a frame of a client's below those of the program that called in just now.
+    Who is inside has a frame of a client's below those of the program that called in just now. Garbage collection,
+    which comes in the middle of anything too, ends a loop over messages without a frame of the program's.
     """
     outside = False
     frame = sys._getframe()
     while frame.f_back is not None:
+        # Nothing of a client's goes on with a loop, or leaves one.
+        outside = outside or (frame.f_code.co_name == "consume" and bool(frame.f_code.co_flags & inspect.CO_GENERATOR))
         frame = frame.f_back
         name = frame.f_globals.get("__name__", "")
         outside = outside or not name.startswith("pika.")
