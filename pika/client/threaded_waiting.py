@@ -315,10 +315,12 @@ class CallbackThread:
     """Calls users' callbacks one by one, in a thread that starts with the first. A callback may do anything.
 
     :param name: of the thread
+    :param lock: the connection's
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, lock: threading.RLock) -> None:
         self._name = name
+        self._lock = lock
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._gate: Gate | None = None
         self._over = False
@@ -338,7 +340,7 @@ class CallbackThread:
             self._gate.open()
 
     def finish(self) -> None:
-        """End the thread when all that waits was called; under the connection's lock."""
+        """End the thread when all that waits was called; under the connection's lock. What comes later has another."""
         self._over = True
         if self._gate is not None:
             self._gate.open()
@@ -354,6 +356,10 @@ class CallbackThread:
                 except BaseException:  # the thread goes on, for the others
                     tell_of_callback(LOGGER, callback)
                 del callback, arguments
-            if self._over and not self._calls:
-                return
-            gate.wait()
+            if not self._over:
+                gate.wait()
+                continue
+            with self._lock:
+                if not self._calls:
+                    self.thread = None
+                    return
