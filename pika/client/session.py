@@ -306,10 +306,10 @@ class Session(Ending, abc.ABC):
         :returns: whether it had begun, and may have to be cancelled
         """
         if book.consumers.get(consumer.tag) is not consumer:
+            self.dismiss(book, consumer)
             return False
-        del book.consumers[consumer.tag]
         self.stop(book, consumer)
-        self.dismiss(book, consumer)
+        self.forget(book, consumer)
         return True
 
     def cancel(self, book: ChannelBook, tag: str, consumer: Consumer | None) -> protocol.Reply[spec.Basic.CancelOk]:
