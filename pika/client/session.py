@@ -109,9 +109,10 @@ class ChannelBook(Ending):
     def end(self, error: BaseException) -> None:
         """Take note that the channel is closed, and why."""
         self.error = error
-        for consumer in self.consumers.values():
+        # Copies: garbage collection may end a loop of the channel's in between.
+        for consumer in list(self.consumers.values()):
             consumer.stopped = True
-        for inbox in self.inboxes:
+        for inbox in list(self.inboxes):
             inbox.end(None if self.ended_by_program else error)
 
 
@@ -263,7 +264,7 @@ class Session(Ending, abc.ABC):
         """Take note that a channel is closed, and tell everybody who waits for something of it."""
         if book.error is None:
             book.end(error)
-            for inbox in book.inboxes:
+            for inbox in list(book.inboxes):
                 self.wake(inbox)
             book.on_fewer()
             self.call_back(book.on_close, error)
@@ -305,10 +306,10 @@ class Session(Ending, abc.ABC):
         :returns: whether it had begun, and may have to be cancelled
         """
         if book.consumers.get(consumer.tag) is not consumer:
+            self.dismiss(book, consumer)
             return False
-        del book.consumers[consumer.tag]
         self.stop(book, consumer)
-        self.dismiss(book, consumer)
+        self.forget(book, consumer)
         return True
 
     def cancel(self, book: ChannelBook, tag: str, consumer: Consumer | None) -> protocol.Reply[spec.Basic.CancelOk]:

@@ -140,8 +140,16 @@ class Consuming(Operations):
         consumer = book.consumers.get(consumer_tag)
         if self.is_open and (consumer is None or consumer.stopped):
             return
-        cancel = functools.partial(link.cancel, book, consumer_tag, consumer)
-        forget = functools.partial(link.forget, book, consumer)
+
+        def cancel() -> protocol.Reply[spec.Basic.CancelOk]:
+            nonlocal consumer
+            # Others may have cancelled it meanwhile, and given its tag away.
+            consumer = book.consumers.get(consumer_tag)
+            return link.cancel(book, consumer_tag, consumer)
+
+        def forget(_reply: object = None) -> None:
+            link.forget(book, consumer)
+
         self._ask("basic.cancel", cancel, timeout, forget)
         with link.lock:
             forget()
@@ -190,7 +198,12 @@ class Consuming(Operations):
 
     def _cancel_all(self, tags: list[str], timeout: float | None) -> None:
         for tag in tags:
-            if self.is_open:
+            self._cancel_if_open(tag, timeout)
+
+    def _cancel_if_open(self, tag: str, timeout: float | None) -> None:
+        if self.is_open:
+            # Another thread may close the channel meanwhile, and its consumers are gone with it.
+            with contextlib.suppress(exceptions.ChannelWrongStateError):
                 self.basic_cancel(tag, timeout=timeout)
 
     def _on_fewer_consumers(self) -> None:
@@ -276,7 +289,7 @@ class Consuming(Operations):
                 with link.lock:
                     self._rules.basic_cancel(consumer.tag, nowait=True)
                     link.stop(book, consumer)
-                    del book.consumers[consumer.tag]
+                    link.forget(book, consumer)
                     link.flush()
             else:
                 with contextlib.suppress(exceptions.AMQPError):

@@ -33,7 +33,7 @@ class Link(Sending):
 
     def __init__(self, rules: protocol.Connection, stream: Stream, blocked_timeout: float | None) -> None:
         super().__init__(rules, stream)
-        self.callbacks: CallbackThread = CallbackThread(f"pika-callbacks-{self.peer}")
+        self.callbacks: CallbackThread = CallbackThread(f"pika-callbacks-{self.peer}", self.lock)
         self.io = IOThread(self, blocked_timeout)
         #: Whether the thread has ended, or is about to, and the socket is closed.
         self.over = False
@@ -278,7 +278,7 @@ class Link(Sending):
         # First: whatever interrupts this, it comes to an end.
         self.io.drop_after(timeout, reply_code, reply_text)
         for book in self.channels.values():
-            for consumer in book.consumers.values():
+            for consumer in list(book.consumers.values()):
                 consumer.stopped = True
         if self.rules.state is protocol.ConnectionState.OPEN:
             self.rules.close(reply_code, reply_text)
@@ -296,7 +296,7 @@ class Link(Sending):
         # Threads that held it, or waited for something, are not here.
         self.lock = threading.RLock()
         self._awaiting.clear()
-        self.callbacks = CallbackThread(f"pika-callbacks-{self.peer}")
+        self.callbacks = CallbackThread(f"pika-callbacks-{self.peer}", self.lock)
         self.callbacks.finish()
         self.stream.abandon()
         self.rules.abandon(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 import threading
@@ -121,11 +122,14 @@ def is_inside(lock: threading.RLock) -> bool:
 def is_nested() -> bool:
     """Say whether the program has called a client in the middle of a call of a client's, as signal handlers do.
 
-    Who is inside has a frame of a client's below those of the program that called in just now.
+    Who is inside has a frame of a client's below those of the program that called in just now. Garbage collection,
+    which comes in the middle of anything too, ends a loop over messages without a frame of the program's.
     """
     outside = False
     frame = sys._getframe()
     while frame.f_back is not None:
+        # Nothing of a client's goes on with a loop, or leaves one.
+        outside = outside or (frame.f_code.co_name == "consume" and bool(frame.f_code.co_flags & inspect.CO_GENERATOR))
         frame = frame.f_back
         name = frame.f_globals.get("__name__", "")
         outside = outside or not name.startswith("pika.")
@@ -311,10 +315,12 @@ class CallbackThread:
     """Calls users' callbacks one by one, in a thread that starts with the first. A callback may do anything.
 
     :param name: of the thread
+    :param lock: the connection's
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, lock: threading.RLock) -> None:
         self._name = name
+        self._lock = lock
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._gate: Gate | None = None
         self._over = False
@@ -334,7 +340,7 @@ class CallbackThread:
             self._gate.open()
 
     def finish(self) -> None:
-        """End the thread when all that waits was called; under the connection's lock."""
+        """End the thread when all that waits was called; under the connection's lock. What comes later has another."""
         self._over = True
         if self._gate is not None:
             self._gate.open()
@@ -350,6 +356,10 @@ class CallbackThread:
                 except BaseException:  # the thread goes on, for the others
                     tell_of_callback(LOGGER, callback)
                 del callback, arguments
-            if self._over and not self._calls:
-                return
-            gate.wait()
+            if not self._over:
+                gate.wait()
+                continue
+            with self._lock:
+                if not self._calls:
+                    self.thread = None
+                    return
