@@ -92,7 +92,7 @@ class Inbox:
         octets = self._octets
         if octets >= MOST_OCTETS * share:
             # Looked at no more: another thread that has counted before may say so only now.
-            octets = self._octets = sum(len(delivery.body) for _, delivery in tuple(self.items))
+            octets = self._octets = sum(len(delivery.body) for _, delivery in self.items.copy())
         return octets >= MOST_OCTETS * share
 
     def take_out(self, consumer: Consumer) -> list[protocol.Delivery]:

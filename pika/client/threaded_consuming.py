@@ -16,7 +16,7 @@ from pika.client.session import LEAVE_TIMEOUT, ChannelBook, again
 from pika.client.threaded_link import Link
 from pika.client.threaded_message import Message
 from pika.client.threaded_operations import Arguments, Operations
-from pika.client.threaded_waiting import Crew, ExecutorCrew, Gate, Parking, later
+from pika.client.threaded_waiting import Crew, ExecutorCrew, Gate, Parking, is_collected, later
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -248,7 +248,10 @@ class Consuming(Operations):
             self._begin(consumer, queue, exclusive, arguments, None)
             yield from self._messages(consumer, parking, timeout)
         finally:
-            self._leave(consumer)
+            if is_collected():
+                later(functools.partial(self._leave, consumer))
+            else:
+                self._leave(consumer)
 
     def _messages(self, consumer: Consumer, parking: Parking, timeout: float | None) -> Generator[Message, None, None]:
         inbox, link, auto_ack = consumer.inbox, self._link, consumer.auto_ack

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import sys
 import threading
@@ -69,7 +68,7 @@ class Gate:
 
 
 def later(action: Callable[[], object]) -> None:
-    """Do what a signal handler asked for and cannot wait for, in a thread of its own.
+    """Do what a signal handler, or a finalizer, asked for and cannot wait for, in a thread of its own.
 
     :param action: what to do
     """
@@ -79,9 +78,12 @@ def later(action: Callable[[], object]) -> None:
             action()
         except exceptions.AMQPError as error:
             # Whom to tell has gone on.
-            LOGGER.warning("What a signal handler asked for failed: %s", error)
+            LOGGER.warning("What could not be waited for failed: %s", error)
 
-    threading.Thread(target=act, name="pika-deferred", daemon=True).start()
+    try:
+        threading.Thread(target=act, name="pika-deferred", daemon=True).start()
+    except RuntimeError as error:  # at the end of the interpreter, or at a limit of the system
+        LOGGER.warning("No thread can be started for what cannot wait: %s", error)
 
 
 def join(thread: threading.Thread, timeout: float) -> None:
@@ -122,20 +124,27 @@ def is_inside(lock: threading.RLock) -> bool:
 def is_nested() -> bool:
     """Say whether the program has called a client in the middle of a call of a client's, as signal handlers do.
 
-    Who is inside has a frame of a client's below those of the program that called in just now. Garbage collection,
-    which comes in the middle of anything too, ends a loop over messages without a frame of the program's.
+    Who is inside has a frame of a client's below those of the program that called in just now.
     """
     outside = False
     frame = sys._getframe()
     while frame.f_back is not None:
-        # Nothing of a client's goes on with a loop, or leaves one.
-        outside = outside or (frame.f_code.co_name == "consume" and bool(frame.f_code.co_flags & inspect.CO_GENERATOR))
         frame = frame.f_back
         name = frame.f_globals.get("__name__", "")
         outside = outside or not name.startswith("pika.")
         if outside and name.startswith("pika.client."):
             return True
     return False
+
+
+def is_collected() -> bool:
+    """Say whether the generator that asks is ended by garbage collection in the middle of what the library does.
+
+    The thread may hold the lock of another connection, or be one that others wait for.
+    """
+    # That of the generator, and of who ends it: a program, but for garbage collection.
+    frame = sys._getframe(1).f_back
+    return frame is not None and frame.f_globals.get("__name__", "").startswith("pika.")
 
 
 class Parking:
@@ -316,10 +325,12 @@ class CallbackThread:
 
     :param name: of the thread
     :param lock: the connection's
+    :param deaf: whether nothing is ever called
     """
 
-    def __init__(self, name: str, lock: threading.RLock) -> None:
+    def __init__(self, name: str, lock: threading.RLock, deaf: bool = False) -> None:
         self._name = name
+        self._deaf = deaf
         self._lock = lock
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._gate: Gate | None = None
@@ -328,6 +339,8 @@ class CallbackThread:
 
     def call(self, callback: Callable[..., object], *arguments: Any) -> None:
         """Have a callback called, behind those before it; under the connection's lock."""
+        if self._deaf:
+            return
         self._calls.append((callback, arguments))
         if self.thread is None:
             self.thread = threading.Thread(target=self._run, name=self._name, daemon=True)
