@@ -229,12 +229,11 @@ class Session(Ending, abc.ABC):
                     handler(self, event)
         for inbox in filled:
             self.wake(inbox)
-            # Whoever ends one wakes those who wait for it, and so relieves it.
-            if inbox.holds() and not inbox.over:
+            if inbox.holds():
                 self.full[inbox] = None
-                # Another thread that has emptied it meanwhile did not find it there, and has told nobody.
-                if not inbox.holds():
-                    del self.full[inbox]
+                # Who has emptied or ended it meanwhile, in another thread or a finalizer, did not find it there.
+                if inbox.over or not inbox.holds():
+                    self.full.pop(inbox, None)
         return bool(filled)
 
     def dropped(self, reply_code: int, reply_text: str) -> exceptions.ConnectionClosedByClient:

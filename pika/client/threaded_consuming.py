@@ -275,7 +275,7 @@ class Consuming(Operations):
             if parking.park(timeout) or items:
                 continue
             if inbox.over and inbox.error is not None:
-                self._ending.told = True
+                self._ending.take_as_told()
                 raise again(inbox.error)
             return
 
