@@ -130,8 +130,7 @@ class Link(Waiting):
 
         :param book: what is kept of the channel
         """
-        # A copy: garbage collection may end a loop of the channel's in between.
-        for consumer in list(book.consumers.values()):
+        for consumer in book.every_consumer():
             consumer.stopped = True
             if consumer.handler is not None:
                 consumer.inbox.items.clear()

@@ -29,7 +29,7 @@ class Consumer:
     :param shares: whether other consumers have the same inbox, which outlives this one
     """
 
-    __slots__ = ("auto_ack", "handler", "handler_channel", "inbox", "shares", "stopped", "tag")
+    __slots__ = ("__weakref__", "auto_ack", "handler", "handler_channel", "inbox", "shares", "stopped", "tag")
 
     def __init__(
         self,

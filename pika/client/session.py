@@ -6,6 +6,7 @@ import abc
 import copy
 import logging
 import uuid
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -87,6 +88,8 @@ class ChannelBook(Ending):
         super().__init__()
         self.rules = rules
         self.consumers: dict[str, Consumer] = {}
+        # Those that the broker has ended, as long as something of them waits to be handed out.
+        self.ended: weakref.WeakSet[Consumer] = weakref.WeakSet()
         self.inboxes: dict[Inbox, None] = {}
         self.on_close: Callbacks = []
         self.on_return: Callbacks = []
@@ -94,6 +97,11 @@ class ChannelBook(Ending):
         self.on_fewer: Callable[[], object] = _nothing
         self.for_consumers: list[Any] = []
         self.owner: object = None
+
+    def every_consumer(self) -> list[Consumer]:
+        """Return whose messages may be handed out: its consumers, and those that the broker has ended."""
+        # Copies: garbage collection may end a loop of the channel's in between.
+        return [*list(self.consumers.values()), *self.ended]
 
     def new_tag(self) -> str:
         """Return a tag that no consumer has."""
@@ -109,9 +117,9 @@ class ChannelBook(Ending):
     def end(self, error: BaseException) -> None:
         """Take note that the channel is closed, and why."""
         self.error = error
-        # Copies: garbage collection may end a loop of the channel's in between.
-        for consumer in list(self.consumers.values()):
+        for consumer in self.every_consumer():
             consumer.stopped = True
+        # A copy, as there.
         for inbox in list(self.inboxes):
             inbox.end(None if self.ended_by_program else error)
 
@@ -373,6 +381,7 @@ def _on_cancelled(session: Session, event: protocol.ConsumerCancelled) -> None:
     book = session.channels[event.channel.number]
     consumer = book.consumers.pop(event.method.consumer_tag, None)
     if consumer is not None and not consumer.stopped:
+        book.ended.add(consumer)
         error = exceptions.ConsumerCancelled(event.method)
         error.context = f"{session.peer}; channel {event.channel.number}"
         unheard = consumer.handler is not None and not book.on_cancel and not book.for_consumers

@@ -274,7 +274,7 @@ class Link(Sending):
         # First: whatever interrupts this, it comes to an end.
         self.io.drop_after(timeout, reply_code, reply_text)
         for book in self.channels.values():
-            for consumer in list(book.consumers.values()):
+            for consumer in book.every_consumer():
                 consumer.stopped = True
         if self.rules.state is protocol.ConnectionState.OPEN:
             self.rules.close(reply_code, reply_text)

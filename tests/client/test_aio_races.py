@@ -418,3 +418,38 @@ def test_callbacks_of_a_parent_are_not_called_in_a_child(broker: Broker) -> None
         await eventually(lambda: called == [confirmation])
 
     use(broker.url, program)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+@pytest.mark.parametrize("end", ["broker", "program"])
+def test_what_the_broker_has_ended_is_not_handed_out_on_a_dead_channel(
+    broker: Broker, end: str, concurrency: int
+) -> None:
+    async def program(connection: aio.Connection, channel: aio.Channel, _queue: str) -> None:
+        other = await connection.channel()
+        queue = (await channel.queue_declare("")).method.queue
+        await fill(connection, queue, 20)
+        go_on = asyncio.Event()
+        bodies: list[bytes] = []
+
+        async def on_message(_channel: aio.Channel, _method: Any, _properties: Any, body: bytes) -> None:
+            bodies.append(body)
+            await go_on.wait()
+
+        await other.basic_consume(queue, on_message, concurrency=concurrency)
+        await eventually(lambda: len(bodies) == concurrency)
+        await channel.queue_delete(queue)
+        await eventually(lambda: not other.consumer_tags)
+        if end == "broker":
+            await other.basic_ack(99)
+            await eventually(lambda: other.is_closed)
+            go_on.set()
+        else:
+            closing = asyncio.ensure_future(other.close())
+            await asyncio.sleep(0)
+            go_on.set()
+            await closing
+        await settle()
+        assert len(bodies) == concurrency
+
+    use(broker.url, program)
