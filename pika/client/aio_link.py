@@ -49,8 +49,8 @@ class Link(Waiting):
         self.handling: set[asyncio.Task[None]] = set()
         self.calling_back: set[asyncio.Task[None]] = set()
         self.callbacks = CallbackTask(self.loop, self.calling_back, f"pika-callbacks-{self.peer}")
-        #: Tasks that drain the connection: their own handlers are not waited for.
-        self.draining: dict[asyncio.Task[Any] | None, None] = {}
+        #: Tasks that drain the connection, and how often: their own handlers are not waited for.
+        self.draining: dict[asyncio.Task[Any] | None, int] = {}
         self._pause_timer: asyncio.TimerHandle | None = None
         self._finished = False
         self._blocked_timeout = blocked_timeout

@@ -233,6 +233,37 @@ def test_draining_while_another_task_drains(broker: Broker) -> None:
     use(broker.url, program)
 
 
+def test_a_handler_that_drains_twice_at_a_time(broker: Broker) -> None:
+    """The one that gives up does not have the other wait for the handler that both are called by."""
+
+    async def program(connection: aio.Connection, channel: aio.Channel, queue: str) -> None:
+        slow, given_up = (await channel.queue_declare("", exclusive=True)).method.queue, asyncio.Event()
+        results: list[list[BaseException | None]] = []
+
+        async def wait(*_: object) -> None:
+            await given_up.wait()
+
+        async def give_up() -> None:
+            try:
+                await connection.drain(timeout=0.05)
+            finally:
+                given_up.set()
+
+        async def on_message(*_: object) -> None:
+            drains = asyncio.gather(give_up(), connection.drain(timeout=20), return_exceptions=True)
+            results.append(list(await drains))
+
+        await channel.basic_consume(slow, wait, concurrency=2)
+        await channel.basic_publish("", slow, b"")
+        async with connection.channel() as other:
+            await other.basic_consume(queue, on_message)
+            await channel.basic_publish("", queue, b"")
+            await eventually(lambda: results, 30)
+        assert [type(one) for one in results[0]] == [exceptions.AMQPTimeoutError, type(None)]
+
+    use(broker.url, program)
+
+
 def test_a_failure_that_several_have_given_up_waiting_for() -> None:
     """It is told once, at the end of the block; and not at all when somebody was told of it."""
 
