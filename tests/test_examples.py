@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ import pytest
 
 import pika
 from pika.broker import Broker as EmbeddedBroker
+from tests.support.bounded import PATIENCE
+from tests.support.programs import until_it_waits
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import Broker, RabbitMQ
 
@@ -48,7 +49,7 @@ def run(name: str, broker: Broker, folder: Path, warnings: str = "error") -> lis
         cwd=folder,
         env=environment(),
         capture_output=True,
-        timeout=60,
+        timeout=2 * PATIENCE,
         text=True,
         check=False,
     )
@@ -78,8 +79,8 @@ class Child:
             self._lines.put(line.rstrip("\n"))
 
     def line(self) -> str:
-        """The next line that it prints, within 30 seconds."""
-        return self._lines.get(timeout=30)
+        """The next line that it prints."""
+        return self._lines.get(timeout=PATIENCE)
 
     def until(self, line: str) -> None:
         """Read up to a line; before it come only messages whose acknowledgement was lost with their connection."""
@@ -91,25 +92,25 @@ class Child:
 
     def interrupt(self) -> int:
         """Press Ctrl-C while it waits for messages, and return its exit status."""
-        time.sleep(0.3)
+        until_it_waits(self._process.pid)
         self._process.send_signal(signal.SIGINT)
-        return self._process.wait(30)
+        return self._process.wait(PATIENCE)
 
     def terminate(self) -> int:
         """Have it stopped as a service is, and return its exit status."""
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(30)
+        return self._process.wait(PATIENCE)
 
     def rest(self) -> list[str]:
         """What it printed and nobody has read."""
-        self._process.wait(30)
-        self._reader.join(30)
+        self._process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
         return list(self._lines.queue)
 
     def end(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._reader.join(30)
+        self._reader.join(PATIENCE)
         if self._process.stdout is not None:
             self._process.stdout.close()
 

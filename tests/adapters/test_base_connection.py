@@ -144,7 +144,7 @@ def test_tcp_timeouts(loop: Loop) -> None:
 
 def test_amqp_timeout(loop: Loop) -> None:
     with silent() as peer:
-        loop.connect(Parameters("127.0.0.1", peer.port, stack_timeout=0.1))
+        loop.connect(Parameters("127.0.0.1", peer.port, stack_timeout=1))
         error = ended(loop)
     assert type(error) is exceptions.ConnectionOpenAborted
     assert "stack_timeout" in str(error) and f"127.0.0.1:{peer.port}" in str(error)
@@ -157,7 +157,7 @@ def tls(authority: Authority | None = None) -> pika.SSLOptions:
 
 def test_tls_failures(loop: Loop, tmp_path: Any) -> None:
     with silent() as peer:
-        loop.connect(Parameters("127.0.0.1", peer.port, stack_timeout=0.1, ssl_options=tls()))
+        loop.connect(Parameters("127.0.0.1", peer.port, stack_timeout=1, ssl_options=tls()))
         error = ended(loop)
         assert isinstance(error, AMQPConnectionWorkflowFailed) and isinstance(error, exceptions.AMQPConnectionError)
         cause = error.exceptions[0]

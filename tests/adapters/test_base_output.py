@@ -18,6 +18,7 @@ from pika.adapters.base_connection import OutputLimitExceeded
 from pika.frame import HEARTBEAT_FRAME
 from tests.adapters.test_base_connection import ended
 from tests.support.adapter_loops import Loop, on_each_at_once
+from tests.support.bounded import PATIENCE
 from tests.support.certificates import Authority
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, scripted_broker
@@ -35,7 +36,7 @@ def test_room_that_reading_has_made(loop: Loop, tmp_path: Path) -> None:
     def script(session: Session) -> None:
         session.open()
         session.open_channel()
-        assert paused.wait(60)
+        assert paused.wait(PATIENCE)
         # The loop is busy meanwhile: it finds room and bytes to read in the same turn.
         taken = 0
         while taken < 900_000:
@@ -74,7 +75,7 @@ def test_marks(loop: Loop) -> None:
     def script(session: Session) -> None:
         session.open()
         session.open_channel()
-        assert ready.wait(20)
+        assert ready.wait(PATIENCE)
         total.append(len(session.peer.recv_until_end()))
 
     with scripted_broker(script) as peer:
@@ -135,9 +136,10 @@ def test_what_a_callback_of_the_marks_raises_does_not_fail_the_publish(loop: Loo
     def script(session: Session) -> None:
         session.open()
         session.open_channel()
-        time.sleep(0.5)
+        assert failed.wait(PATIENCE)
         session.peer.recv_until_end()
 
+    failed = threading.Event()
     with scripted_broker(script) as peer:
         connection = loop.connect(Parameters(peer.host, peer.port))
         connection.OUTPUT_HIGH_MARK = connection.OUTPUT_LOW_MARK = 1_000_000
@@ -152,6 +154,7 @@ def test_what_a_callback_of_the_marks_raises_does_not_fail_the_publish(loop: Loo
         else:
             loop.run(lambda: loop.raised)
         assert connection.is_open
+        failed.set()
         loop.run(lambda: not connection.is_output_paused)
         connection._abort(exceptions.StreamLostError("enough"))
         ended(loop)
@@ -165,7 +168,7 @@ def test_an_end_is_the_end_of_a_pause(loop: Loop, how: str) -> None:
     def script(session: Session) -> None:
         session.open()
         session.open_channel()
-        assert pausing.wait(20)
+        assert pausing.wait(PATIENCE)
 
     with scripted_broker(script) as peer:
         connection = loop.connect(Parameters(peer.host, peer.port))
@@ -226,7 +229,7 @@ def test_what_the_keeper_could_not_send_goes_out_when_the_loop_is_back(loop: Loo
 
     def script(session: Session) -> None:
         session.open(pika.spec.Connection.Tune(2047, 131072, 4))
-        assert reading.wait(20)
+        assert reading.wait(PATIENCE)
         got.append(session.peer.recv_until_end())
 
     with scripted_broker(script) as peer:

@@ -309,11 +309,11 @@ def test_a_callback_from_a_thread_wakes_start_consuming(
 
 @contextlib.contextmanager
 def memory_alarm(broker: Broker) -> Iterator[None]:
-    broker.ctl("set_vm_memory_high_watermark", "0.00001")
+    broker.raise_memory_alarm()
     try:
         yield
     finally:
-        broker.ctl("set_vm_memory_high_watermark", "0.4")
+        broker.end_memory_alarm()
 
 
 def test_blocked_and_unblocked(spare_rabbitmq: RabbitMQ) -> None:

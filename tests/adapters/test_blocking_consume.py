@@ -12,7 +12,7 @@ import pytest
 import pika
 from pika import exceptions, spec
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
-from tests.support.consuming import count, drain, publish, pump
+from tests.support.consuming import arrive, count, drain, publish, pump
 
 # By callback
 
@@ -255,10 +255,7 @@ def test_a_callback_that_raises(channel: BlockingChannel, queue: str) -> None:
 
     # Everything has arrived and waits for its turn before the first callback is called.
     channel.basic_consume(queue, on_message, auto_ack=True)
-    for _ in range(100):
-        if count(channel, queue) == 0:
-            break
-    channel.queue_declare(queue, passive=True)
+    arrive(channel, 5)
     with pytest.raises(ZeroDivisionError, match=r"^mine$") as caught:
         pump(connection, lambda: False)
     assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "on_message"

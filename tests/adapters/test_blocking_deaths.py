@@ -201,10 +201,10 @@ def test_a_handshake_that_fails(name: str) -> None:
     ],
 )
 def test_a_handshake_that_stops(script: Script, phase: str) -> None:
-    error, address = failure_to_connect(script, stack_timeout=0.3)
+    error, address = failure_to_connect(script, stack_timeout=1.5)
     assert isinstance(error, exceptions.AMQPConnectionError)
     assert isinstance(error, AMQPConnectorStackTimeout)
-    for words in (address, phase, "stack_timeout of 0.3 seconds"):
+    for words in (address, phase, "stack_timeout of 1.5 seconds"):
         assert words in str(error)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import pika
+from tests.support.consuming import drain
 from tests.support.signals import alarm, needs_alarms
 
 pytestmark = needs_alarms
@@ -40,12 +41,12 @@ def test_stop_consuming_while_messages_pour_in(channel: BlockingChannel, queue: 
         channel.start_consuming()
     assert channel.consumer_tags == []
     channel.basic_recover(requeue=True)
-    left = sorted(channel.basic_get(queue, auto_ack=True)[2] or b"" for _ in range(300))
-    assert left == sorted(b"%d" % number for number in range(300))
+    assert sorted(drain(channel, queue, 300)) == sorted(b"%d" % number for number in range(300))
 
 
 def test_cancel_ends_a_generator_that_waits(channel: BlockingChannel, queue: str) -> None:
-    with alarm(0.2, lambda: channel.stop_consuming()):
+    # Again and again, if the machine is so busy that it has not begun to wait.
+    with alarm(0.2, lambda: channel.stop_consuming(), interval=0.2):
         assert list(channel.consume(queue)) == []
 
 

@@ -11,6 +11,7 @@ from pika import spec
 from pika.broker import Broker
 from tests.contract.profiles import profile_for
 from tests.contract.wire import Wire
+from tests.support.bounded import eventually
 
 
 @pytest.fixture(params=["embedded", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
@@ -40,7 +41,14 @@ def queue(wire: Wire) -> str:
     queue = wire.declare_queue()
     for _ in range(20):
         wire.publish("", queue, b"x")
+    eventually(lambda: ready(wire, queue) == 20)
     return queue
+
+
+def ready(wire: Wire, queue: str) -> int:
+    """How many messages of a queue are ready."""
+    wire.send(spec.Queue.Declare(0, queue, passive=True))
+    return wire.expect(spec.Queue.DeclareOk).message_count
 
 
 def get(wire: Wire, queue: str, count: int, no_ack: bool = False) -> None:

@@ -166,7 +166,8 @@ def test_nothing_is_left_of_a_hundred_brokers() -> None:
     for _ in range(100):
         cycle()
     gc.collect()
-    eventually(lambda: (threading.active_count(), count_descriptors()) == (threads, files))
+    # Some of those of before may have been about to end.
+    eventually(lambda: threading.active_count() <= threads and count_descriptors() <= files)
     # Caches fill, but what a broker consists of is some hundreds of objects each.
     assert len(gc.get_objects()) - objects < 3000
 

@@ -12,7 +12,7 @@ import pytest
 
 import pika
 from pika import aio, exceptions, spec
-from tests.support.aio import eventually, run, settle
+from tests.support.aio import eventually, run, settle, take_all
 from tests.support.bounded import PATIENCE, bounded
 from tests.support.encoding import content, method
 from tests.support.ledger import LARGE, Ledger, Witness
@@ -312,7 +312,7 @@ def test_those_who_publish_beside_it_are_confirmed(broker: Broker) -> None:
                 ends = await asyncio.gather(*tasks, return_exceptions=True)
                 assert [end for number, end in enumerate(ends) if number % 4] == [n for n in range(20) if n % 4]
                 await publisher.wait(timeout=PATIENCE)
-                got = [message.body async for message in channel.consume(queue, auto_ack=True, timeout=0.1)]
+                got = await take_all(channel, queue)
                 # What was cancelled before there was room for it was never published.
                 assert {b"%d" % n for n in range(20) if n % 4} <= set(got) and len(set(got)) == len(got)
 

@@ -128,12 +128,16 @@ def test_handlers_at_the_same_time(broker: Broker, concurrency: int) -> None:
     async def program(connection: aio.Connection, channel: aio.Channel, queue: str) -> None:
         await fill(connection, queue, 200)
         running, most = 0, 0
+        full = asyncio.Event()
         seen: list[bytes] = []
 
         async def on_message(own: aio.Channel, method: spec.Basic.Deliver, _properties: Any, body: bytes) -> None:
             nonlocal running, most
             running += 1
             most = max(most, running)
+            if most == concurrency:
+                full.set()
+            await asyncio.wait_for(full.wait(), PATIENCE)
             await asyncio.sleep(0.001)
             running -= 1
             seen.append(body)

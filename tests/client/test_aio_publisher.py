@@ -9,7 +9,7 @@ import pytest
 
 import pika
 from pika import aio, exceptions, spec
-from tests.support.aio import becomes_ready, eventually, ready, run, settle, use
+from tests.support.aio import becomes_ready, eventually, ready, run, settle, take_all, use
 from tests.support.bounded import PATIENCE
 from tests.support.brokers import at
 from tests.support.encoding import Headers, content, method
@@ -178,8 +178,7 @@ def test_the_order_is_that_of_the_calls(broker: Broker) -> None:
             else:
                 await channel.basic_publish("", queue, body)
         await publisher.wait()
-        got = [message.body async for message in channel.consume(queue, auto_ack=True, timeout=0.3)]
-        assert got == expected
+        assert await take_all(channel, queue) == expected
 
     use(broker.url, program)
 
@@ -235,27 +234,35 @@ def test_unknown_when_the_channel_dies(broker: Broker) -> None:
     use(broker.url, program)
 
 
-def test_the_end_of_the_channel_within_a_publish_that_is_refused(broker: Broker) -> None:
+# Against a script
+
+
+def test_the_end_of_the_channel_within_a_publish_that_is_refused() -> None:
     """Whoever waits for the messages before it is told, and not left to wait for it."""
 
-    async def program(_connection: aio.Connection, channel: aio.Channel, queue: str) -> None:
-        publisher = channel.publisher()
-        first = await publisher.send(b"first", routing_key=queue)
-        waiting = asyncio.ensure_future(publisher.wait())
-        await asyncio.sleep(0)
-        lost = exceptions.StreamLostError("gone")
-        properties = pika.BasicProperties(headers=Headers(lambda: channel._rules.end(lost)))
-        with pytest.raises(exceptions.ChannelWrongStateError):
-            await publisher.send(b"second", routing_key=queue, properties=properties)
-        with pytest.raises(exceptions.PublishOutcomeUnknown, match="gone"):
-            await asyncio.wait_for(waiting, PATIENCE)
-        assert first.done()
-        assert publisher.in_flight == 0
+    def script(session: Session) -> None:
+        # The first is never confirmed.
+        session.open_for_confirms()
+        session.close_politely()
 
-    use(broker.url, program)
+    async def program() -> None:
+        async with aio.connect(at(peer.port)) as connection:
+            channel = await connection.channel()
+            publisher = channel.publisher()
+            first = await publisher.send(b"first", routing_key="queue")
+            waiting = asyncio.ensure_future(publisher.wait())
+            await asyncio.sleep(0)
+            lost = exceptions.StreamLostError("gone")
+            properties = pika.BasicProperties(headers=Headers(lambda: channel._rules.end(lost)))
+            with pytest.raises(exceptions.ChannelWrongStateError):
+                await publisher.send(b"second", routing_key="queue", properties=properties)
+            with pytest.raises(exceptions.PublishOutcomeUnknown, match="gone"):
+                await asyncio.wait_for(waiting, PATIENCE)
+            assert first.done()
+            assert publisher.in_flight == 0
 
-
-# Against a script
+    with scripted_broker(script) as peer:
+        run(program)
 
 
 def test_the_limit_is_kept_and_time_is_bounded() -> None:

@@ -102,7 +102,7 @@ def hold(peer: PeerSocket) -> None:
 def test_a_peer_that_says_nothing(tls: bool, tmp_path: Path) -> None:
     async def main() -> None:
         options = pika.SSLOptions(Authority(tmp_path).client_context(), "localhost") if tls else None
-        silent = pika.ConnectionParameters("127.0.0.1", peer.port, stack_timeout=0.2, ssl_options=options)
+        silent = pika.ConnectionParameters("127.0.0.1", peer.port, stack_timeout=1.5, ssl_options=options)
         with pytest.raises(AMQPConnectorStackTimeout) as caught:
             await connect(silent)
         assert isinstance(caught.value, exceptions.AMQPConnectionError)

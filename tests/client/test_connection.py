@@ -240,7 +240,7 @@ def test_an_alarm(target: Target) -> None:
 
 
 def test_an_alarm_that_lasts(target: Target) -> None:
-    with pika.connect(target.parameters(blocked_connection_timeout=1)) as connection:
+    with pika.connect(target.parameters(blocked_connection_timeout=3)) as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
         publisher = channel.publisher()

@@ -22,6 +22,7 @@ from tests.support.programs import run, running
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import Broker
 from tests.support.scripted_broker import Session, scripted_broker
+from tests.support.threaded import waits
 
 #: Seconds for what nothing should wait for.
 AT_ONCE = 5.0
@@ -264,12 +265,11 @@ def test_ending_in_a_signal_handler(
 @needs_signals
 def test_what_interrupts_a_loop_stands_alone(channel: Channel, queue: str) -> None:
     """Its traceback begins with nothing of the library's own."""
-    signals: list[None] = []
+    main = threading.main_thread()
 
     def interrupt() -> None:
-        signals.append(None)
-        # Until then the loop has begun, and waits.
-        if len(signals) == 6:
+        # The loop has begun, and waits.
+        if channel.consumer_tags and waits(main):
             raise InterruptedError("enough")
 
     with pytest.raises(InterruptedError, match="enough") as caught, on_signal(interrupt, 0.3):
@@ -547,10 +547,19 @@ def test_what_a_signal_handler_raises_while_threads_end(connection: pika.Connect
     class Shutdown(RuntimeError):
         pass
 
-    def stop() -> None:
-        raise Shutdown("now")
+    closing, stopped = threading.Event(), threading.Event()
 
-    connection.add_on_close_callback(lambda *_: time.sleep(1))
+    def stop() -> None:
+        if closing.is_set():
+            stopped.set()
+            raise Shutdown("now")
+
+    def on_close(*_: object) -> None:
+        closing.set()
+        stopped.wait(PATIENCE)
+        time.sleep(0.5)
+
+    connection.add_on_close_callback(on_close)
     with pytest.raises(Shutdown), on_signal(stop, 0.4):
         connection.close()
         pytest.fail("closing is over")

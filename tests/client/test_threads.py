@@ -47,10 +47,14 @@ class Storm:
             )
         side_by_side([lambda number=number: self.work(number) for number in range(THREADS)], LONG + 60)  # type: ignore[misc]
         self.shared.wait()
-        eventually(lambda: sum(self.consumed.values()) >= sum(self.published.values()))
+        eventually(self.has_consumed_all)
         self.connection.drain(timeout=60)
         assert self.consumed == self.published
         assert set(self.published.values()) == {1}
+
+    def has_consumed_all(self) -> bool:
+        with self.lock:
+            return sum(self.consumed.values()) >= sum(self.published.values())
 
     def on_message(self, channel: Channel, method: spec.Basic.Deliver, _properties: object, body: bytes) -> None:
         with self.lock:

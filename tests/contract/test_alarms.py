@@ -13,7 +13,7 @@ from pika import frame, spec
 from pika.broker import Broker
 from tests.contract.conftest import Contractor
 from tests.contract.wire import Hangup, RawFrame, Wire
-from tests.support.bounded import PATIENCE, eventually
+from tests.support.bounded import PATIENCE
 from tests.support.rabbitmq import RabbitMQ
 
 HEARTBEAT = RawFrame(spec.FRAME_HEARTBEAT, 0, b"")
@@ -37,26 +37,7 @@ def alarmed(request: pytest.FixtureRequest) -> Iterator[Alarmed]:
         return
     node: RabbitMQ = request.getfixturevalue("spare_rabbitmq")
 
-    def raise_alarm() -> None:
-        node.ctl("set_vm_memory_high_watermark", "absolute", "1")
-        # Its connections hear of it a little later.
-        eventually(lambda: _is_blocked_when_it_publishes(Wire(node.url).connect()))
-
-    def end_alarm() -> None:
-        node.ctl("set_vm_memory_high_watermark", "0.4")
-
-    yield Alarmed(Contractor(node.url, node.ctl), raise_alarm, end_alarm)
-
-
-def _is_blocked_when_it_publishes(wire: Wire) -> bool:
-    wire.open_channel()
-    wire.publish("", "nowhere")
-    try:
-        return bool(wire.next(_QUIET).name == "Connection.Blocked")
-    except TimeoutError:
-        return False
-    finally:
-        wire.disconnect()
+    yield Alarmed(Contractor(node.url, node.ctl), node.raise_memory_alarm, node.end_memory_alarm)
 
 
 @pytest.fixture
@@ -79,6 +60,11 @@ def says_nothing(wire: Wire) -> bool:
     return False
 
 
+def has_been_read(wire: Wire) -> None:
+    """Wait until the broker has read all that was sent."""
+    wire.open_channel(9)
+
+
 def expect_blocked(wire: Wire) -> None:
     assert wire.expect(spec.Connection.Blocked, 0).reason == "low on memory"
 
@@ -97,6 +83,7 @@ def message(queue: str, body: bytes) -> list[bytes]:
 
 def test_a_connection_is_blocked_when_it_publishes_and_not_before(wire: Wire, alarm: Alarmed) -> None:
     wire.publish("", "nowhere")
+    has_been_read(wire)
     for _ in range(2):
         alarm.raise_alarm()
         queue = wire.declare_queue()
@@ -117,6 +104,7 @@ def test_what_was_taken_when_it_is_blocked(new_wire: Callable[[], Wire], alarm: 
         wire.expect(spec.Confirm.SelectOk)
     method, header, body = message("nowhere", b"body")
     begun.send_bytes(method + header)
+    has_been_read(begun)
     alarm.raise_alarm()
     # The content header blocks, so a message without a body is taken, and one with a body waits for it...
     empty.publish("", "nowhere")
@@ -152,6 +140,7 @@ def test_each_body_frame_of_a_message_counts(new_wire: Callable[[], Wire], alarm
     wire.expect(spec.Confirm.SelectOk)
     method, header, *bodies = message("nowhere", bytes(3 * spec.FRAME_MIN_SIZE))
     wire.send_bytes(method + header + bodies[0])
+    has_been_read(wire)
     alarm.raise_alarm()
     assert says_nothing(wire)
     wire.send_bytes(b"".join(bodies[1:]))

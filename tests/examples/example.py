@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 from tests.support.bounded import PATIENCE
+from tests.support.programs import until_it_waits
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -77,7 +77,7 @@ class Example:
     def interrupt(self, at_once: bool = False) -> None:
         """Press Ctrl-C, where it waits for messages, or wherever it is."""
         if not at_once:
-            time.sleep(0.3)
+            until_it_waits(self._process.pid)
         self._process.send_signal(signal.SIGINT)
 
     def finish(self, status: int = 0) -> tuple[list[str], str]:

@@ -30,7 +30,7 @@ def test_confirms_and_mandatory(tasks: Tasks, start_on_both: Start) -> None:
 class TestSelectPublisher:
     def test_it_loses_nothing_when_the_connection_breaks(self, tasks: Tasks, start_on_both: Start) -> None:
         with Proxy(tasks.broker.port, tasks.broker.host) as proxy:
-            example = start_on_both("select_publisher", proxy.url, 60, 0.05)
+            example = start_on_both("select_publisher", proxy.url, 100, 0.05)
             assert example.line() == "publishing"
             lines = example.lines(5)
             for fail in (proxy.cut, proxy.reset):
@@ -41,7 +41,7 @@ class TestSelectPublisher:
             lines += rest
         assert lines[-1] == "stopped, unconfirmed: 0"
         assert errors == ""
-        every = {f"task {number}" for number in range(1, 61)}
+        every = {f"task {number}" for number in range(1, 101)}
         assert {line[len("confirmed: ") :] for line in lines if line.startswith("confirmed: ")} == every
         # What was not confirmed when the connection broke may be there twice.
         assert set(tasks.take_all()) == every
@@ -54,14 +54,14 @@ class TestSelectPublisher:
         assert tasks.take_all() == ["task 1"]
 
     def test_what_no_queue_took_is_published_again(self, tasks: Tasks, start_on_both: Start) -> None:
-        example = start_on_both("select_publisher", tasks.broker.url, 20, 0.1)
+        example = start_on_both("select_publisher", tasks.broker.url, 50, 0.1)
         example.until("confirmed: task 1")
         tasks.delete()
         returned = example.until("no queue took: ")[-1][len("no queue took: ") :]
         assert example.until(f"confirmed: {returned}")
         lines, errors = example.finish()
         assert (lines[-1], errors) == ("stopped, unconfirmed: 0", "")
-        assert {returned, "task 20"} <= set(tasks.take_all())
+        assert {returned, "task 50"} <= set(tasks.take_all())
 
     def test_what_the_broker_refuses_is_published_again(self, spare_tasks: Tasks, start: Start) -> None:
         ctl = spare_tasks.broker.ctl
@@ -85,7 +85,7 @@ class TestSelectPublisher:
 class TestAioPublisher:
     def test_it_loses_nothing_when_the_connection_breaks(self, tasks: Tasks, start: Start) -> None:
         with Proxy(tasks.broker.port, tasks.broker.host) as proxy:
-            example = start("aio_publisher", proxy.url, 60, 0.05)
+            example = start("aio_publisher", proxy.url, 100, 0.05)
             assert example.line() == "publishing"
             lines = example.lines(5)
             for fail in (proxy.cut, proxy.reset):
@@ -95,7 +95,7 @@ class TestAioPublisher:
             rest, errors = example.finish()
             lines += rest
         assert (lines[-1], errors) == ("stopped, unconfirmed: 0", "")
-        every = {f"task {number}" for number in range(1, 61)}
+        every = {f"task {number}" for number in range(1, 101)}
         assert {line[len("confirmed: ") :] for line in lines if line.startswith("confirmed: ")} == every
         # What was not confirmed when the connection broke may be there twice.
         assert set(tasks.take_all()) == every
@@ -108,13 +108,13 @@ class TestAioPublisher:
         assert tasks.take_all() == ["task 1"]
 
     def test_what_no_queue_took_is_published_again(self, tasks: Tasks, start: Start) -> None:
-        example = start("aio_publisher", tasks.broker.url, 20, 0.1)
+        example = start("aio_publisher", tasks.broker.url, 50, 0.1)
         example.until("confirmed: task 1")
         tasks.delete()
         example.until("not confirmed: task ")
         lines, errors = example.finish()
         assert (lines[-1], errors) == ("stopped, unconfirmed: 0", "")
-        assert "task 20" in tasks.take_all()
+        assert "task 50" in tasks.take_all()
 
     def test_it_waits_for_a_broker(self, start: Start) -> None:
         with Proxy(1) as nobody:
@@ -145,9 +145,9 @@ class TestTimeouts:
         node = spare_tasks.broker
         example = start("blocking_timeouts", node.url, 30, 1)
         example.until("the broker has task 1")
-        node.ctl("set_vm_memory_high_watermark", "0.00001")
+        node.raise_memory_alarm()
         example.until("the broker takes no messages: ")
-        node.ctl("set_vm_memory_high_watermark", "0.4")
+        node.end_memory_alarm()
         example.until("the broker has task ")
         example.interrupt()
         rest, errors = example.finish()

@@ -238,7 +238,9 @@ class TestServices:
             services.call_later(0.05, lambda: calls.append("cancelled")).cancel()
             done = services.call_later(0, lambda: None)
             assert calls == []
-            await trio.sleep(0.3)
+            while "second" not in calls:
+                await trio.sleep(0.01)
+            await trio.sleep(0.1)
             done.cancel()
             services.stop()
 

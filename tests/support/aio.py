@@ -54,6 +54,10 @@ async def eventually(holds: Callable[[], T], seconds: float = PATIENCE) -> T:
         await asyncio.sleep(0.005)
 
 
+#: Seconds for all of a program, whose waits have less: some do much.
+PROGRAM_PATIENCE = 4 * PATIENCE
+
+
 def run(program: Callable[[], Coroutine[Any, Any, T]], *, kind: str = "asyncio", debug: bool = False) -> T:
     """Run a coroutine in a loop of its own, which must end, and leave no task, timer, transport or complaint behind.
 
@@ -64,7 +68,7 @@ def run(program: Callable[[], Coroutine[Any, Any, T]], *, kind: str = "asyncio",
     """
     loop = new_loop(kind)
     loop.set_debug(debug)
-    return bounded(lambda: _run_in(loop, program))
+    return bounded(lambda: _run_in(loop, program), PROGRAM_PATIENCE)
 
 
 def _run_in(loop: asyncio.AbstractEventLoop, program: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -112,6 +116,16 @@ async def fill(connection: aio.Connection, queue: str, count: int, size: int = 0
 def numbers(count: int) -> list[bytes]:
     """Return the bodies of so many messages of :func:`fill`."""
     return [b"%d" % number for number in range(count)]
+
+
+async def take_all(channel: aio.Channel, queue: str) -> list[bytes]:
+    """Take the messages that are in a queue, and return their bodies."""
+    bodies: list[bytes] = []
+    while True:
+        message = await channel.basic_get(queue, auto_ack=True)
+        if message is None:
+            return bodies
+        bodies.append(message.body)
 
 
 async def ready(channel: aio.Channel, queue: str) -> int:
@@ -179,6 +193,8 @@ class LoopThread:
 
     def end(self) -> None:
         """Stop and close the loop; what is left in it is an error."""
+        # What was about to end when the last one was told its result comes to it.
+        self.do(settle())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(PATIENCE)
         left = leftovers(self.loop)

@@ -13,10 +13,6 @@ from tests.support.rabbitmq import Broker
 #: What to parametrize a fixture with: its test runs on both brokers.
 BOTH = [pytest.param("embedded"), pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)]
 
-# What a node takes before its alarm, as a part of the machine's memory: RabbitMQ's default, and next to nothing.
-_WATERMARK = "0.4"
-_LOW_WATERMARK = "0.00001"
-
 
 class Target:
     """A broker, and what can be done to it.
@@ -47,7 +43,7 @@ class Target:
         if isinstance(self.broker, EmbeddedBroker):
             self.broker.block("low on memory")
         else:
-            self.broker.ctl("set_vm_memory_high_watermark", _LOW_WATERMARK)
+            self.broker.raise_memory_alarm()
 
     def clear_alarm(self) -> None:
         """Have it take messages again."""
@@ -55,7 +51,7 @@ class Target:
         if isinstance(self.broker, EmbeddedBroker):
             self.broker.unblock()
         else:
-            self.broker.ctl("set_vm_memory_high_watermark", _WATERMARK)
+            self.broker.end_memory_alarm()
 
 
 def at(port: int, **options: Any) -> pika.ConnectionParameters:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -14,6 +15,8 @@ from typing import IO
 from tests.support.bounded import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
+
+_LONGEST_TO_WAITING = 5.0
 
 
 class Program:
@@ -81,6 +84,32 @@ def run(source: str, *arguments: str) -> tuple[int, str, str]:
     """Run a program to its end, and return its exit status, its output and its errors."""
     with Program(source, *arguments) as program:
         return program.finish()
+
+
+def until_it_waits(pid: int) -> None:
+    """Wait until a program waits for something, which is a moment after its last word; some seconds, if it never does.
+
+    :param pid: its process id
+    """
+    time.sleep(0.3)
+    deadline = time.monotonic() + _LONGEST_TO_WAITING
+    seen = _work(pid)
+    while time.monotonic() < deadline:
+        time.sleep(0.1)
+        before, seen = seen, _work(pid)
+        if seen == before and "R" not in seen:
+            return
+
+
+def _work(pid: int) -> list[str]:
+    """What the threads of a process do and have done, where the system tells it: states, and ticks of the processor."""
+    found: list[str] = []
+    # A thread may end while it is looked at.
+    with contextlib.suppress(OSError):
+        for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+            fields = path.read_text().rpartition(")")[2].split()
+            found += [fields[0], "".join(fields[11:13])]
+    return found
 
 
 def _environment() -> dict[str, str]:

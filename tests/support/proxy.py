@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Literal, TypeVar
 
+from tests.support.bounded import PATIENCE
+
 Direction = Literal["to_server", "to_client"]
 Failure = Literal["cut", "reset", "freeze"]
 BOTH: tuple[Direction, ...] = ("to_server", "to_client")
@@ -103,7 +105,7 @@ class Proxy:
         done: Future[_T] = Future()
         self._calls.append(lambda: done.set_result(function()))
         self._waker.send(b"!")
-        return done.result(timeout=30)
+        return done.result(timeout=PATIENCE)
 
     # What follows runs in the proxy's thread only.
 

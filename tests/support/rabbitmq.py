@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 STARTUP_SECONDS = 300.0
+# What a node takes before its alarm, as a part of the machine's memory: RabbitMQ's default, and next to nothing.
+_WATERMARK = "0.4"
+_LOW_WATERMARK = "0.00001"
 CTL_SECONDS = 180.0
 
 # If the tests die without a word, their standard input closes; then nothing of the node may stay.
@@ -95,6 +98,19 @@ class Broker:
         if done.returncode != 0:
             raise RabbitMQError(f"{shlex.join(command)} failed with status {done.returncode}:\n{done.stdout}")
         return done.stdout
+
+    def raise_memory_alarm(self) -> None:
+        """Have it be low on memory: when this returns, every connection is blocked that publishes."""
+        self._set_watermark(_LOW_WATERMARK)
+
+    def end_memory_alarm(self) -> None:
+        """Have it be low on memory no more."""
+        self._set_watermark(_WATERMARK)
+
+    def _set_watermark(self, watermark: str) -> None:
+        # Who is asked for the alarms has told of them before.
+        setting = f"vm_memory_monitor:set_vm_memory_high_watermark({watermark})"
+        self.ctl("eval", f"ok = {setting}, rabbit_alarm:get_alarms().")
 
     def answers(self) -> bool:
         """Tell whether it opens an AMQP 0-9-1 connection: sends a method frame on channel 0 (connection.start)."""

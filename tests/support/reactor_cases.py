@@ -15,10 +15,12 @@ import importlib
 import json
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Coroutine, Iterable
 from typing import Any, Callable
 
+from tests.support.bounded import PATIENCE
 from tests.support.programs import ROOT
 
 Run = Callable[["Case"], Coroutine[Any, Any, object]]
@@ -32,7 +34,7 @@ class Cases(dict):  # type: ignore[type-arg]
     :param limit: seconds that those that are run together may take
     """
 
-    def __init__(self, module: str, patience: float = 20.0, limit: float = 110.0) -> None:
+    def __init__(self, module: str, patience: float = PATIENCE, limit: float = 8 * PATIENCE) -> None:
         super().__init__()
         self.patience = patience
         self._limit = limit
@@ -186,9 +188,12 @@ async def _attempt(case: Case, run: Run, patience: float) -> str:
         await closing
     except BaseException:
         problem += f"closing: {traceback.format_exc()}"
-    # One more turn, for what is on its way to an end.
-    await case.sleep(0.01)
+    # What is on its way comes to an end.
+    deadline = time.monotonic() + patience
     left = case.leftovers()
+    while left and not case.errors and time.monotonic() < deadline:
+        await case.sleep(0.01)
+        left = case.leftovers()
     return problem + (f"left behind:\n{left}" if left else "")
 
 

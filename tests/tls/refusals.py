@@ -254,7 +254,7 @@ BY_OTHERS: dict[str, Refusal] = {
         no_tls(PeerSocket.recv_until_end, 0.5), "AMQPConnectorStackTimeout", TLS, "stack_timeout", None
     ),
     "TLS and then nothing": Refusal(
-        server(PeerSocket.recv_until_end, stack_timeout=0.5),
+        server(PeerSocket.recv_until_end, stack_timeout=2.0),
         "AMQPConnectorStackTimeout",
         AMQP,
         "stack_timeout",
