@@ -150,14 +150,17 @@ class Connection(BaseConnection):
         link.enter()
         deadline = link.loop.time() + (REPLY_TIMEOUT if timeout is None else timeout)
         link.rules.require_open()
-        link.draining[task] = None
+        link.draining[task] = link.draining.get(task, 0) + 1
         # Others that drain in handlers need not wait for this one.
         link.on_rest()
         try:
             for channel in self._channels():
                 await channel._drain(deadline)
         finally:
-            link.draining.pop(task, None)
+            # A handler may drain in several tasks at a time.
+            others = link.draining.pop(task, 1) - 1
+            if others:
+                link.draining[task] = others
         # Closing it ends the handlers too.
         link.rules.require_open()
 

@@ -177,11 +177,19 @@ class Channel(Consuming):
 
     async def _drain(self, deadline: float) -> None:
         """Do this channel's part of :meth:`pika.aio.Connection.drain`."""
-        link, loop = self._link, self._link.loop
+        link, loop, consumers = self._link, self._link.loop, self._book.consumers
         for tag in self.consumer_tags:
             if self.is_open:
                 await self.basic_cancel(tag, timeout=max(deadline - loop.time(), 0))
-        await link.await_rest(lambda: all(crew.is_idle() for crew in self._crews), "handlers", deadline)
+        # Those that others cancel: what needs no acknowledgement comes until the broker has answered.
+        ending = [consumer for consumer in consumers.values() if consumer.stopped]
+
+        def rests() -> bool:
+            if self.is_open and any(consumers.get(consumer.tag) is consumer for consumer in ending):
+                return False
+            return all(crew.is_idle() for crew in self._crews)
+
+        await link.await_rest(rests, "handlers", deadline)
         for publisher in list(self._publishers):
             await publisher._await_all(max(deadline - loop.time(), 0))
         if self._receives and self.is_open:

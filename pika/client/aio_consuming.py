@@ -158,8 +158,7 @@ class Consuming(Operations):
             finally:
                 if timer is not None:
                     timer.cancel()
-                if gate in self._for_consumers:
-                    self._for_consumers.remove(gate)
+                self._for_consumers.remove(gate)
 
     async def stop_consuming(self, consumer_tag: str | None = None, *, timeout: float | None = None) -> None:
         """Cancel a consumer, or all of them, so that :meth:`start_consuming` returns.
@@ -173,8 +172,10 @@ class Consuming(Operations):
                 await self.basic_cancel(tag, timeout=timeout)
 
     def _on_fewer_consumers(self) -> None:
-        while self._for_consumers:
-            open_gate(self._for_consumers.pop())
+        # They stay there until they look: of an end that comes before, they will tell.
+        for gate in tuple(self._for_consumers):
+            open_gate(gate)
+        self._link.on_rest()
 
     # Loops
 
@@ -367,20 +368,25 @@ class Messages:
             return
         if inbox.over and inbox.error is not None and not self._ended:
             self._leave()
-            self._channel._ending.told = True
+            self._channel._ending.take_as_told()
             raise again(inbox.error) from None
         await self.aclose()
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Cancel the consumer, and give back what was prefetched; one that has ended already is left alone."""
-        channel, consumer = self._channel, self._consumer
+        channel, consumer, link = self._channel, self._consumer, self._link
         if self._ended:
             return
+        begun = self._begun and channel.is_open and channel._book.consumers.get(consumer.tag) is consumer
+        if begun:
+            link.enter()
         try:
-            if self._begun and channel.is_open and channel._book.consumers.get(consumer.tag) is consumer:
+            if begun and not consumer.stopped:
+                cancel = functools.partial(link.cancel, channel._book, consumer.tag, consumer)
+                # What is not raised here the next call is to raise.
                 with contextlib.suppress(exceptions.AMQPError):
-                    await channel.basic_cancel(consumer.tag, timeout=LEAVE_TIMEOUT)
+                    await link.ask("basic.cancel", cancel, LEAVE_TIMEOUT)
         finally:
             self._leave()
 
@@ -390,7 +396,7 @@ class Messages:
             return
         self._ended = True
         channel, consumer, link = self._channel, self._consumer, self._link
-        if not self._begun:
+        if not self._begun or link.loop.is_closed():
             consumer.inbox.end(None)
             return
         book = channel._book

@@ -41,14 +41,16 @@ class Link(Waiting):
     :param blocked_timeout: seconds after which a connection that the broker has blocked is given up; None for never
     """
 
+    callbacks: CallbackTask
+
     def __init__(self, rules: protocol.Connection, stream: Stream, blocked_timeout: float | None) -> None:
         super().__init__(rules, stream)
         #: Tasks that run handlers, and the one that runs callbacks, while they do.
         self.handling: set[asyncio.Task[None]] = set()
         self.calling_back: set[asyncio.Task[None]] = set()
         self.callbacks = CallbackTask(self.loop, self.calling_back, f"pika-callbacks-{self.peer}")
-        #: Tasks that drain the connection: their own handlers are not waited for.
-        self.draining: dict[asyncio.Task[Any] | None, None] = {}
+        #: Tasks that drain the connection, and how often: their own handlers are not waited for.
+        self.draining: dict[asyncio.Task[Any] | None, int] = {}
         self._pause_timer: asyncio.TimerHandle | None = None
         self._finished = False
         self._blocked_timeout = blocked_timeout
@@ -128,10 +130,11 @@ class Link(Waiting):
 
         :param book: what is kept of the channel
         """
-        for consumer in book.consumers.values():
+        for consumer in book.every_consumer():
             consumer.stopped = True
             if consumer.handler is not None:
                 consumer.inbox.items.clear()
+                self.relieve(consumer.inbox)
 
     def _drop(self, reply_code: int, reply_text: str) -> None:
         self.give_up(self.dropped(reply_code, reply_text))
@@ -243,9 +246,7 @@ class Link(Waiting):
         if self._finished:
             return
         self._finished = True
-        for timer in (self._tick_timer, self._blocked_timer, self._end_timer, self._usual_timer, self._pause_timer):
-            if timer is not None:
-                timer.cancel()
+        self._cancel_timers()
         if self.output:
             self.stream.write(self.rules.data_to_send())
         self.stream.close()
@@ -255,6 +256,11 @@ class Link(Waiting):
         open_all(self._for_rest)
 
     # Time
+
+    def _cancel_timers(self) -> None:
+        for timer in (self._tick_timer, self._blocked_timer, self._end_timer, self._usual_timer, self._pause_timer):
+            if timer is not None:
+                timer.cancel()
 
     def _plan(self) -> None:
         due = self.rules.next_deadline()
@@ -290,14 +296,17 @@ class Link(Waiting):
     def _on_fork(self, parent: int) -> None:
         """In a child: be closed, without a word to the broker, which goes on talking to the parent."""
         error = forks.closed_in_child(self.peer, parent)
+        # What the parent has asked for it is told in the parent, and what is asked for here, here.
+        self.callbacks.silence()
+        self._finished = True
+        self._cancel_timers()
         self.stream.abandon()
         self.rules.abandon(error)
         for book in self.channels.values():
-            book.on_close.clear()
             for inbox in book.inboxes:
                 inbox.items.clear()
-        self.on_close.clear()
         self.end(error)
         self.handling.clear()
         self.calling_back.clear()
+        self.callbacks = CallbackTask(self.loop, self.calling_back, f"pika-callbacks-{self.peer}")
         self.over = True

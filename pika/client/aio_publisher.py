@@ -57,9 +57,12 @@ class Confirmation(confirming.BaseConfirmation):
         try:
             await self._publisher._link.wait(gate, "the publisher confirm", timeout)
         except BaseException:
-            self._watchers = [one for one in self._watchers or () if one is not gate] or None
-            if self._watchers is None and self.outcome not in (None, protocol.Outcome.ACKED):
-                self._publisher._note_failure(self)
+            if self._watchers and gate in self._watchers:
+                self._watchers.remove(gate)
+                if not self._watchers:
+                    self._watchers = None
+                    if self.outcome not in (None, protocol.Outcome.ACKED):
+                        self._publisher._note_failure(self)
             raise
 
     def exception(self) -> exceptions.AMQPError | None:
@@ -285,9 +288,11 @@ class Publisher(confirming.Window[Confirmation]):
             open_gate(self._gates.pop())
 
     def _report(self, confirmation: Confirmation) -> None:
-        watchers, confirmation._watchers = confirmation._watchers, []
-        for watcher in watchers or ():
+        watchers = confirmation._watchers or []
+        for watcher in watchers:
             if isinstance(watcher, asyncio.Future):
                 open_gate(watcher)
             else:
                 self._link.callbacks.call(watcher, confirmation)
+                # This one will look at it, whoever of the others gives up before he does.
+                confirmation._watchers = []

@@ -15,6 +15,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Callable
 from weakref import WeakSet
 
+from pika.client.aio_stream import UNCAUGHT
 from pika.client.inbox import Inbox
 from pika.client.reports import tell_of_callback, tell_of_handler
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 
+# What ends a task that calls users' functions, whoever of them raises it; anything else is told of.
+_ENDS_TASKS = (*UNCAUGHT, GeneratorExit)
 #: Whoever works messages off without waiting for anything lets others take their turn after so many seconds.
 TURN = 0.002
 # Seconds that tasks which were cancelled may take to end.
@@ -131,7 +134,8 @@ class Parking:
         except BaseException:
             # Somebody else takes what this one was woken for.
             self._parked.pop(gate, None)
-            self.wake()
+            if not loop.is_closed():
+                self.wake()
             raise
         finally:
             if timer is not None:
@@ -191,6 +195,11 @@ class Workers(abc.ABC):
 
     def _begun(self) -> None:
         """Take note that a task has begun, which calls this."""
+        task = asyncio.current_task()
+        assert task is not None
+        # One that begins at once does so before whoever has made it can note it.
+        self._tasks.add(task)
+        self._all_tasks.add(task)
         self._arriving = False
 
     def _leave(self, task: asyncio.Task[None]) -> None:
@@ -299,7 +308,9 @@ class Crew(Workers):
                     self._cut[asyncio.current_task()] = (consumer.tag, method.delivery_tag)
                     raise
                 tell_of_handler(LOGGER, consumer.tag, method.delivery_tag)
-            except Exception:
+            except _ENDS_TASKS:
+                raise
+            except BaseException:
                 tell_of_handler(LOGGER, consumer.tag, method.delivery_tag)
             finally:
                 # What it has started, and still drains, waits for the next one.
@@ -320,9 +331,17 @@ class CallbackTask(Workers):
     def __init__(self, loop: asyncio.AbstractEventLoop, all_tasks: set[asyncio.Task[None]], name: str) -> None:
         super().__init__(loop, all_tasks, name)
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._deaf = False
+
+    def silence(self) -> None:
+        """Call nothing of what was asked for, and never again anything."""
+        self._deaf = True
+        self._calls.clear()
 
     def call(self, callback: Callable[..., object], *arguments: Any) -> None:
         """Have a callback called, behind those before it."""
+        if self._deaf:
+            return
         self._calls.append((callback, arguments))
         self.wake()
 
@@ -341,7 +360,9 @@ class CallbackTask(Workers):
                 if was_cancelled():
                     raise
                 tell_of_callback(LOGGER, callback)
-            except Exception:
+            except _ENDS_TASKS:
+                raise
+            except BaseException:
                 tell_of_callback(LOGGER, callback)
             finally:
                 running.clear()

@@ -29,7 +29,7 @@ class Consumer:
     :param shares: whether other consumers have the same inbox, which outlives this one
     """
 
-    __slots__ = ("auto_ack", "handler", "handler_channel", "inbox", "shares", "stopped", "tag")
+    __slots__ = ("__weakref__", "auto_ack", "handler", "handler_channel", "inbox", "shares", "stopped", "tag")
 
     def __init__(
         self,
@@ -89,9 +89,11 @@ class Inbox:
         """Say whether it holds as much as it may, or a share of that."""
         if len(self.items) >= MOST_MESSAGES * share:
             return True
-        if self._octets >= MOST_OCTETS * share:
-            self._octets = sum(len(delivery.body) for _, delivery in tuple(self.items))
-        return self._octets >= MOST_OCTETS * share
+        octets = self._octets
+        if octets >= MOST_OCTETS * share:
+            # Looked at no more: another thread that has counted before may say so only now.
+            octets = self._octets = sum(len(delivery.body) for _, delivery in self.items.copy())
+        return octets >= MOST_OCTETS * share
 
     def take_out(self, consumer: Consumer) -> list[protocol.Delivery]:
         """Take out and return what waits for a consumer; the order of the rest stays.
@@ -102,14 +104,15 @@ class Inbox:
         kept: list[Item] = []
         try:
             while True:
-                item = self.items.popleft()
+                # The last one first: who takes some out meanwhile gets what is older than all that is put back.
+                item = self.items.pop()
                 if item[0] is consumer:
                     taken.append(item[1])
                 else:
                     kept.append(item)
         except IndexError:
-            self.items.extend(kept)
-        return taken
+            self.items.extend(reversed(kept))
+        return taken[::-1]
 
     def end(self, error: BaseException | None) -> None:
         """Take note that nothing more will arrive.

@@ -6,6 +6,7 @@ import abc
 import copy
 import logging
 import uuid
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -87,6 +88,8 @@ class ChannelBook(Ending):
         super().__init__()
         self.rules = rules
         self.consumers: dict[str, Consumer] = {}
+        # Those that the broker has ended, as long as something of them waits to be handed out.
+        self.ended: weakref.WeakSet[Consumer] = weakref.WeakSet()
         self.inboxes: dict[Inbox, None] = {}
         self.on_close: Callbacks = []
         self.on_return: Callbacks = []
@@ -94,6 +97,11 @@ class ChannelBook(Ending):
         self.on_fewer: Callable[[], object] = _nothing
         self.for_consumers: list[Any] = []
         self.owner: object = None
+
+    def every_consumer(self) -> list[Consumer]:
+        """Return whose messages may be handed out: its consumers, and those that the broker has ended."""
+        # Copies: garbage collection may end a loop of the channel's in between.
+        return [*list(self.consumers.values()), *self.ended]
 
     def new_tag(self) -> str:
         """Return a tag that no consumer has."""
@@ -109,9 +117,10 @@ class ChannelBook(Ending):
     def end(self, error: BaseException) -> None:
         """Take note that the channel is closed, and why."""
         self.error = error
-        for consumer in self.consumers.values():
+        for consumer in self.every_consumer():
             consumer.stopped = True
-        for inbox in self.inboxes:
+        # A copy, as there.
+        for inbox in list(self.inboxes):
             inbox.end(None if self.ended_by_program else error)
 
 
@@ -228,12 +237,11 @@ class Session(Ending, abc.ABC):
                     handler(self, event)
         for inbox in filled:
             self.wake(inbox)
-            # Whoever ends one wakes those who wait for it, and so relieves it.
-            if inbox.holds() and not inbox.over:
+            if inbox.holds():
                 self.full[inbox] = None
-                # Another thread that has emptied it meanwhile did not find it there, and has told nobody.
-                if not inbox.holds():
-                    del self.full[inbox]
+                # Who has emptied or ended it meanwhile, in another thread or a finalizer, did not find it there.
+                if inbox.over or not inbox.holds():
+                    self.full.pop(inbox, None)
         return bool(filled)
 
     def dropped(self, reply_code: int, reply_text: str) -> exceptions.ConnectionClosedByClient:
@@ -263,7 +271,7 @@ class Session(Ending, abc.ABC):
         """Take note that a channel is closed, and tell everybody who waits for something of it."""
         if book.error is None:
             book.end(error)
-            for inbox in book.inboxes:
+            for inbox in list(book.inboxes):
                 self.wake(inbox)
             book.on_fewer()
             self.call_back(book.on_close, error)
@@ -305,10 +313,10 @@ class Session(Ending, abc.ABC):
         :returns: whether it had begun, and may have to be cancelled
         """
         if book.consumers.get(consumer.tag) is not consumer:
+            self.dismiss(book, consumer)
             return False
-        del book.consumers[consumer.tag]
         self.stop(book, consumer)
-        self.dismiss(book, consumer)
+        self.forget(book, consumer)
         return True
 
     def cancel(self, book: ChannelBook, tag: str, consumer: Consumer | None) -> protocol.Reply[spec.Basic.CancelOk]:
@@ -373,6 +381,7 @@ def _on_cancelled(session: Session, event: protocol.ConsumerCancelled) -> None:
     book = session.channels[event.channel.number]
     consumer = book.consumers.pop(event.method.consumer_tag, None)
     if consumer is not None and not consumer.stopped:
+        book.ended.add(consumer)
         error = exceptions.ConsumerCancelled(event.method)
         error.context = f"{session.peer}; channel {event.channel.number}"
         unheard = consumer.handler is not None and not book.on_cancel and not book.for_consumers

@@ -129,7 +129,8 @@ class Connection(BaseConnection):
         try:
             self._link.ask(what, operation, timeout)
         except exceptions.AMQPError as error:
-            self._tell(error)
+            with self._link.lock:
+                self._tell(error)
             raise
 
     # The end

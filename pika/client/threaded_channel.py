@@ -75,6 +75,9 @@ class Channel(Consuming):
                     exceptions.ConnectionClosedByClient,
                 ):
                     self._ask("channel.close", functools.partial(self._rules.close, reply_code, reply_text), timeout)
+                    with self._link.lock:
+                        # Who has read the answer books the end behind it.
+                        pass
         except BaseException:
             # Who is interrupted here, as at the end of a with statement, does not come back to close it.
             self._begin_close(reply_code, reply_text)
@@ -178,8 +181,7 @@ class Channel(Consuming):
         """Do this channel's part of :meth:`pika.Connection.drain`."""
         link = self._link
         for tag in self.consumer_tags:
-            if self.is_open:
-                self.basic_cancel(tag, timeout=max(deadline - time.monotonic(), 0))
+            self._cancel_if_open(tag, max(deadline - time.monotonic(), 0))
         link.await_rest(lambda: all(crew.is_idle() for crew in self._crews), "handlers", deadline)
         with link.lock:
             publishers = list(self._publishers)
@@ -187,7 +189,8 @@ class Channel(Consuming):
             publisher._await_all(max(deadline - time.monotonic(), 0))
         if self._receives and self.is_open:
             # What the broker answers now, it does behind the acknowledgements.
-            self.flow(True, timeout=max(deadline - time.monotonic(), 0))
+            with contextlib.suppress(exceptions.ChannelWrongStateError):
+                self.flow(True, timeout=max(deadline - time.monotonic(), 0))
 
     def _join(self, timeout: float) -> None:
         """Wait for threads that have no handler to finish; the channel is closed."""

@@ -16,7 +16,7 @@ from pika.client.session import LEAVE_TIMEOUT, ChannelBook, again
 from pika.client.threaded_link import Link
 from pika.client.threaded_message import Message
 from pika.client.threaded_operations import Arguments, Operations
-from pika.client.threaded_waiting import Crew, ExecutorCrew, Gate, Parking, later
+from pika.client.threaded_waiting import Crew, ExecutorCrew, Gate, Parking, is_collected, later
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -140,8 +140,16 @@ class Consuming(Operations):
         consumer = book.consumers.get(consumer_tag)
         if self.is_open and (consumer is None or consumer.stopped):
             return
-        cancel = functools.partial(link.cancel, book, consumer_tag, consumer)
-        forget = functools.partial(link.forget, book, consumer)
+
+        def cancel() -> protocol.Reply[spec.Basic.CancelOk]:
+            nonlocal consumer
+            # Others may have cancelled it meanwhile, and given its tag away.
+            consumer = book.consumers.get(consumer_tag)
+            return link.cancel(book, consumer_tag, consumer)
+
+        def forget(_reply: object = None) -> None:
+            link.forget(book, consumer)
+
         self._ask("basic.cancel", cancel, timeout, forget)
         with link.lock:
             forget()
@@ -190,7 +198,12 @@ class Consuming(Operations):
 
     def _cancel_all(self, tags: list[str], timeout: float | None) -> None:
         for tag in tags:
-            if self.is_open:
+            self._cancel_if_open(tag, timeout)
+
+    def _cancel_if_open(self, tag: str, timeout: float | None) -> None:
+        if self.is_open:
+            # Another thread may close the channel meanwhile, and its consumers are gone with it.
+            with contextlib.suppress(exceptions.ChannelWrongStateError):
                 self.basic_cancel(tag, timeout=timeout)
 
     def _on_fewer_consumers(self) -> None:
@@ -235,7 +248,10 @@ class Consuming(Operations):
             self._begin(consumer, queue, exclusive, arguments, None)
             yield from self._messages(consumer, parking, timeout)
         finally:
-            self._leave(consumer)
+            if is_collected():
+                later(functools.partial(self._leave, consumer))
+            else:
+                self._leave(consumer)
 
     def _messages(self, consumer: Consumer, parking: Parking, timeout: float | None) -> Generator[Message, None, None]:
         inbox, link, auto_ack = consumer.inbox, self._link, consumer.auto_ack
@@ -259,7 +275,7 @@ class Consuming(Operations):
             if parking.park(timeout) or items:
                 continue
             if inbox.over and inbox.error is not None:
-                self._ending.told = True
+                self._ending.take_as_told()
                 raise again(inbox.error)
             return
 
@@ -276,7 +292,7 @@ class Consuming(Operations):
                 with link.lock:
                     self._rules.basic_cancel(consumer.tag, nowait=True)
                     link.stop(book, consumer)
-                    del book.consumers[consumer.tag]
+                    link.forget(book, consumer)
                     link.flush()
             else:
                 with contextlib.suppress(exceptions.AMQPError):

@@ -125,12 +125,12 @@ class IOThread:
             self._timers.cancel(self._pause_timer)
             self._pause_timer = None
         if self.paused:
-            sizes = {inbox: len(inbox.items) for inbox in self._link.full}
+            sizes = {inbox: len(inbox.items) for inbox in list(self._link.full)}
             when = time.monotonic() + PAUSE_TO_TELL_OF
             self._pause_timer = self._timers.call_at(when, functools.partial(self._on_long_pause, sizes))
 
     def _on_long_pause(self, sizes: dict[Inbox, int]) -> None:
-        for inbox in self._link.full:
+        for inbox in list(self._link.full):
             # Its reader may take the last one at this moment.
             with contextlib.suppress(IndexError):
                 if len(inbox.items) == sizes.get(inbox):

@@ -33,7 +33,7 @@ class Link(Sending):
 
     def __init__(self, rules: protocol.Connection, stream: Stream, blocked_timeout: float | None) -> None:
         super().__init__(rules, stream)
-        self.callbacks: CallbackThread = CallbackThread(f"pika-callbacks-{self.peer}")
+        self.callbacks: CallbackThread = CallbackThread(f"pika-callbacks-{self.peer}", self.lock)
         self.io = IOThread(self, blocked_timeout)
         #: Whether the thread has ended, or is about to, and the socket is closed.
         self.over = False
@@ -105,9 +105,7 @@ class Link(Sending):
             if not reply.done and not gate.wait(seconds):
                 raise self.timed_out(what, seconds)
             if reply.error is not None:
-                # Its end is booked by the thread that has read it, under the lock: before that nobody counts as told.
-                with self.lock:
-                    raise again(reply.error)
+                raise again(reply.error)
             self._awaiting.pop(gate, None)
             return reply
         except BaseException:
@@ -127,12 +125,10 @@ class Link(Sending):
 
     def _expect(self, gate: Gate) -> None:
         self._awaiting[gate] = None
-        if self.io.resting:
-            self.stream.wake()
-        if self.full:
+        if self.io.resting or self.full:
             # The thread may be about to pause: it was, or it sees the gate.
             with self.lock:
-                if self.io.paused:
+                if self.io.resting or self.io.paused:
                     self.stream.wake()
 
     def wait(self, gate: Gate, what: str, timeout: float | None, operation: Callable[[], object] | None = None) -> None:
@@ -278,7 +274,7 @@ class Link(Sending):
         # First: whatever interrupts this, it comes to an end.
         self.io.drop_after(timeout, reply_code, reply_text)
         for book in self.channels.values():
-            for consumer in book.consumers.values():
+            for consumer in book.every_consumer():
                 consumer.stopped = True
         if self.rules.state is protocol.ConnectionState.OPEN:
             self.rules.close(reply_code, reply_text)
@@ -296,12 +292,11 @@ class Link(Sending):
         # Threads that held it, or waited for something, are not here.
         self.lock = threading.RLock()
         self._awaiting.clear()
-        self.callbacks = CallbackThread(f"pika-callbacks-{self.peer}")
-        self.callbacks.finish()
+        # What the parent has asked for it is told in the parent, and what is asked for here, here.
+        self.callbacks = CallbackThread(f"pika-callbacks-{self.peer}", self.lock, deaf=True)
         self.stream.abandon()
         self.rules.abandon(error)
-        for book in self.channels.values():
-            book.on_close.clear()
-        self.on_close.clear()
         self.end(error)
+        self.callbacks = CallbackThread(f"pika-callbacks-{self.peer}", self.lock)
+        self.callbacks.finish()
         self.over = True

@@ -68,7 +68,12 @@ class Processing(BaseProcessing[Message]):
         if self._is_settled(error):
             return
         if error is None:
-            self._message.ack()
+            try:
+                self._message.ack()
+            except exceptions.MessageSettledError:
+                # Another thread that has got it from the block was faster.
+                if not self._ignore_processed:
+                    raise
             return
         try:
             self._message.reject(self._gives_back(error))

@@ -129,6 +129,13 @@ class Publisher(confirming.Window[Confirmation]):
         if error is None:
             self.wait()
 
+    @property
+    def in_flight(self) -> int:
+        """How many are under way."""
+        # What has an outcome may still be counted while the thread that has read it is at work.
+        with self._link.lock:
+            return len(self._flight)
+
     def publish(
         self,
         body: Body,

@@ -68,7 +68,7 @@ class Gate:
 
 
 def later(action: Callable[[], object]) -> None:
-    """Do what a signal handler asked for and cannot wait for, in a thread of its own.
+    """Do what a signal handler, or a finalizer, asked for and cannot wait for, in a thread of its own.
 
     :param action: what to do
     """
@@ -78,9 +78,12 @@ def later(action: Callable[[], object]) -> None:
             action()
         except exceptions.AMQPError as error:
             # Whom to tell has gone on.
-            LOGGER.warning("What a signal handler asked for failed: %s", error)
+            LOGGER.warning("What could not be waited for failed: %s", error)
 
-    threading.Thread(target=act, name="pika-deferred", daemon=True).start()
+    try:
+        threading.Thread(target=act, name="pika-deferred", daemon=True).start()
+    except RuntimeError as error:  # at the end of the interpreter, or at a limit of the system
+        LOGGER.warning("No thread can be started for what cannot wait: %s", error)
 
 
 def join(thread: threading.Thread, timeout: float) -> None:
@@ -132,6 +135,16 @@ def is_nested() -> bool:
         if outside and name.startswith("pika.client."):
             return True
     return False
+
+
+def is_collected() -> bool:
+    """Say whether the generator that asks is ended by garbage collection in the middle of what the library does.
+
+    The thread may hold the lock of another connection, or be one that others wait for.
+    """
+    # That of the generator, and of who ends it: a program, but for garbage collection.
+    frame = sys._getframe(1).f_back
+    return frame is not None and frame.f_globals.get("__name__", "").startswith("pika.")
 
 
 class Parking:
@@ -311,10 +324,14 @@ class CallbackThread:
     """Calls users' callbacks one by one, in a thread that starts with the first. A callback may do anything.
 
     :param name: of the thread
+    :param lock: the connection's
+    :param deaf: whether nothing is ever called
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, lock: threading.RLock, deaf: bool = False) -> None:
         self._name = name
+        self._deaf = deaf
+        self._lock = lock
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._gate: Gate | None = None
         self._over = False
@@ -322,6 +339,8 @@ class CallbackThread:
 
     def call(self, callback: Callable[..., object], *arguments: Any) -> None:
         """Have a callback called, behind those before it; under the connection's lock."""
+        if self._deaf:
+            return
         self._calls.append((callback, arguments))
         if self.thread is None:
             self.thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -334,7 +353,7 @@ class CallbackThread:
             self._gate.open()
 
     def finish(self) -> None:
-        """End the thread when all that waits was called; under the connection's lock."""
+        """End the thread when all that waits was called; under the connection's lock. What comes later has another."""
         self._over = True
         if self._gate is not None:
             self._gate.open()
@@ -350,6 +369,10 @@ class CallbackThread:
                 except BaseException:  # the thread goes on, for the others
                     tell_of_callback(LOGGER, callback)
                 del callback, arguments
-            if self._over and not self._calls:
-                return
-            gate.wait()
+            if not self._over:
+                gate.wait()
+                continue
+            with self._lock:
+                if not self._calls:
+                    self.thread = None
+                    return

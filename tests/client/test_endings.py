@@ -392,6 +392,13 @@ warnings.simplefilter("ignore", DeprecationWarning)
 channel.basic_consume(queue, lambda *_: None, auto_ack=True)
 publisher = channel.publisher()
 publisher.publish(b"before", routing_key=queue).result()
+told = []
+other = connection.channel()
+other.add_on_close_callback(lambda *_: told.append("channel"))
+connection.add_on_close_callback(lambda *_: told.append("connection"))
+# So much that no broker has confirmed it before the fork.
+last = other.publisher().publish(bytes(10_000_000), routing_key="nowhere")
+last.add_done_callback(lambda _: told.append("confirmed"))
 child = os.fork()
 if not child:
     try:
@@ -411,6 +418,11 @@ if not child:
                 assert "belongs to process" in str(error), error
         connection.close()
         channel.close()
+        time.sleep(0.1)
+        assert not told, told
+        last.add_done_callback(lambda _: told.append("asked for here"))
+        while not told:
+            time.sleep(0.01)
         with pika.connect(sys.argv[1]) as own:
             own.channel().queue_declare("", exclusive=True)
         sys.stdout.write("child\\n")
@@ -425,6 +437,7 @@ assert status == 0, status
 publisher.publish(b"after", routing_key=queue).result()
 channel.queue_declare("", exclusive=True)
 connection.close()
+assert told == ["confirmed", "channel", "connection"], told
 print("parent")
 """
 
