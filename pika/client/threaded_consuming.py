@@ -209,6 +209,7 @@ class Consuming(Operations):
     def _on_fewer_consumers(self) -> None:
         while self._for_consumers:
             self._for_consumers.pop().open()
+        self._link.look_again()
 
     # Loops
 
@@ -281,6 +282,8 @@ class Consuming(Operations):
 
     def _leave(self, consumer: Consumer) -> None:
         link, book = self._link, self._book
+        cancel = functools.partial(link.cancel, book, consumer.tag, consumer)
+        forget = functools.partial(link.forget, book, consumer)
         try:
             if not self.is_open or book.consumers.get(consumer.tag) is not consumer:
                 with link.lock:
@@ -295,8 +298,11 @@ class Consuming(Operations):
                     link.forget(book, consumer)
                     link.flush()
             else:
+                # What is not raised here the next call is to raise.
                 with contextlib.suppress(exceptions.AMQPError):
-                    self.basic_cancel(consumer.tag, timeout=LEAVE_TIMEOUT)
+                    link.ask("basic.cancel", cancel, LEAVE_TIMEOUT, forget)
+                    with link.lock:
+                        forget()
         finally:
             with link.lock:
                 self._link.dismiss(self._book, consumer)

@@ -248,6 +248,10 @@ class Link(Sending):
         self.attending = False
         if self.rules.output:
             self.flush()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Have those look again who wait in :meth:`await_rest`."""
         self._open_all(self._for_rest)
 
     def relieve(self, inbox: Inbox) -> None:

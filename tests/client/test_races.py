@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import threading
 import time
@@ -20,9 +21,10 @@ from pika.client.session import Ending
 from pika.client.threaded_channel import Channel
 from pika.client.threaded_link import Link
 from pika.client.threaded_message import Message, Processing
-from tests.support.bounded import Running, eventually
+from tests.support.bounded import PATIENCE, Running, eventually
+from tests.support.encoding import method
 from tests.support.interleaving import before_line
-from tests.support.scripted_broker import Session, scripted_broker
+from tests.support.scripted_broker import Session, delivery, scripted_broker
 
 
 class Slow(logging.Handler):
@@ -168,6 +170,49 @@ def test_a_channel_that_is_closed_while_the_connection_is_drained(
     assert channel.is_closed
     assert other.is_open
     assert other.consumer_tags == []
+
+
+def test_draining_while_another_thread_cancels() -> None:
+    """What needs no acknowledgement may come until the broker has answered the cancel, whoever has asked for it."""
+    cancelled, draining = threading.Event(), threading.Event()
+
+    def script(session: Session) -> None:
+        session.open()
+        session.open_channel()
+        number, tag = session.accept_consumer()
+        session.expect(spec.Basic.Cancel)
+        cancelled.set()
+        draining.wait(PATIENCE)
+        time.sleep(0.2)
+        session.send(delivery(number, tag, 1, b"last"), method(number, spec.Basic.CancelOk(tag)))
+        session.expect(spec.Channel.Flow, spec.Channel.FlowOk(True))
+        session.close_politely()
+
+    handled: list[bytes] = []
+
+    def on_message(_channel: Channel, _method: object, _properties: object, body: bytes) -> None:
+        time.sleep(0.2)
+        handled.append(body)
+
+    with scripted_broker(script) as peer, pika.connect(pika.ConnectionParameters("127.0.0.1", peer.port)) as connection:
+        channel = connection.channel()
+        channel.basic_consume("queue", on_message, auto_ack=True, consumer_tag="tag")
+        cancelling = Running(lambda: channel.basic_cancel("tag"))
+        assert cancelled.wait(PATIENCE)
+        draining.set()
+        connection.drain()
+        assert handled == [b"last"]
+        cancelling.result()
+
+
+def test_what_leaving_a_loop_keeps_to_itself_is_told_by_the_next_call(channel: Channel, queue: str) -> None:
+    channel.basic_publish("", queue, b"body")
+    for _ in channel.consume(queue):
+        channel.basic_ack(77)
+        break
+    gc.collect()
+    with pytest.raises(exceptions.ChannelClosedByBroker, match="unknown delivery tag 77"):
+        channel.queue_declare("")
 
 
 def test_a_channel_is_booked_as_closed_when_close_returns(
