@@ -175,6 +175,12 @@ class Channel(Consuming):
             self._publishers.add(publisher)
         return publisher
 
+    def _tell(self, error: exceptions.AMQPError) -> None:
+        # Of those that come too late at the same time, one tells why; and before the thread that has read it has booked
+        # what ended, nobody counts as told.
+        with self._link.lock:
+            super()._tell(error)
+
     # Coming to rest
 
     def _drain(self, deadline: float) -> None:

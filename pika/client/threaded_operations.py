@@ -43,10 +43,7 @@ class Operations(BaseChannel):
         try:
             return self._link.ask(f"{what} on channel {self._rules.number}", operation, timeout, late)
         except exceptions.AMQPError as error:
-            # Of those that come too late at the same time, one tells why; and before the thread that has read it has
-            # booked what ended, nobody counts as told.
-            with self._link.lock:
-                self._tell(error)
+            self._tell(error)
             raise
 
     def _call(self, what: str, operation: Callable[[], Any], timeout: float | None) -> frame.Method[Any]:
