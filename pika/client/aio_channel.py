@@ -177,19 +177,15 @@ class Channel(Consuming):
 
     async def _drain(self, deadline: float) -> None:
         """Do this channel's part of :meth:`pika.aio.Connection.drain`."""
-        link, loop, consumers = self._link, self._link.loop, self._book.consumers
+        link, loop = self._link, self._link.loop
         for tag in self.consumer_tags:
             if self.is_open:
                 await self.basic_cancel(tag, timeout=max(deadline - loop.time(), 0))
-        # Those that others cancel: what needs no acknowledgement comes until the broker has answered.
-        ending = [consumer for consumer in consumers.values() if consumer.stopped]
-
-        def rests() -> bool:
-            if self.is_open and any(consumers.get(consumer.tag) is consumer for consumer in ending):
-                return False
-            return all(crew.is_idle() for crew in self._crews)
-
-        await link.await_rest(rests, "handlers", deadline)
+        # Others may cancel some, too.
+        is_ending = self._book.ending()
+        await link.await_rest(
+            lambda: not is_ending() and all(crew.is_idle() for crew in self._crews), "handlers", deadline
+        )
         for publisher in list(self._publishers):
             await publisher._await_all(max(deadline - loop.time(), 0))
         if self._receives and self.is_open:

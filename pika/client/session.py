@@ -103,6 +103,20 @@ class ChannelBook(Ending):
         # Copies: garbage collection may end a loop of the channel's in between.
         return [*list(self.consumers.values()), *self.ended]
 
+    def ending(self) -> Callable[[], bool]:
+        """Return what says whether the broker still has to answer the cancel of a consumer that is under way now.
+
+        Until then what needs no acknowledgement may come.
+        """
+        consumers = self.consumers
+        stopped = [consumer for consumer in list(consumers.values()) if consumer.stopped]
+
+        def is_ending() -> bool:
+            is_open = self.rules.state is protocol.ChannelState.OPEN
+            return is_open and any(consumers.get(consumer.tag) is consumer for consumer in stopped)
+
+        return is_ending
+
     def new_tag(self) -> str:
         """Return a tag that no consumer has."""
         return f"ctag{self.rules.number}.{uuid.uuid4().hex}"

@@ -185,18 +185,12 @@ class Channel(Consuming):
 
     def _drain(self, deadline: float) -> None:
         """Do this channel's part of :meth:`pika.Connection.drain`."""
-        link, consumers = self._link, self._book.consumers
+        link = self._link
         for tag in self.consumer_tags:
             self._cancel_if_open(tag, max(deadline - time.monotonic(), 0))
-        # Those that others cancel: what needs no acknowledgement comes until the broker has answered.
-        ending = [consumer for consumer in list(consumers.values()) if consumer.stopped]
-
-        def rests() -> bool:
-            if self.is_open and any(consumers.get(consumer.tag) is consumer for consumer in ending):
-                return False
-            return all(crew.is_idle() for crew in self._crews)
-
-        link.await_rest(rests, "handlers", deadline)
+        # Others may cancel some, too.
+        is_ending = self._book.ending()
+        link.await_rest(lambda: not is_ending() and all(crew.is_idle() for crew in self._crews), "handlers", deadline)
         with link.lock:
             publishers = list(self._publishers)
         for publisher in publishers:

@@ -297,7 +297,7 @@ class Link(Sending):
         self.lock = threading.RLock()
         self._awaiting.clear()
         # What the parent has asked for it is told in the parent, and what is asked for here, here.
-        self.callbacks = CallbackThread(f"pika-callbacks-{self.peer}", self.lock, deaf=True)
+        self.callbacks.silence()
         self.stream.abandon()
         self.rules.abandon(error)
         self.end(error)

@@ -325,12 +325,11 @@ class CallbackThread:
 
     :param name: of the thread
     :param lock: the connection's
-    :param deaf: whether nothing is ever called
     """
 
-    def __init__(self, name: str, lock: threading.RLock, deaf: bool = False) -> None:
+    def __init__(self, name: str, lock: threading.RLock) -> None:
         self._name = name
-        self._deaf = deaf
+        self._deaf = False
         self._lock = lock
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._gate: Gate | None = None
@@ -351,6 +350,11 @@ class CallbackThread:
                 LOGGER.warning("No thread can be started for %r: %s", callback, error)
         elif self._gate is not None:
             self._gate.open()
+
+    def silence(self) -> None:
+        """Call nothing of what was asked for, and never again anything."""
+        self._deaf = True
+        self._calls.clear()
 
     def finish(self) -> None:
         """End the thread when all that waits was called; under the connection's lock. What comes later has another."""

@@ -22,7 +22,7 @@ from tests.support.brokers import Target
 from tests.support.encoding import method
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import Broker
-from tests.support.scripted_broker import Session, delivery, scripted_broker
+from tests.support.scripted_broker import Session, delivery, fall_silent, scripted_broker
 
 HEARTBEAT = 1
 
@@ -237,11 +237,6 @@ def test_calls_have_timeouts() -> None:
 
 
 def test_a_broker_that_does_not_answer_the_close() -> None:
-    def script(session: Session) -> None:
-        session.open()
-        session.open_channel()
-        session.hold()
-
     async def program() -> None:
         connection = await aio.connect(pika.ConnectionParameters("127.0.0.1", peer.port))
         channel = await connection.channel()
@@ -252,7 +247,7 @@ def test_a_broker_that_does_not_answer_the_close() -> None:
         with pytest.raises(exceptions.ConnectionClosedByClient):
             await waiting
 
-    with scripted_broker(script) as peer:
+    with scripted_broker(fall_silent) as peer:
         run(program)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -21,7 +20,7 @@ from tests.support.bounded import PATIENCE, Running, bounded, eventually, side_b
 from tests.support.programs import run, running
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import Broker
-from tests.support.scripted_broker import Session, scripted_broker
+from tests.support.scripted_broker import Session, fall_silent, scripted_broker
 from tests.support.threaded import waits
 
 #: Seconds for what nothing should wait for.
@@ -105,34 +104,8 @@ def test_closing_from_many_threads(connection: pika.Connection) -> None:
     assert connection.is_closed
 
 
-class Slow(logging.Handler):
-    """Takes its time over each record, as one that sends it somewhere does."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        time.sleep(0.1)
-
-
-def test_who_waits_for_an_answer_is_told_once(connection: pika.Connection, channel: Channel) -> None:
-    """He that waited has heard of the end, also where it is still being logged: the next call is only too late."""
-    other = connection.channel()
-    handler = Slow()
-    logging.getLogger("pika").addHandler(handler)
-    try:
-        with pytest.raises(exceptions.ConnectionClosedByBroker):
-            channel.flow(False)
-        with pytest.raises(exceptions.ChannelWrongStateError):
-            other.flow(True)
-    finally:
-        logging.getLogger("pika").removeHandler(handler)
-
-
 def test_a_broker_that_does_not_answer_the_close() -> None:
-    def script(session: Session) -> None:
-        session.open()
-        session.open_channel()
-        session.hold()
-
-    with scripted_broker(script) as peer:
+    with scripted_broker(fall_silent) as peer:
         connection = pika.connect(pika.ConnectionParameters("127.0.0.1", peer.port))
         channel = connection.channel()
         waiting = Running(lambda: channel.queue_declare("queue"))

@@ -7,7 +7,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -24,7 +24,7 @@ from pika.client.threaded_message import Message, Processing
 from tests.support.bounded import PATIENCE, Running, eventually
 from tests.support.encoding import method
 from tests.support.interleaving import before_line
-from tests.support.scripted_broker import Session, delivery, scripted_broker
+from tests.support.scripted_broker import Session, delivery, fall_silent, scripted_broker
 
 
 class Slow(logging.Handler):
@@ -34,16 +34,36 @@ class Slow(logging.Handler):
         time.sleep(0.2)
 
 
+@contextlib.contextmanager
+def slow_logging() -> Iterator[None]:
+    """Have all that the library logs take its time."""
+    handler = Slow()
+    logging.getLogger("pika").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("pika").removeHandler(handler)
+
+
 class Holding(pika.BasicProperties):
     """Properties of a program's own, which hold on to something."""
 
     loop: Generator[Message, None, None]
 
 
-def collect_in_the_middle(channel: Channel, queue: str, loop: Generator[Message, None, None]) -> None:
+def begin_loop(looping: Channel, queue: str) -> Generator[Message, None, None]:
+    """Begin a loop over a queue, and take the first message."""
+    looping.basic_publish("", queue, b"body")
+    messages = looping.consume(queue)
+    next(messages).ack()
+    return messages
+
+
+def collect_in_the_middle(channel: Channel, loops: list[Generator[Message, None, None]]) -> None:
     """Have the last reference to a loop be one that the connection's own thread lets go of, under the lock."""
     properties = Holding()
-    properties.loop = loop
+    properties.loop = loops.pop()
+    queue = channel.queue_declare("", exclusive=True).method.queue
     channel.publisher().publish(b"", routing_key=queue, properties=properties)
 
 
@@ -52,10 +72,8 @@ def test_a_loop_that_is_collected_in_the_middle_of_something(
 ) -> None:
     """The program has no frame of its own between what is interrupted and the end of the loop."""
     looping = connection.channel()
-    channel.basic_publish("", queue, b"body")
-    loops = [looping.consume(queue)]
-    next(loops[0]).ack()
-    collect_in_the_middle(channel, channel.queue_declare("", exclusive=True).method.queue, loops.pop())
+    loops = [begin_loop(looping, queue)]
+    collect_in_the_middle(channel, loops)
     eventually(lambda: not looping.consumer_tags)
     assert channel.queue_declare(queue, passive=True).method.consumer_count == 0
     assert connection.is_open
@@ -65,22 +83,15 @@ def test_start_consuming_returns_when_the_last_loop_is_collected(
     connection: pika.Connection, channel: Channel, queue: str
 ) -> None:
     looping = connection.channel()
-    channel.basic_publish("", queue, b"body")
-    loops = [looping.consume(queue)]
-    next(loops[0]).ack()
+    loops = [begin_loop(looping, queue)]
     waiting = Running(looping.start_consuming)
     eventually(lambda: looping._for_consumers)
-    collect_in_the_middle(channel, channel.queue_declare("", exclusive=True).method.queue, loops.pop())
+    collect_in_the_middle(channel, loops)
     waiting.result()
 
 
 def test_start_consuming_returns_when_the_last_consumer_is_given_up() -> None:
-    def script(session: Session) -> None:
-        session.open()
-        session.open_channel()
-        session.hold()
-
-    with scripted_broker(script) as peer:
+    with scripted_broker(fall_silent) as peer:
         connection = pika.connect(pika.ConnectionParameters("127.0.0.1", peer.port))
         channel = connection.channel()
         consuming = Running(lambda: channel.basic_consume("queue", lambda *_: None, timeout=1))
@@ -235,14 +246,20 @@ def test_what_is_confirmed_is_not_in_flight(channel: Channel, monkeypatch: pytes
     """Also as long as it is still being logged that it failed."""
     monkeypatch.setattr(confirming, "FAILURES_KEPT", 0)
     publisher = channel.publisher(mandatory=True)
-    handler = Slow()
-    logging.getLogger("pika").addHandler(handler)
-    try:
+    with slow_logging():
         confirmation = publisher.publish(b"", routing_key="nowhere")
         eventually(confirmation.done)
         assert publisher.in_flight == 0
-    finally:
-        logging.getLogger("pika").removeHandler(handler)
+
+
+def test_who_waits_for_an_answer_is_told_once(connection: pika.Connection, channel: Channel) -> None:
+    """He that waited has heard of the end, also where it is still being logged: the next call is only too late."""
+    other = connection.channel()
+    with slow_logging():
+        with pytest.raises(exceptions.ConnectionClosedByBroker):
+            channel.flow(False)
+        with pytest.raises(exceptions.ChannelWrongStateError):
+            other.flow(True)
 
 
 def test_one_of_two_threads_that_come_too_late_is_told_why(channel: Channel) -> None:

@@ -156,6 +156,13 @@ class Session:
         self.peer.recv_until_end()
 
 
+def fall_silent(session: Session) -> None:
+    """A script: let the client open a connection and a channel, and say nothing more."""
+    session.open()
+    session.open_channel()
+    session.hold()
+
+
 _CLOSING: dict[type[Method], Method] = {
     spec.Channel.Close: spec.Channel.CloseOk(),
     spec.Connection.Close: spec.Connection.CloseOk(),
