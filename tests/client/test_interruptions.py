@@ -233,8 +233,11 @@ def test_interrupted_while_a_loop_sends_what_it_has_held_back(url: str) -> None:
 
 
 def acknowledge(connection: pika.Connection, channel: Channel, queue: str) -> None:
-    """Loop over three messages; what is sent for the loop behind the last one is interrupted."""
-    for number, message in enumerate(channel.consume(queue), 1):
+    """Loop over three messages; what is sent for the loop behind the last one is interrupted.
+
+    If the connection's own thread was faster, that is the cancel of its consumer.
+    """
+    for number, message in enumerate(channel.consume(queue, timeout=1), 1):
         message.ack()
         if number == 3:
             interrupt_writing(connection)
