@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
+from tests.support import proxy as module
 from tests.support.proxy import Proxy
 
 
@@ -226,3 +229,9 @@ def test_close_leaves_no_thread_and_no_listener(listener: socket.socket) -> None
         socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
     assert proxy.record("to_server") == b"seen"
     proxy.close()
+
+
+def test_its_file_stands_alone() -> None:
+    """The checks of real programs load it by its path, in environments that know nothing of the tests."""
+    load = "import runpy, sys; runpy.run_path(sys.argv[1])['Proxy']"
+    subprocess.run([sys.executable, "-I", "-S", "-c", load, str(module.__file__)], check=True, timeout=60)

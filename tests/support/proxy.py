@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Literal, TypeVar
 
-from tests.support.bounded import PATIENCE
-
 Direction = Literal["to_server", "to_client"]
 Failure = Literal["cut", "reset", "freeze"]
 BOTH: tuple[Direction, ...] = ("to_server", "to_client")
 
 _CHUNK = 65536
+# Seconds. By itself: real programs load this file alone, in environments that have no tests.
+_PATIENCE = 60.0
 _T = TypeVar("_T")
 
 
@@ -105,7 +105,7 @@ class Proxy:
         done: Future[_T] = Future()
         self._calls.append(lambda: done.set_result(function()))
         self._waker.send(b"!")
-        return done.result(timeout=PATIENCE)
+        return done.result(timeout=_PATIENCE)
 
     # What follows runs in the proxy's thread only.
 
